@@ -1,0 +1,49 @@
+"""wattswing: large AI computing sites on a power grid, emulated.
+
+    import emulator as em
+    trace = em.run(em.load("campus_100mw"))
+
+Names load on first use, so that checking a configuration never imports JAX.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emulator.config import load
+    from emulator.rollout import rollout
+    from emulator.simulate import build, run, stream
+    from emulator.xla import compile_loops_whole
+
+__version__ = "0.1.0"
+__all__ = ["build", "compile_loops_whole", "load", "rollout", "run", "stream"]
+
+_HOME = {
+    "build": "emulator.simulate",
+    "compile_loops_whole": "emulator.xla",
+    "load": "emulator.config",
+    "rollout": "emulator.rollout",
+    "run": "emulator.simulate",
+    "stream": "emulator.simulate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+class _Package(ModuleType):
+    """Keeps `em.rollout` the function: importing the submodule of that name would otherwise put the module there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

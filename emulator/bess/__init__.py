@@ -1,0 +1,1 @@
+"""Battery, its converter and its controllers. Discharge positive, MW and MWh."""

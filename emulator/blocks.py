@@ -1,0 +1,75 @@
+"""Control blocks and integrators: pure functions, each with its transfer function or rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from emulator.struct import quantity, struct
+
+Tree = TypeVar("Tree")
+
+
+@struct
+class Compensated:
+    """A sum that keeps what rounding would lose: true value = value + rest."""
+
+    value: jax.Array = quantity("of the summand")
+    rest: jax.Array = quantity("of the summand")
+
+
+def compensated(value: jax.Array) -> Compensated:
+    """Start a compensated sum."""
+    return Compensated(value=value, rest=jnp.zeros_like(value))
+
+
+def compensated_add(total: Compensated, increment: jax.Array) -> Compensated:
+    """Add an increment that may be below the rounding of the sum.
+
+    Without it a one-hour battery at 0.05 pu and 1 ms never discharges in float32 (1.4e-8 added to 0.5).
+    Reference: Kahan, Comm. ACM 8(1):40, 1965.
+    """
+    summand = increment + total.rest
+    value = total.value + summand
+    return Compensated(value=value, rest=summand - (value - total.value))
+
+
+def lag_gain(time_constant_s: jax.Array, dt_s: float) -> jax.Array:
+    """Share of the remaining way that 1/(1 + T s) covers in one tick of constant input: 1 - exp(-dt/T); 1 for T = 0."""
+    instantaneous = time_constant_s <= 0.0
+    safe = jnp.where(instantaneous, 1.0, time_constant_s)
+    return jnp.where(instantaneous, 1.0, -jnp.expm1(-dt_s / safe))
+
+
+def rk4_increment(derivative: Callable[[Tree], Tree], x: Tree, dt_s: float) -> Tree:
+    """Change of x over one tick by the classical Runge-Kutta method; error O(dt^5) a tick.
+
+    Reference: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, 2nd ed., table II.1.2.
+    """
+
+    def ahead(slope: Tree, by_s: float) -> Tree:
+        return jax.tree.map(lambda a, b: a + by_s * b, x, slope)
+
+    k1 = derivative(x)
+    k2 = derivative(ahead(k1, dt_s / 2))
+    k3 = derivative(ahead(k2, dt_s / 2))
+    k4 = derivative(ahead(k3, dt_s))
+    return jax.tree.map(lambda a, b, c, d: dt_s / 6 * (a + 2 * (b + c) + d), k1, k2, k3, k4)
+
+
+def pick(values: jax.Array, index: tuple[int, ...]) -> jax.Array:
+    """values[index] for a static index: slices that fuse, where a gather would not."""
+    if index == tuple(range(values.shape[0])):
+        return values
+    return jnp.stack([values[i] for i in index]) if index else jnp.zeros(0, values.dtype)
+
+
+def sum_at(values: jax.Array, index: tuple[int, ...], size: int) -> jax.Array:
+    """Sum of the values that share a static index, for each of `size` places."""
+    if index == tuple(range(size)):
+        return values
+    zero = jnp.zeros((), values.dtype)
+    return jnp.stack([sum((values[j] for j, at in enumerate(index) if at == i), zero) for i in range(size)])

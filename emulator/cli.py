@@ -1,0 +1,191 @@
+"""The `wattswing` command. Parses, prepares JAX, calls a driver, turns errors into one paragraph and an exit status.
+
+Exit status: 0 done; 2 bad config or arguments; 4 the emulation stopped physically; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from emulator import __version__, catalog, config, schema
+from emulator.complaint import ConfigError
+
+DONE, BAD, STOPPED, INTERRUPTED = 0, 2, 4, 130
+
+
+class UsageError(Exception):
+    """Arguments that do not make sense together, or a file that is not what it should be."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.command(args)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ConfigError, UsageError) as error:
+        if args.debug:
+            raise
+        print(f"wattswing: {error}", file=sys.stderr)
+        return BAD
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wattswing",
+        description="Emulates large AI computing sites on a power grid.",
+        epilog="example: wattswing run campus_100mw --out campus.h5",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, does: Callable[[argparse.Namespace], int], text: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text.capitalize() + ".", epilog=f"example: {example}")
+        sub.add_argument("--debug", action="store_true", help="show the Python traceback of an error")
+        sub.set_defaults(command=does)
+        return sub
+
+    run = command("run", _run, "one emulation, streamed to HDF5", "wattswing run campus_100mw --set run.duration_s=30")
+    _config_arguments(run)
+    run.add_argument("--out", type=Path, metavar="FILE.h5", help="trace to write, replacing it; default: CONFIG's name .h5")
+    run.add_argument("--platform", choices=("cpu", "gpu", "tpu"), help="where to compute; default: JAX's choice")
+    run.add_argument("--x64", action="store_true", help="compute in float64")
+    run.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+
+    check = command("check", _check, "validate, print the resolved config with every default and its source",
+                    "wattswing check campus_100mw")
+    _config_arguments(check)
+
+    presets = command("presets", _presets, "what ships", "wattswing presets batteries")
+    presets.add_argument("kind", nargs="?", choices=catalog.kinds(), metavar="KIND", help=", ".join(catalog.kinds()))
+
+    plot = command("plot", _plot, "overview picture of a trace", "wattswing plot campus_100mw.h5 --out campus.png")
+    plot.add_argument("trace", type=Path, metavar="TRACE.h5")
+    plot.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="PNG, SVG or PDF, by its ending")
+
+    export = command("export", _export, "a trace for other tools",
+                     "wattswing export campus_100mw.h5 --format csv --out campus.csv --every 100")
+    export.add_argument("trace", type=Path, metavar="TRACE.h5")
+    export.add_argument("--format", choices=("csv",), required=True)
+    export.add_argument("--out", type=Path, required=True, metavar="PATH")
+    export.add_argument("--channels", nargs="+", metavar="NAME", help="default: all")
+    export.add_argument("--every", type=int, default=1, metavar="N", help="rows to merge into one: powers are averaged")
+
+    command("schema", _schema, "the config's JSON Schema, for editors", "wattswing schema > wattswing.schema.json")
+
+    bench = command("bench", _bench, "speed of this machine", "wattswing bench --json")
+    bench.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _config_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="a TOML file or the name of a scenario preset")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096")
+
+
+def _run(args: argparse.Namespace) -> int:
+    out = args.out or Path(Path(args.config).stem + ".h5")
+    if out.suffix not in (".h5", ".hdf5"):
+        raise UsageError(f"--out {out}: a trace ends in .h5")
+    scenario = config.load(args.config, args.overrides)
+    _prepare_jax(args.platform, args.x64)
+    from tqdm import tqdm
+
+    from emulator import metrics, simulate
+    from emulator.traces.hdf5 import TraceWriter
+
+    ticks = simulate.run_ticks(scenario)
+    bar = tqdm(total=ticks, unit="tick", unit_scale=True, disable=args.quiet or not sys.stderr.isatty())
+    header = simulate.header_of(scenario)
+    try:
+        with bar, TraceWriter(out, header, simulate.WINDOW_TICKS) as writer:
+            outcome = simulate.stream(scenario, header, writer, bar.update)
+    except simulate.SimulationError as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {out} holds all rows up to here", file=sys.stderr)
+        return INTERRUPTED
+    if not args.quiet:
+        print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
+        print(f"set-up and compilation {outcome.setup_s:.1f} s; trace in {out}")
+    if not outcome.complete:
+        print(f"wattswing: stopped: {outcome.stop_reason}; {out} holds the trace up to there", file=sys.stderr)
+        return STOPPED
+    return DONE
+
+
+def _check(args: argparse.Namespace) -> int:
+    resolved = config.resolve(args.config, args.overrides)
+    print(config.to_toml(resolved.scenario, resolved.origins), end="")
+    return DONE
+
+
+def _presets(args: argparse.Namespace) -> int:
+    for kind in [args.kind] if args.kind else catalog.kinds():
+        print(f"{kind}:")
+        for name in catalog.names(kind):
+            print(f"  {name:24s} {catalog.describe(kind, name)}")
+    return DONE
+
+
+def _plot(args: argparse.Namespace) -> int:
+    from emulator import plot
+    from emulator.trace import TraceError
+
+    try:
+        plot.overview(args.trace, args.out)
+    except TraceError as error:
+        raise UsageError(str(error)) from error
+    return DONE
+
+
+def _export(args: argparse.Namespace) -> int:
+    from emulator.trace import TraceError
+    from emulator.traces import csv
+
+    try:
+        csv.write(args.trace, args.out, args.channels, args.every)
+    except TraceError as error:
+        raise UsageError(str(error)) from error
+    return DONE
+
+
+def _schema(args: argparse.Namespace) -> int:
+    print(json.dumps(schema.Scenario.model_json_schema(), indent=2))
+    return DONE
+
+
+def _bench(args: argparse.Namespace) -> int:
+    _prepare_jax(None, False)
+    from emulator import bench
+
+    figures = bench.measure()
+    print(json.dumps(figures, indent=2) if args.json else bench.render(figures))
+    return DONE
+
+
+def _prepare_jax(platform: str | None, x64: bool) -> None:
+    """Everything that is global in JAX, set in this one place before its first computation."""
+    from emulator.xla import compile_loops_whole
+
+    compile_loops_whole()
+    import jax
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wattswing"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_enable_x64", x64)
+    if platform is not None:
+        jax.config.update("jax_platforms", platform)
+        try:
+            jax.devices()
+        except RuntimeError as error:
+            raise UsageError(f"--platform {platform}: JAX finds no such device here ({error})") from error

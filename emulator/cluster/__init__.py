@@ -1,0 +1,1 @@
+"""Accelerators and jobs: what the IT load draws, in SI units. Load positive."""

@@ -1,0 +1,1 @@
+"""From the servers' terminals to the point of common coupling. Load positive."""

@@ -1,0 +1,285 @@
+"""From a checked scenario to what the plant runs on: Layout, Params, Inputs.
+
+The one place where configuration meets arrays: every number becomes an array of the run's float type, every delay and
+switching time an integer tick, every W a MW where the border asks for it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from itertools import chain
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emulator import schema
+from emulator.bess.battery import BatteryParams
+from emulator.bess.controller import ControllerParams, LowPassParams, RampLimitParams
+from emulator.clock import fraction, ticks_nearest
+from emulator.cluster import replay
+from emulator.cluster.demand import TrainingLayout, TrainingParams
+from emulator.cluster.schedule import PhaseLayout
+from emulator.cluster.workload import WorkloadParams
+from emulator.facility.power_chain import FacilityParams
+from emulator.grid import governor
+from emulator.grid.frequency import GridLayout, GridParams
+from emulator.grid.voltage import PccParams
+from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams, StepLayout
+from emulator.units import W_PER_MW
+
+# Time in s and power in W of every replayed job's file, read once.
+Records = dict[schema.ReplayJob, tuple[np.ndarray, np.ndarray]]
+
+
+def records_of(scenario: schema.Scenario) -> Records:
+    """Read the files of the replayed jobs."""
+    return {job: replay.read(job) for _, job in jobs_of(scenario) if isinstance(job, schema.ReplayJob)}
+
+
+def jobs_of(scenario: schema.Scenario) -> Iterator[tuple[schema.Site, schema.Job]]:
+    """All jobs in the order of the trace's job axis: site by site, as written."""
+    return ((site, job) for site in scenario.site for job in site.job)
+
+
+def layout_of(scenario: schema.Scenario) -> Layout:
+    """Sizes, switches and integer times."""
+    run = scenario.run
+    jobs = list(jobs_of(scenario))
+    training = [i for i, (_, job) in enumerate(jobs) if job.kind == "training"]
+    places = iter(range(len(jobs)))
+    return Layout(
+        dt_s=run.dt_s,
+        chunk_ticks=run.chunk_ticks,
+        every_ticks=scenario.record.every_ticks,
+        jobs=len(jobs),
+        training=tuple(_training_layout(*jobs[i], run.dt_s) for i in training),
+        training_job=tuple(training),
+        given_job=tuple(i for i in range(len(jobs)) if i not in training),
+        sites=tuple(
+            SiteLayout(
+                jobs=tuple(next(places) for _ in site.job),
+                area=_area_index(scenario, site),
+                delay_ticks=ticks_nearest(site.bess.delay_s, run.dt_s) if site.bess else 0,
+            )
+            for site in scenario.site
+        ),
+        grid=_grid_layout(scenario.grid),
+        steps=tuple(_step_layout(scenario, step) for step in scenario.disturbance),
+    )
+
+
+def params_of(scenario: schema.Scenario, records: Records) -> Params:
+    """Every differentiable number, as arrays of JAX's default float type (float64 under --x64)."""
+    training = [job for _, job in jobs_of(scenario) if isinstance(job, schema.TrainingJob)]
+    return Params(
+        training=tuple(_training_params(job) for job in training),
+        sites=tuple(_site_params(site, records) for site in scenario.site),
+        grid=_grid_params(scenario.grid),
+        step_mw=_array([step.mw for step in scenario.disturbance]),
+    )
+
+
+def inputs_of(
+    scenario: schema.Scenario, records: Records, first_tick: int, ticks: int, seed: int | None = None
+) -> Inputs:
+    """Seed and given powers of a window: the replayed and the constant jobs, as tick means."""
+    given = [job for _, job in jobs_of(scenario) if not isinstance(job, schema.TrainingJob)]
+    power = np.zeros((ticks, len(given)))
+    for column, job in enumerate(given):
+        power[:, column] = _given_power_mw(job, records, first_tick, ticks, scenario.run.dt_s)
+    root = scenario.run.seed if seed is None else seed
+    return Inputs(seed=jnp.asarray(root, jnp.uint32), given_mw=_array(power))
+
+
+def _array(values: object) -> jax.Array:
+    return jnp.asarray(values, dtype=jnp.result_type(float))
+
+
+def _training_layout(site: schema.Site, job: schema.TrainingJob, dt_s: float) -> TrainingLayout:
+    workload = job.workload
+    last = len(workload.phase) - 1
+    # 1 + 5 jitter: float32 normals stay within 5.5 s.d., and the bound on iterations in a window has a factor 2 besides.
+    slow_rate = (1.0 + workload.rate_spread) * (1.0 + 5.0 * workload.jitter)
+    return TrainingLayout(
+        stream=zlib.crc32(f"{site.name}/{job.name}".encode()),
+        devices=job.devices,
+        start_tick=ticks_nearest(job.start_s, dt_s),
+        stop_tick=min(ticks_nearest(job.stop_s, dt_s), 2**31 - 1),
+        phases=tuple(
+            PhaseLayout(barrier=p.barrier or i == last, spread=p.spread_s > 0, skew=p.release_skew_s > 0)
+            for i, p in enumerate(workload.phase)
+        ),
+        shortest_s=sum(p.duration_s for p in workload.phase) / slow_rate,
+        noisy=any(p.noise > 0 for p in workload.phase),
+        method="scatter",
+    )
+
+
+def _training_params(job: schema.TrainingJob) -> TrainingParams:
+    device = job.accelerator
+    idle_w, peak_w = (device.server_fixed_w + (1 + device.server_fraction) * w for w in (device.idle_w, device.tdp_w))
+    return TrainingParams(
+        workload=_workload_params(job.workload, idle_w / peak_w),
+        idle_w=_array(idle_w),
+        peak_w=_array(peak_w),
+        gain_spread=_array(device.gain_spread),
+        response_s=_array(device.response_s),
+    )
+
+
+def _workload_params(workload: schema.Workload, idle_share: float) -> WorkloadParams:
+    """Levels as shares of the range idle to peak, whichever way the workload gives them."""
+    floor = idle_share if workload.level_of == "peak" else 0.0
+    scale = 1.0 / (1.0 - floor)
+    phases = workload.phase
+    waits = [p.level if p.wait_level is None else p.wait_level for p in phases]
+    return WorkloadParams(
+        duration_s=_array([p.duration_s for p in phases]),
+        level=_array([(p.level - floor) * scale for p in phases]),
+        wait_level=_array([(w - floor) * scale for w in waits]),
+        level_jitter=_array([p.level_jitter * scale for p in phases]),
+        noise=_array([p.noise * scale for p in phases]),
+        spread_s=_array([p.spread_s for p in phases]),
+        release_skew_s=_array([p.release_skew_s for p in phases]),
+        end_shift=_array([p.end_shift for p in phases]),
+        rate_spread=_array(workload.rate_spread),
+        jitter=_array(workload.jitter),
+        noise_correlation_s=_array(workload.noise_correlation_s),
+    )
+
+
+def _site_params(site: schema.Site, records: Records) -> SiteParams:
+    rated_it_mw = sum(_rated_mw(job, records) for job in site.job)
+    chain_of = site.facility
+    return SiteParams(
+        facility=FacilityParams(
+            server_efficiency=_array(chain_of.server_efficiency),
+            psu_efficiency=_array(chain_of.psu_efficiency),
+            ups_efficiency=_array(chain_of.ups_efficiency),
+            transformer_efficiency=_array(chain_of.transformer_efficiency),
+            auxiliary_mw=_array(chain_of.auxiliary_fraction * rated_it_mw),
+            power_factor=_array(chain_of.power_factor),
+        ),
+        pcc=site.pcc and PccParams(
+            short_circuit_ratio=_array(site.pcc.short_circuit_ratio),
+            x_over_r=_array(site.pcc.x_over_r),
+            rated_mw=_array(site.pcc.rated_mw),
+        ),
+        battery=site.bess and _battery_params(site.bess),
+        controller=_controller_params(site.controller),
+    )
+
+
+def _rated_mw(job: schema.Job, records: Records) -> float:
+    """Largest power of a job, the base of the auxiliaries' share."""
+    match job:
+        case schema.TrainingJob(accelerator=device):
+            server_w = device.server_fixed_w + (1 + device.server_fraction) * device.tdp_w
+            return job.devices * server_w / W_PER_MW
+        case schema.ReplayJob():
+            return float(np.max(records[job][1])) / W_PER_MW
+        case schema.ConstantJob():
+            return job.power_mw
+
+
+def _battery_params(bess: schema.Bess) -> BatteryParams:
+    ramp = np.inf if bess.ramp_mw_per_s is None else bess.units * bess.ramp_mw_per_s
+    return BatteryParams(
+        power_mw=_array(bess.units * bess.power_mw),
+        energy_mwh=_array(bess.units * bess.energy_mwh),
+        soc_initial=_array(bess.soc_initial),
+        soc_min=_array(bess.soc_min),
+        soc_max=_array(bess.soc_max),
+        charge_efficiency=_array(bess.charge_efficiency),
+        discharge_efficiency=_array(bess.discharge_efficiency),
+        response_s=_array(bess.response_s),
+        ramp_mw_per_s=_array(ramp),
+    )
+
+
+def _controller_params(table: schema.Controller) -> ControllerParams | None:
+    match table:
+        case schema.LowPassController():
+            return LowPassParams(cutoff_hz=_array(table.cutoff_hz), soc_gain=_array(table.soc_gain))
+        case schema.RampLimitController():
+            return RampLimitParams(ramp_mw_per_s=_array(table.ramp_mw_per_s), soc_gain=_array(table.soc_gain))
+        case schema.NoController():
+            return None
+
+
+def _given_power_mw(
+    job: schema.ReplayJob | schema.ConstantJob, records: Records, first_tick: int, ticks: int, dt_s: float
+) -> np.ndarray:
+    start, stop = ticks_nearest(job.start_s, dt_s), ticks_nearest(job.stop_s, dt_s)
+    tick = np.arange(first_tick, first_tick + ticks)
+    on = (tick >= start) & (tick < stop)
+    if isinstance(job, schema.ConstantJob):
+        return np.where(on, job.power_mw, 0.0)
+    if not on.any():
+        return np.zeros(ticks)
+    time_s, power_w = records[job]
+    begin, count = int(np.argmax(on)), int(on.sum())
+    power = np.zeros(ticks)
+    power[begin : begin + count] = replay.resample(
+        time_s, power_w, first_tick + begin - start, count, dt_s, job.interpolation, job.repeat
+    ) / W_PER_MW
+    return power
+
+
+def _area_index(scenario: schema.Scenario, site: schema.Site) -> int:
+    """Place of the site's area; -1 on an infinite grid."""
+    names = [area.name for area in scenario.grid.area]
+    if not names:
+        return -1
+    return names.index(site.area) if site.area is not None else 0
+
+
+def _step_layout(scenario: schema.Scenario, step: schema.LoadStep) -> StepLayout:
+    at = fraction(step.at_s) / fraction(scenario.run.dt_s)
+    sites, areas = [s.name for s in scenario.site], [a.name for a in scenario.grid.area]
+    return StepLayout(
+        tick=int(at),
+        fraction=float(at - int(at)),
+        site=sites.index(step.site) if step.site is not None else -1,
+        area=areas.index(step.area) if step.area is not None else -1,
+    )
+
+
+def _grid_layout(grid: schema.Grid) -> GridLayout:
+    names = [area.name for area in grid.area]
+    return GridLayout(
+        areas=len(names),
+        tie_from=tuple(names.index(tie.between[0]) for tie in grid.tie),
+        tie_to=tuple(names.index(tie.between[1]) for tie in grid.tie),
+        reheat_area=_areas_of(grid, "reheat"),
+        lag_area=_areas_of(grid, "lag"),
+        tgov1_area=_areas_of(grid, "tgov1"),
+    )
+
+
+def _areas_of(grid: schema.Grid, model: str) -> tuple[int, ...]:
+    return tuple(i for i, area in enumerate(grid.area) for g in area.governor if g.model == model)
+
+
+def _grid_params(grid: schema.Grid) -> GridParams:
+    governors = list(chain.from_iterable(area.governor for area in grid.area))
+
+    def of(model: str, *keys: str) -> dict[str, jax.Array]:
+        return {key: _array([getattr(g, key) for g in governors if g.model == model]) for key in keys}
+
+    return GridParams(
+        rated_mva=_array([grid.base_mva if a.rated_mva is None else a.rated_mva for a in grid.area]),
+        inertia_s=_array([a.inertia_s for a in grid.area]),
+        damping_pu=_array([a.damping_pu for a in grid.area]),
+        load_mw=_array([a.load_mw for a in grid.area]),
+        frequency_hz=_array(grid.frequency_hz),
+        synchronizing_mw_per_rad=_array([t.synchronizing_mw_per_rad for t in grid.tie]),
+        initial_mw=_array([t.initial_mw for t in grid.tie]),
+        reheat=governor.ReheatParams(**of("reheat", "share", "droop_pu", "gain_pu", "hp_fraction", "reheat_s")),
+        lag=governor.LagParams(**of("lag", "share", "droop_pu", "lag_s")),
+        tgov1=governor.Tgov1Params(
+            **of("tgov1", "share", "droop_pu", "t1_s", "t2_s", "t3_s", "dt_pu", "vmin_pu", "vmax_pu")
+        ),
+    )

@@ -1,0 +1,295 @@
+"""One emulation, window by window: compute on the device, hand rows to a sink. Memory does not grow with duration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import emulator
+from emulator import plant, schema
+from emulator.clock import seconds_at, ticks_nearest
+from emulator.config import to_toml
+from emulator.metrics import Summary
+from emulator.plant import Frame, Inputs, Layout, Params
+from emulator.rollout import State, initial_state, rollout
+from emulator.scenario import Records, inputs_of, jobs_of, layout_of, params_of, records_of
+from emulator.trace import CHANNELS, SCHEMA_VERSION, Event, Header, Trace, row_times
+
+# Ticks per call of the compiled rollout: long enough that a call's overhead and the repeated evaluation of the
+# iteration under way do not count, short enough for a lively progress bar and a prompt Ctrl-C.
+WINDOW_TICKS = 20_000
+
+END_OF_RUN = "end of run"
+
+Block = Mapping[str, np.ndarray]
+
+
+class Sink(Protocol):
+    """Where rows go. `append` gets every channel for consecutive rows from `first_tick` on."""
+
+    def append(self, first_tick: int, block: Block, events: list[Event]) -> None: ...
+    def finish(self, metrics: Mapping[str, float], stop_reason: str, complete: bool) -> None: ...
+
+
+class SimulationError(Exception):
+    """The emulation cannot go on, for a reason that lies in the scenario."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    metrics: Mapping[str, float]
+    stop_reason: str
+    complete: bool
+    emulated_s: float
+    setup_s: float  # reading, equilibrium, compilation
+    wall_s: float  # emulation and writing
+
+
+def build(scenario: schema.Scenario, ticks: int | None = None) -> tuple[Layout, Params, State, Inputs]:
+    """All that `rollout` takes, for the whole run or its first `ticks` ticks, rounded up to whole chunks."""
+    records = records_of(scenario)
+    layout, params = layout_of(scenario), params_of(scenario, records)
+    inputs = inputs_of(scenario, records, 0, _whole_chunks(layout, ticks or run_ticks(scenario)))
+    return layout, params, initial_state(layout, params), inputs
+
+
+def run(scenario: schema.Scenario) -> Trace:
+    """Emulate a scenario and return its trace in memory. For long runs give `stream` a file to write to."""
+    sink = _Memory(header_of(scenario))
+    stream(scenario, sink.header, sink)
+    return sink.trace()
+
+
+def stream(
+    scenario: schema.Scenario, header: Header, sink: Sink, progress: Callable[[int], object] = lambda ticks: None
+) -> Outcome:
+    """Emulate a scenario into a sink. `progress` is told the ticks done since its last call.
+
+    A physical stop (voltage collapse, a value that is not finite) ends the run early: rows up to there are kept, the
+    sink is told the reason, and the outcome is not complete.
+
+    Raises:
+      SimulationError: the scenario asks for what the emulation cannot do.
+    """
+    entered = time.perf_counter()
+    emulation = _compile(scenario)
+    every = emulation.layout.every_ticks
+    summary, log = Summary(header), _EventLog(scenario)
+    begun = time.perf_counter()
+    stop_reason, done = "", 0
+    for first, frame in _frames(scenario, emulation):
+        rows = min(emulation.window, emulation.total - first) // every
+        block, status = _block(header, frame, rows), np.asarray(frame.status)[:rows]
+        stop_reason, rows = _physical_stop(header, block, status, first, every)
+        block = {name: values[:rows] for name, values in block.items()}
+        sink.append(first, block, log.between(first, status[:rows], every))
+        summary.update(block, first)
+        done = first + rows * every
+        progress(rows * every)
+        if stop_reason:
+            break
+    metrics = summary.result()
+    sink.finish(metrics, stop_reason or END_OF_RUN, complete=not stop_reason)
+    emulated_s = seconds_at(done, emulation.layout.dt_s)
+    now = time.perf_counter()
+    return Outcome(metrics, stop_reason or END_OF_RUN, not stop_reason, emulated_s, begun - entered, now - begun)
+
+
+def header_of(scenario: schema.Scenario) -> Header:
+    """Labels and attributes of the scenario's trace."""
+    run = scenario.run
+    return Header(
+        labels={
+            "site": tuple(site.name for site in scenario.site),
+            "job": tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario)),
+            "area": tuple(area.name for area in scenario.grid.area),
+            "tie": tuple("-".join(tie.between) for tie in scenario.grid.tie),
+        },
+        config=to_toml(scenario),
+        seed=run.seed,
+        dt_s=run.dt_s,
+        frequency_hz=scenario.grid.frequency_hz,
+        platform=jax.default_backend(),
+        emulator_version=emulator.__version__,
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        schema_version=SCHEMA_VERSION,
+        every_ticks=scenario.record.every_ticks,
+        double=jnp.result_type(float) == jnp.float64,
+        compression=scenario.record.compression,
+        nominal_kv=tuple(site.pcc.nominal_kv if site.pcc else float("nan") for site in scenario.site),
+    )
+
+
+@dataclass(frozen=True)
+class _Emulation:
+    """A scenario, compiled."""
+
+    records: Records
+    layout: Layout
+    params: Params
+    state: State
+    total: int  # ticks of the run
+    window: int  # ticks per call, a whole number of chunks
+    step: Callable[[Params, State, Inputs], tuple[State, Frame]]
+
+
+def _compile(scenario: schema.Scenario) -> _Emulation:
+    records = records_of(scenario)
+    layout, params, total = layout_of(scenario), params_of(scenario, records), run_ticks(scenario)
+    window = _whole_chunks(layout, min(WINDOW_TICKS, total))
+    inputs = inputs_of(scenario, records, 0, window)
+    state = initial_state(layout, params)
+    step = jax.jit(rollout, static_argnums=0).lower(layout, params, state, inputs).compile()
+    return _Emulation(records, layout, params, state, total, window, step)
+
+
+def _frames(scenario: schema.Scenario, emulation: _Emulation) -> Iterator[tuple[int, Frame]]:
+    """First tick and frames of each window, one window ahead of the reader: the device works while the host writes."""
+    state = emulation.state
+    ahead: tuple[int, State, Frame] | None = None
+    for first in range(0, emulation.total, emulation.window):
+        inputs = inputs_of(scenario, emulation.records, first, emulation.window)
+        state, frame = emulation.step(emulation.params, state, inputs)
+        if ahead is not None:
+            yield _checked(scenario, *ahead)
+        ahead = first, state, frame
+    if ahead is not None:
+        yield _checked(scenario, *ahead)
+
+
+def _checked(scenario: schema.Scenario, first: int, state: State, frame: Frame) -> tuple[int, Frame]:
+    if first == 0:
+        _check_operating_point(scenario, state)
+    if bool(state.overflow):
+        raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
+    return first, frame
+
+
+def _check_operating_point(scenario: schema.Scenario, state: State) -> None:
+    """Valve limits must hold what the area generates at the start: no equilibrium exists otherwise."""
+    mechanical_mw = np.asarray(state.plant.grid.mechanical_mw)
+    for area, power_mw in zip(scenario.grid.area, mechanical_mw, strict=True):
+        power_pu = power_mw / (scenario.grid.base_mva if area.rated_mva is None else area.rated_mva)
+        for governor in area.governor:
+            if governor.model == "tgov1" and not governor.vmin_pu <= power_pu <= governor.vmax_pu:
+                raise SimulationError(
+                    f"area {area.name} starts at {power_pu:.3f} pu ({power_mw:.1f} MW), outside its valve limits "
+                    f"{governor.vmin_pu} to {governor.vmax_pu} pu: raise rated_mva or change load_mw"
+                )
+
+
+def run_ticks(scenario: schema.Scenario) -> int:
+    """Length of the run in ticks."""
+    return ticks_nearest(scenario.run.duration_s, scenario.run.dt_s)
+
+
+def _whole_chunks(layout: Layout, ticks: int) -> int:
+    return -(-ticks // layout.chunk_ticks) * layout.chunk_ticks
+
+
+def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
+    """Channels of the trace from frames on the device; frequency becomes absolute here, in float64."""
+    speed = np.asarray(frame.speed_pu, np.float64)
+    channels = {
+        "site_it_power_mw": frame.it_mw,
+        "site_facility_power_mw": frame.facility_mw,
+        "site_bess_power_mw": frame.bess_mw,
+        "site_pcc_power_mw": frame.pcc_mw,
+        "site_pcc_reactive_mvar": frame.pcc_mvar,
+        "site_pcc_voltage_pu": frame.voltage_pu,
+        "site_connected_fraction": frame.connected,
+        "bess_soc": frame.soc,
+        "bess_command_mw": frame.command_mw,
+        "job_power_mw": frame.job_mw,
+        "area_frequency_hz": header.frequency_hz * (1.0 + speed),
+        "area_mechanical_power_mw": frame.mechanical_mw,
+        "tie_power_mw": frame.tie_mw,
+    }
+    return {name: np.asarray(values)[:rows] for name, values in channels.items()}
+
+
+def _physical_stop(
+    header: Header, block: Block, status: np.ndarray, first: int, every: int
+) -> tuple[str, int]:
+    """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
+    rows = len(status)
+    collapsed = (status & plant.VOLTAGE_COLLAPSE) > 0
+    broken = ~np.isfinite(np.concatenate([v for name, v in block.items() if name != "bess_soc"], axis=1)).all(axis=1)
+    bad = broken | collapsed.any(axis=1)
+    if not bad.any():
+        return "", rows
+    row = int(np.argmax(bad))
+    at_s = seconds_at(first + row * every, header.dt_s)
+    if broken[row]:
+        return f"a value is not finite at {at_s:g} s", row + 1
+    site = header.labels["site"][int(np.argmax(collapsed[row]))]
+    return f"voltage collapse at site {site}, {at_s:g} s: the grid cannot carry its draw", row + 1
+
+
+class _EventLog:
+    """Events of a run: those the scenario schedules, and limits as the battery meets them."""
+
+    def __init__(self, scenario: schema.Scenario) -> None:
+        self._sites = tuple(site.name for site in scenario.site)
+        self._dt_s = scenario.run.dt_s
+        self._scheduled = sorted(_scheduled(scenario), key=lambda event: event.time_s)
+        self._last = np.zeros((1, len(self._sites)), np.int32)
+
+    def between(self, first: int, status: np.ndarray, every: int) -> list[Event]:
+        """Events in the rows from tick `first` on, in order of time."""
+        end_s = seconds_at(first + len(status) * every, self._dt_s)
+        events = [e for e in self._scheduled if seconds_at(first, self._dt_s) <= e.time_s < end_s]
+        for bit, kind in ((plant.POWER_LIMIT, "bess_power_limit"), (plant.SOC_LIMIT, "bess_soc_limit")):
+            on = (np.concatenate([self._last, status]) & bit) > 0
+            for row, site in np.argwhere(on[1:] & ~on[:-1]):
+                events.append(Event(seconds_at(first + int(row) * every, self._dt_s), kind, self._sites[site], 1.0))
+        self._last = status[-1:]
+        return sorted(events, key=lambda event: event.time_s)
+
+
+def _scheduled(scenario: schema.Scenario) -> Iterator[Event]:
+    for site, job in jobs_of(scenario):
+        yield Event(job.start_s, "job_start", f"{site.name}/{job.name}", 1.0)
+        yield Event(job.stop_s, "job_stop", f"{site.name}/{job.name}", 1.0)
+    for step in scenario.disturbance:
+        yield Event(step.at_s, step.kind, step.site or step.area or "", step.mw)
+
+
+class _Memory:
+    """A sink that keeps everything."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self._blocks: list[Block] = []
+        self._events: list[Event] = []
+        self._end: tuple[Mapping[str, float], str, bool] = ({}, "", False)
+
+    def append(self, first_tick: int, block: Block, events: list[Event]) -> None:
+        self._blocks.append(block)
+        self._events.extend(events)
+
+    def finish(self, metrics: Mapping[str, float], stop_reason: str, complete: bool) -> None:
+        self._end = metrics, stop_reason, complete
+
+    def trace(self) -> Trace:
+        channels = {c.name: np.concatenate([b[c.name] for b in self._blocks]) for c in CHANNELS}
+        rows = len(channels["job_power_mw"])
+        metrics, stop_reason, complete = self._end
+        return Trace(
+            header=self.header,
+            time_s=row_times(self.header, 0, rows),
+            **channels,
+            events=tuple(self._events),
+            metrics=metrics,
+            complete=complete,
+            stop_reason=stop_reason,
+        )

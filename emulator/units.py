@@ -1,0 +1,6 @@
+"""Conversions at the border between SI (cluster, facility) and MW or per unit (site, grid)."""
+
+from __future__ import annotations
+
+W_PER_MW = 1e6
+S_PER_H = 3600.0
