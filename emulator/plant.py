@@ -186,20 +186,20 @@ def _site_tick(
     if params.battery is not None and store is not None:
         soc = store.soc.value
         if params.controller is not None and towards_grid is not None:
-            towards_grid = controller.follow(params.controller, towards_grid, facility_mw, dt_s)
+            towards_grid, grid_mw = controller.follow(params.controller, towards_grid, facility_mw, dt_s)
             command_mw = controller.command(
-                params.controller, towards_grid, facility_mw, soc, params.battery.soc_initial, params.battery.power_mw
+                params.controller, grid_mw, facility_mw, soc, params.battery.soc_initial, params.battery.power_mw
             )
         store, limits = battery.step(params.battery, store, command_mw, number, dt_s)
         bess_mw = store.power_mw
-        status = POWER_LIMIT * limits.power + SOC_LIMIT * limits.soc
+        status = jnp.where(limits.power, POWER_LIMIT, 0) | jnp.where(limits.soc, SOC_LIMIT, 0)
 
     pcc_mw = facility_mw - bess_mw
     pcc_mvar = reactive_power(params.facility, facility_mw)
     voltage_pu = jnp.ones_like(pcc_mw)
     if params.pcc is not None:
         voltage_pu, collapsed = pcc_voltage(params.pcc, pcc_mw, pcc_mvar)
-        status = status + VOLTAGE_COLLAPSE * collapsed
+        status = status | jnp.where(collapsed, VOLTAGE_COLLAPSE, 0)
 
     frame = dict(
         it_mw=it_mw, facility_mw=facility_mw, bess_mw=bess_mw, pcc_mw=pcc_mw, pcc_mvar=pcc_mvar,

@@ -77,7 +77,7 @@ def thinned(frames: Frame, every: int) -> Frame:
         return frames
 
     def groups(x: jax.Array) -> jax.Array:
-        return x.reshape(-1, every, *x.shape[1:])
+        return x.reshape(x.shape[0] // every, every, *x.shape[1:])
 
     parts = {name: groups(getattr(frames, name)) for name in Frame.__dataclass_fields__}
     thin = {name: x[:, 0] if name in STATES else jnp.mean(x, axis=1) for name, x in parts.items() if name != "status"}
@@ -103,6 +103,6 @@ def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tup
         return advance(layout, params, carry, *xs)
 
     after, frames = jax.lax.scan(one, start, (firsts, chunked))
-    frames = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), frames)
+    frames = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), frames)
     state = State(tick=state.tick + ticks, training=training, plant=after, overflow=state.overflow | overflow)
     return state, frames

@@ -44,7 +44,7 @@ def passed_share_increments(
 
 def dense_increments(tick: jax.Array, fraction: jax.Array, weight: jax.Array, ticks: int) -> jax.Array:
     """The definition, written out: every device in every tick."""
-    window = jnp.arange(ticks, dtype=tick.dtype)[:, None]
+    window = jnp.arange(ticks, dtype=tick.dtype)[None, :, None]
     since = (window + 1 - tick[:, None, :]).astype(fraction.dtype) - fraction[:, None, :]
-    mean = jnp.sum(weight * jnp.clip(since, 0.0, 1.0), axis=2)
+    mean = jnp.sum(weight[None, None, :] * jnp.clip(since, 0.0, 1.0), axis=2)
     return jnp.diff(mean, prepend=0.0)

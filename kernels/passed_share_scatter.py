@@ -13,6 +13,7 @@ import jax.numpy as jnp
 def scatter_increments(tick: jax.Array, fraction: jax.Array, weight: jax.Array, ticks: int) -> jax.Array:
     """As `passed_share.passed_share_increments`, O(events (devices + ticks))."""
     before = tick < 0
+    weight = weight[None, :]
     late_part = weight * jnp.where(before, 0.0, fraction)
     pairs = jnp.stack([weight - late_part, late_part], axis=2)
     event = jnp.arange(tick.shape[0], dtype=tick.dtype)[:, None]

@@ -28,24 +28,29 @@ class RampLimitParams:
 ControllerParams = LowPassParams | RampLimitParams
 
 
-def follow(params: ControllerParams, towards_grid: Compensated, load_mw: jax.Array, dt_s: float) -> Compensated:
-    """Power meant for the grid after this tick's load.
+def follow(
+    params: ControllerParams, towards_grid: Compensated, load_mw: jax.Array, dt_s: float
+) -> tuple[Compensated, jax.Array]:
+    """Power meant for the grid at the end of a tick with constant load, and its mean over the tick, MW.
 
-    Low-pass: 1/(1 + s/(2 pi f_c)), exact for a load that is constant within the tick.
+    Low-pass: y' = 2 pi f_c (u - y); both values exact, so that energy does not depend on the tick.
     Ramp limit: follows the load at no more than the rate.
     """
     error_mw = load_mw - towards_grid.value
     match params:
         case LowPassParams():
-            step_mw = -jnp.expm1(-2.0 * jnp.pi * params.cutoff_hz * dt_s) * error_mw
+            turn = 2.0 * jnp.pi * params.cutoff_hz * dt_s
+            gain = -jnp.expm1(-turn)
+            return compensated_add(towards_grid, gain * error_mw), load_mw - gain / turn * error_mw
         case RampLimitParams():
-            step_mw = jnp.clip(error_mw, -params.ramp_mw_per_s * dt_s, params.ramp_mw_per_s * dt_s)
-    return compensated_add(towards_grid, step_mw)
+            most_mw = params.ramp_mw_per_s * dt_s
+            step_mw = jnp.clip(error_mw, -most_mw, most_mw)
+            return compensated_add(towards_grid, step_mw), towards_grid.value + 0.5 * step_mw
 
 
 def command(
-    params: ControllerParams, towards_grid: Compensated, load_mw: jax.Array,
+    params: ControllerParams, grid_mw: jax.Array, load_mw: jax.Array,
     soc: jax.Array, soc_target: jax.Array, rated_mw: jax.Array,
 ) -> jax.Array:
     """Battery order: what separates the load from the grid's power, plus restoration: full batteries discharge."""
-    return load_mw - towards_grid.value + params.soc_gain * rated_mw * (soc - soc_target)
+    return load_mw - grid_mw + params.soc_gain * rated_mw * (soc - soc_target)

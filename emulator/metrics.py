@@ -1,0 +1,229 @@
+"""Numbers that sum up a run: energies, extremes and swings, gathered block by block in bounded memory.
+
+Keys are flat, "site.NAME.facility_peak_mw"; the unit is the key's suffix. "swing" is largest minus smallest.
+Signs: load positive = draws from the grid; battery positive = discharges; energies in and out are both positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import isnan
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
+
+from emulator.clock import fraction
+from emulator.trace import Header
+from emulator.units import S_PER_H
+
+CHANGE_WINDOW_S = 5  # as utilities' oscillation limits have it
+UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu"}
+
+POWERS = {"facility": "site_facility_power_mw", "pcc": "site_pcc_power_mw"}
+# Channel of each pair of extremes, with the keys of the lower and the upper one.
+EXTREMES = (
+    ("site", "bess_soc", "soc_min", "soc_max"),
+    ("site", "site_pcc_voltage_pu", "voltage_min_pu", "voltage_max_pu"),
+    ("area", "area_frequency_hz", "frequency_min_hz", "frequency_max_hz"),
+)
+
+
+def unit_of(key: str) -> str:
+    """Unit of a metric, by the suffix of its key; "1" where it has none."""
+    return next((unit for suffix, unit in UNITS.items() if key.endswith(suffix)), "1")
+
+
+def names(header: Header) -> tuple[str, ...]:
+    """Keys of the metrics that a run with this header has, in order."""
+    return tuple(Summary(header).result())
+
+
+class Summary:
+    """Metrics of a run, fed with blocks of consecutive rows; equal whatever the sizes of the blocks.
+
+    Sums are compensated float64. The largest change in 5 s is the largest difference between two rows that start at
+    most 5 s apart (inclusive); a run shorter than that counts over what there is, rows longer than 5 s give NaN.
+    Work is in proportion to rows as long as blocks are not much shorter than 5 s.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._next_tick: int | None = None
+        self._rows = 0
+        self._sums: dict[str, _Sum] = {}
+        self._extremes: dict[str, _Extremes] = {}
+        self._changes: dict[str, _Change] = {}
+        sites = len(header.labels["site"])
+        window = int(CHANGE_WINDOW_S / (fraction(header.dt_s) * header.every_ticks))
+        for channel in ("site_it_power_mw", *POWERS.values(), "bess_in", "bess_out"):
+            self._sums[channel] = _Sum(sites)
+        for channel in POWERS.values():
+            self._extremes[channel] = _Extremes(sites)
+            self._changes[channel] = _Change(sites, window)
+        for axis, channel, _, _ in EXTREMES:
+            self._extremes[channel] = _Extremes(len(header.labels[axis]))
+        self._extremes["tie_power_mw"] = _Extremes(len(header.labels["tie"]))
+
+    def update(self, block: Mapping[str, np.ndarray], first_tick: int) -> None:
+        """Take in the rows from `first_tick` on, every channel as (rows, length of its axis).
+
+        Raises:
+          ValueError: the rows do not follow those before.
+        """
+        if self._next_tick not in (None, first_tick):
+            raise ValueError(f"rows from tick {first_tick} on do not follow those up to tick {self._next_tick}")
+        rows = len(block["site_it_power_mw"])
+        self._next_tick = first_tick + rows * self._header.every_ticks
+        self._rows += rows
+        if not rows:
+            return
+        battery = block["site_bess_power_mw"]
+        parts = {"bess_in": np.maximum(-battery, 0), "bess_out": np.maximum(battery, 0)}
+        for channel, total in self._sums.items():
+            total.add(parts[channel] if channel in parts else block[channel])
+        for channel, extremes in self._extremes.items():
+            extremes.add(block[channel])
+        for channel, change in self._changes.items():
+            change.add(block[channel])
+
+    def result(self) -> dict[str, float]:
+        """The metrics so far. NaN where there is no battery, no row, or nothing to compare."""
+        labels, found = self._header.labels, {}
+        for i, site in enumerate(labels["site"]):
+            found |= {f"site.{site}.{key}": value for key, value in self._site(i)}
+        for i, area in enumerate(labels["area"]):
+            found |= {f"area.{area}.{key}": value for key, value in self._ranges("area", i)}
+        for i, tie in enumerate(labels["tie"]):
+            found[f"tie.{tie}.swing_mw"] = self._swing("tie_power_mw", i)
+        return {key: float(value) for key, value in found.items()}
+
+    def _site(self, i: int) -> Iterator[tuple[str, float]]:
+        yield "it_energy_mwh", self._energy("site_it_power_mw", i)
+        for key, channel in POWERS.items():
+            yield f"{key}_energy_mwh", self._energy(channel, i)
+            yield f"{key}_mean_mw", self._sums[channel].total[i] / self._rows if self._rows else np.nan
+            yield f"{key}_peak_mw", self._extremes[channel].range(i)[1]
+            yield f"{key}_swing_mw", self._swing(channel, i)
+            yield f"{key}_change_5s_mw", self._changes[channel].largest[i]
+        yield "bess_energy_in_mwh", self._energy("bess_in", i)
+        yield "bess_energy_out_mwh", self._energy("bess_out", i)
+        yield from self._ranges("site", i)
+
+    def _ranges(self, wanted: str, i: int) -> Iterator[tuple[str, float]]:
+        for axis, channel, low_key, high_key in EXTREMES:
+            if axis == wanted:
+                yield from zip((low_key, high_key), self._extremes[channel].range(i), strict=True)
+
+    def _energy(self, channel: str, i: int) -> float:
+        return self._sums[channel].total[i] * self._header.row_s / S_PER_H
+
+    def _swing(self, channel: str, i: int) -> float:
+        low, high = self._extremes[channel].range(i)
+        return high - low
+
+
+class _Sum:
+    """Column sums: pairwise within a block, compensated (Neumaier) across blocks, so that block sizes do not show."""
+
+    def __init__(self, columns: int) -> None:
+        self._high, self._low = np.zeros(columns), np.zeros(columns)
+
+    @property
+    def total(self) -> np.ndarray:
+        return self._high + self._low
+
+    def add(self, block: np.ndarray) -> None:
+        # numpy sums pairwise along the fast axis only: columns are made contiguous first.
+        part = np.sum(np.ascontiguousarray(block.T, np.float64), axis=1)
+        high = self._high + part
+        larger = np.abs(self._high) >= np.abs(part)
+        self._low += np.where(larger, (self._high - high) + part, (part - high) + self._high)
+        self._high = high
+
+
+class _Extremes:
+    """Smallest and largest value of each column; a NaN stays."""
+
+    def __init__(self, columns: int) -> None:
+        self._low, self._high = np.full(columns, np.inf), np.full(columns, -np.inf)
+
+    def range(self, i: int) -> tuple[float, float]:
+        """Of column i, NaN as long as there is no row."""
+        empty = self._low[i] > self._high[i]
+        return (np.nan, np.nan) if empty else (self._low[i], self._high[i])
+
+    def add(self, block: np.ndarray) -> None:
+        self._low = np.minimum(self._low, block.min(axis=0))
+        self._high = np.maximum(self._high, block.max(axis=0))
+
+
+class _Change:
+    """Largest difference between rows at most `window` rows apart, by column. Keeps the last `window` rows."""
+
+    def __init__(self, columns: int, window: int) -> None:
+        self._window = window
+        self._tail = np.zeros((0, columns))
+        self.largest = np.full(columns, np.nan)
+
+    def add(self, block: np.ndarray) -> None:
+        if not self._window or not block.shape[1]:
+            return
+        rows = np.concatenate([self._tail, block])
+        size = min(self._window, len(rows)) + 1
+        # "nearest" repeats the edge rows, which lie in the window anyway: it adds no new values.
+        high = maximum_filter1d(rows, size, axis=0, mode="nearest")
+        low = minimum_filter1d(rows, size, axis=0, mode="nearest")
+        self.largest = np.fmax(self.largest, (high - low).max(axis=0))
+        self._tail = rows[-self._window :]
+
+
+MOST = {"site": 3, "area": 3, "tie": 2}  # shown of each kind, so that the summary stays on one screen
+NAME_WIDTH = 24
+
+
+def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall_s: float) -> str:
+    """The summary on one screen, at most 24 lines of 80 characters. Batteries and voltages only where there are some."""
+    heads = ("energy MWh", "mean MW", "peak MW", "p-p MW", f"in {CHANGE_WINDOW_S} s MW")
+    lines = [_cut(f"{header.name}: {emulated_s:g} s at {header.dt_s * 1e3:g} ms", 80), _row("", heads)]
+    for i, site in enumerate(header.labels["site"][: MOST["site"]]):
+        lines += _site_lines(metrics, f"site.{site}", site, header.nominal_kv[i])
+    lines += _left_out("site", header)
+    for area in header.labels["area"][: MOST["area"]]:
+        low, high = (metrics[f"area.{area}.frequency_{end}_hz"] for end in ("min", "max"))
+        lines.append(_named(area, f"frequency {low:.4f} to {high:.4f} Hz"))
+    lines += _left_out("area", header)
+    for tie in header.labels["tie"][: MOST["tie"]]:
+        lines.append(_named(tie, f"tie flow p-p {metrics[f'tie.{tie}.swing_mw']:.2f} MW"))
+    lines += _left_out("tie", header)
+    return "\n".join([*lines, f"emulated {emulated_s:g} s in {wall_s:.1f} s: {emulated_s / wall_s:.0f} x real time"])
+
+
+def _site_lines(metrics: Mapping[str, float], at: str, site: str, nominal_kv: float) -> Iterator[str]:
+    for key, side in (("facility", "site"), ("pcc", "grid")):
+        values = (metrics[f"{at}.{key}_{column}"] for column in ("mean_mw", "peak_mw", "swing_mw", "change_5s_mw"))
+        energy = f"{metrics[f'{at}.{key}_energy_mwh']:.3f}"
+        yield _row(_cut(site, NAME_WIDTH - 6) + f" {side}", (energy, *(f"{value:.2f}" for value in values)))
+    low, high = metrics[f"{at}.soc_min"], metrics[f"{at}.soc_max"]
+    if not isnan(low):
+        into, out = metrics[f"{at}.bess_energy_in_mwh"], metrics[f"{at}.bess_energy_out_mwh"]
+        yield _named("", f"battery SOC {low:.3f} to {high:.3f}, {into:.3f} MWh in, {out:.3f} MWh out")
+    if not isnan(nominal_kv):
+        low, high = metrics[f"{at}.voltage_min_pu"], metrics[f"{at}.voltage_max_pu"]
+        yield _named("", f"voltage {low:.4f} to {high:.4f} pu of {nominal_kv:g} kV")
+
+
+def _row(name: str, cells: Iterable[str]) -> str:
+    return f"{name:{NAME_WIDTH}}" + "".join(f"{cell:>11}" for cell in cells)
+
+
+def _named(name: str, text: str) -> str:
+    return f"{_cut(name, NAME_WIDTH - 1):{NAME_WIDTH}} {text}"
+
+
+def _left_out(axis: str, header: Header) -> list[str]:
+    more = len(header.labels[axis]) - MOST[axis]
+    return [f"... and {more} more of kind {axis}, in the trace's metrics"] if more > 0 else []
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."

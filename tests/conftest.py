@@ -1,0 +1,64 @@
+"""Strict JAX for all tests, and a short way from TOML text to a trace."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from emulator.xla import compile_loops_whole
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+compile_loops_whole()
+
+import jax  # noqa: E402
+
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+from emulator import config, schema, simulate  # noqa: E402
+from emulator.trace import Trace  # noqa: E402
+
+REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
+
+
+@pytest.fixture
+def reference() -> Path:
+    """Folder of published trajectories; they do not travel with the project."""
+    if not REFERENCE.is_dir():
+        pytest.skip("no reference trajectories beside this checkout")
+    return REFERENCE
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Callable[..., schema.Scenario]:
+    """Scenario from TOML text and overrides."""
+
+    def load(text: str, *overrides: str) -> schema.Scenario:
+        path = tmp_path / "scenario.toml"
+        path.write_text(textwrap.dedent(text))
+        return config.load(path, overrides)
+
+    return load
+
+
+@pytest.fixture
+def emulate(scenario: Callable[..., schema.Scenario]) -> Callable[..., Trace]:
+    """Trace in memory from TOML text and overrides."""
+
+    def run(text: str, *overrides: str) -> Trace:
+        return simulate.run(scenario(text, *overrides))
+
+    return run
+
+
+@pytest.fixture
+def x64():
+    """float64 for one test."""
+    with jax.enable_x64(True):
+        yield

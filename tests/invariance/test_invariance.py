@@ -1,0 +1,191 @@
+"""What must not change a trace: chunks, windows, devices beside one, precision; and what must not compile anew."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import import_module
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emulator import simulate
+from emulator.cluster import demand
+from emulator.cluster import workload as wl
+from emulator.cluster.schedule import passages
+
+rollout = import_module("emulator.rollout")
+
+CAMPUS = """
+    [run]
+    duration_s = 6.0
+    [[site]]
+    name = "campus"
+    area = "main"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    devices = 512
+    accelerator = {idle_w = 75.0, tdp_w = 700.0, gain_spread = 0.03, response_s = 0.02}
+    [site.job.workload]
+    jitter = 0.01
+    [[site.job.workload.phase]]
+    name = "compute"
+    duration_s = 0.9
+    level = 0.9
+    noise = 0.05
+    spread_s = 0.05
+    release_skew_s = 0.04
+    barrier = true
+    wait_level = 0.3
+    [[site.job.workload.phase]]
+    name = "exchange"
+    duration_s = 0.4
+    level = 0.2
+    level_jitter = 0.05
+    [[site.job]]
+    name = "base"
+    kind = "constant"
+    power_mw = 0.1
+    start_s = 2.0
+    [site.bess]
+    power_mw = 0.5
+    energy_mwh = 0.01
+    response_s = 0.02
+    delay_s = 0.03
+    [site.controller]
+    kind = "low_pass"
+    cutoff_hz = 0.1
+    soc_gain = 0.5
+    [[grid.area]]
+    name = "main"
+    rated_mva = 10.0
+    inertia_s = 4.0
+    damping_pu = 1.0
+    load_mw = 5.0
+    [[grid.area.governor]]
+    model = "tgov1"
+"""
+POWERS = ("site_pcc_power_mw", "site_bess_power_mw", "job_power_mw")
+
+
+def assert_equal_to_rounding(one, other, share: float):
+    """Powers within a share of the site's swing, frequency and SOC accordingly."""
+    scale = np.ptp(one.site_facility_power_mw)
+    for name in POWERS:
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=share * scale)
+    np.testing.assert_allclose(one.area_frequency_hz, other.area_frequency_hz, atol=share)
+    np.testing.assert_allclose(one.bess_soc, other.bess_soc, atol=share)
+
+
+@pytest.mark.parametrize("chunk_ticks", [50, 1000])
+def test_chunks_change_nothing(emulate, chunk_ticks):
+    assert_equal_to_rounding(emulate(CAMPUS), emulate(CAMPUS, f"run.chunk_ticks={chunk_ticks}"), 2e-6)
+
+
+def test_windows_change_nothing(emulate, monkeypatch):
+    """Windows split iterations anywhere; each window draws the same numbers and anchors the same levels."""
+    whole = emulate(CAMPUS)
+    monkeypatch.setattr(simulate, "WINDOW_TICKS", 700)
+    assert_equal_to_rounding(whole, emulate(CAMPUS), 1e-5)
+
+
+def test_twice_the_same_bit_for_bit(emulate):
+    one, other = emulate(CAMPUS), emulate(CAMPUS)
+    for name in (*POWERS, "area_frequency_hz", "bess_soc"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_another_seed_is_another_run(emulate):
+    assert np.ptp(emulate(CAMPUS).job_power_mw - emulate(CAMPUS, "run.seed=1").job_power_mw) > 1e-2
+
+
+def test_a_run_that_is_no_whole_number_of_chunks(emulate):
+    short, long = emulate(CAMPUS, "run.duration_s=0.955"), emulate(CAMPUS)
+    assert len(short.time_s) == 955
+    np.testing.assert_allclose(short.site_pcc_power_mw, long.site_pcc_power_mw[:955], rtol=1e-5)
+
+
+def test_float32_follows_float64(scenario):
+    """Random bits differ between the two, so the twin without draws is compared."""
+    workload = ["phase.0.noise", "phase.0.spread_s", "phase.0.release_skew_s", "phase.1.level_jitter", "jitter"]
+    still = [f"site.0.job.train.workload.{key}=0.0" for key in workload]
+    loaded = scenario(CAMPUS, *still, "site.0.job.train.accelerator.gain_spread=0.0")
+    single = simulate.run(loaded)
+    with jax.enable_x64(True):
+        double = simulate.run(loaded)
+    assert double.site_pcc_power_mw.dtype == np.float64
+    assert_equal_to_rounding(double, single, 2e-5)
+
+
+def test_devices_keep_their_draws_whatever_the_company(scenario):
+    """Device i finishes when it finishes, among 512 devices or among 100."""
+    layout, params, _, _ = simulate.build(scenario(CAMPUS), ticks=100)
+    key = jax.random.key(3)
+    job = params.training[0].workload
+    drawn = wl.draw_iteration(job, jnp.float32(1.0), key)
+    many, _ = passages(layout.training[0].phases, job, drawn, key, 512)
+    few, _ = passages(layout.training[0].phases, job, drawn, key, 100)
+    np.testing.assert_array_equal(many[1].after_s[:100], few[1].after_s)
+    weights = [
+        demand.device_weights(dataclasses.replace(layout.training[0], devices=n), params.training[0], key) * n
+        for n in (512, 100)
+    ]
+    np.testing.assert_allclose(weights[0][:100], weights[1], rtol=3e-7)  # divided by n and multiplied again
+
+
+def test_event_path_equals_the_definition(scenario):
+    """A job's power by events and by the device-by-device definition, through the whole demand stage."""
+    layout, params, state, inputs = simulate.build(scenario(CAMPUS), ticks=3000)
+    dense = dataclasses.replace(layout, training=(dataclasses.replace(layout.training[0], method="dense"),))
+    powers = [rollout.job_power(at, params, state.training, state.tick, inputs)[1] for at in (layout, dense)]
+    np.testing.assert_allclose(powers[0][:, 0], powers[1][:, 0], rtol=2e-5)
+
+
+def test_jobs_keep_their_draws_whatever_their_order(scenario, tmp_path):
+    text = CAMPUS.replace('[[site.job]]\n    name = "base"\n    kind = "constant"\n    power_mw = 0.1\n    start_s = 2.0\n', "")
+    assert text != CAMPUS
+    reordered = scenario(text, 'site.0.job=[{name = "base", kind = "constant", power_mw = 0.1}]')
+    assert reordered.site[0].job[0].name == "base"
+    train = scenario(CAMPUS).site[0].job[0]
+    base = scenario(CAMPUS).site[0].job[1]
+    original = scenario(CAMPUS)
+    site = original.site[0]
+    swapped = original.model_copy(update={"site": (site.model_copy(update={"job": (base, train)}),)})
+    one, other = simulate.run(original), simulate.run(swapped)
+    np.testing.assert_array_equal(one.job_power_mw[:, 0], other.job_power_mw[:, 1])
+
+
+def test_one_trace_per_layout(scenario):
+    """Changing every float parameter compiles nothing anew; changing a structure does."""
+    layout, params, state, inputs = simulate.build(scenario(CAMPUS), ticks=200)
+    traces = []
+
+    def counted(layout, params, state, inputs):
+        traces.append(1)
+        return rollout.rollout(layout, params, state, inputs)
+
+    step = jax.jit(counted, static_argnums=0)
+    step(layout, params, state, inputs)
+    step(layout, jax.tree.map(lambda leaf: 1.01 * leaf, params), state, inputs)
+    again = simulate.build(scenario(CAMPUS, "site.0.controller.cutoff_hz=0.2", "grid.area.main.inertia_s=5.0"), ticks=200)
+    step(*again)
+    assert len(traces) == 1
+    step(*simulate.build(scenario(CAMPUS, 'site.0.controller={kind = "none"}'), ticks=200))
+    assert len(traces) == 2
+
+
+def test_params_are_floats_and_layout_is_hashable(scenario):
+    layout, params, _, _ = simulate.build(scenario(CAMPUS), ticks=100)
+    assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params))
+    assert hash(layout) == hash(simulate.build(scenario(CAMPUS), ticks=100)[0])
+
+
+@pytest.mark.parametrize("every", [5, 20])
+def test_merged_rows_are_means_of_powers(emulate, every):
+    fine, coarse = emulate(CAMPUS), emulate(CAMPUS, f"record.every_ticks={every}")
+    means = fine.site_pcc_power_mw.reshape(-1, every).mean(axis=1)
+    np.testing.assert_allclose(coarse.site_pcc_power_mw[:, 0], means, rtol=1e-5)
+    np.testing.assert_allclose(coarse.area_frequency_hz, fine.area_frequency_hz[::every], atol=1e-6)
+    np.testing.assert_allclose(coarse.time_s, fine.time_s[::every])
