@@ -9,18 +9,19 @@ project. Both records go through the same code, over whole iterations only. Prin
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from emulator import schema
-from emulator.catalog import read
-from emulator.cluster import demand
-from emulator.scenario import layout_of, params_of
+import emulator as em
+from emulator.rollout import job_power
+from emulator.units import W_PER_MW
 
 GRID_S = 0.025  # both records are compared on the grid of the published one
+ITERATIONS = 6  # two of the published record's blocks of three
 LOW, HIGH = 0.3, 0.7
 HARMONICS = (1, 2, 3, 4, 5, 8, 9, 10, 13, 14, 19, 25)
 BANDS_HZ = ((0.0, 0.1), (0.1, 0.2), (0.2, 3.0), (3.0, np.inf))
@@ -45,6 +46,8 @@ class Statistics(NamedTuple):
 def statistics(p_norm: np.ndarray, iterations: int) -> Statistics:
     """Statistics of a normalised record (0 = idle, 1 = peak) on the 25 ms grid over its first whole iterations."""
     starts = iteration_starts(p_norm)[: iterations + 1]
+    if len(starts) <= iterations:
+        raise ValueError(f"the record holds {len(starts) - 1} whole iterations, {iterations} are needed")
     whole = p_norm[starts[0] : starts[-1]]
     low, high = whole[whole < LOW].mean(), whole[whole > HIGH].mean()
     levels = low + 0.1 * (high - low), low + 0.9 * (high - low)
@@ -107,12 +110,85 @@ def band_shares(p_norm: np.ndarray) -> tuple[float, ...]:
     return tuple(float(power[band].sum() / power.sum()) for band in inside)
 
 
-def emulated(preset: str, iterations: int, seed: int) -> np.ndarray:
-    """The preset's record at 78,432 accelerators: normalised tick means on the 25 ms grid."""
-    scenario = em.load(CAMPUS, [f'site.0.job.0.workload="{preset}"', f"run.seed={seed}", "run.duration_s=1000"])
-    layout, params, state, inputs = em.build(scenario, ticks=round(22 * (iterations + 2) / scenario.run.dt_s / 100) * 100)
+def production(path: Path) -> np.ndarray:
+    """The published record from 10 s on: within the first iteration, before the idle tail's end."""
+    t_s, p_norm = np.loadtxt(path, delimiter=",", skiprows=1).T
+    return p_norm[t_s >= 10.0]
+
+
+def emulated(seed: int, iterations: int = ITERATIONS) -> np.ndarray:
+    """The preset's record as the campus of the demo draws it: normalised, on the 25 ms grid."""
+    scenario = em.load("campus_100mw", [f"run.seed={seed}", "run.dt_s=0.005", "run.duration_s=1000.0"])
+    dt_s = scenario.run.dt_s
+    layout, params, state, inputs = em.build(scenario, ticks=round(22.0 * (iterations + 2) / dt_s))
     _, power_mw, _ = jax.jit(job_power, static_argnums=0)(layout, params, state.training, state.tick, inputs)
     job = params.training[0]
     idle_mw, peak_mw = (float(w) * layout.training[0].devices / W_PER_MW for w in (job.idle_w, job.peak_w))
-    ticks = round(GRID_S / layout.dt_s)
-    return ((np.asarray(power_mw)[:, 0] - idle_mw) / (peak_mw - idle_mw)).reshape(-1, ticks).mean(axis=1)
+    share = (np.asarray(power_mw, np.float64)[:, 0] - idle_mw) / (peak_mw - idle_mw)
+    return share.reshape(-1, round(GRID_S / dt_s)).mean(axis=1)
+
+
+class Row(NamedTuple):
+    """One line of the table; `allowed` is a share of the published value, or points where `points`."""
+
+    name: str
+    published: float
+    emulated: float
+    allowed: float | None
+    points: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Within what is allowed, or nothing asked."""
+        scale = 1.0 if self.points else abs(self.published)
+        return self.allowed is None or abs(self.emulated - self.published) <= self.allowed * scale
+
+
+def rows(published: Statistics, emulated: Statistics) -> Iterator[Row]:
+    """The comparison, line by line."""
+    yield Row("period, s", published.period_s, emulated.period_s, 0.01)
+    yield Row("mean", published.mean, emulated.mean, 0.03)
+    yield Row("standard deviation", published.deviation, emulated.deviation, 0.03)
+    yield Row("share of time below 0.3", published.share_low, emulated.share_low, None)
+    yield Row("share of time above 0.7", published.share_high, emulated.share_high, None)
+    yield Row("main rise 10-90 %, s", published.rise_s, emulated.rise_s, 0.20)
+    yield Row("main fall 90-10 %, s", published.fall_s, emulated.fall_s, 0.20)
+    yield Row("fall into the dip, s", published.dip_fall_s, emulated.dip_fall_s, 0.20)
+    yield Row("rise out of the dip, s", published.dip_rise_s, emulated.dip_rise_s, 0.20)
+    largest = sorted(published.lines, reverse=True)[:6]
+    for k, ours, theirs in zip(HARMONICS, emulated.lines, published.lines, strict=True):
+        name = f"line {k}, {k / published.period_s:.4f} Hz"
+        yield Row(name, theirs, ours, 0.25 if theirs in largest else None)
+    for (low, high), ours, theirs in zip(BANDS_HZ, emulated.bands, published.bands, strict=True):
+        yield Row(f"share of variance {low:g}-{high:g} Hz", theirs, ours, 0.05, points=True)
+
+
+def table(lines: Sequence[Row]) -> str:
+    """Markdown."""
+    head = "| | published | emulated | difference | allowed |\n|---|---|---|---|---|"
+    return "\n".join([head, *(_line(row) for row in lines)])
+
+
+def _line(row: Row) -> str:
+    difference = row.emulated - row.published
+    if row.points:
+        by, allowed = f"{100 * difference:+.1f} points", f"{100 * (row.allowed or 0):g} points"
+    else:
+        by, allowed = f"{100 * difference / row.published:+.1f} %", "" if row.allowed is None else f"{100 * row.allowed:g} %"
+    mark = "" if row.passed else " **exceeded**"
+    return f"| {row.name} | {row.published:.4f} | {row.emulated:.4f} | {by} | {allowed}{mark} |"
+
+
+def main() -> int:
+    """Print the table; 1 where a line exceeds what is allowed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trace", type=Path, help="fig1_production_trace.csv")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    lines = list(rows(statistics(production(args.trace), ITERATIONS), statistics(emulated(args.seed), ITERATIONS)))
+    print(table(lines))
+    return 0 if all(row.passed for row in lines) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

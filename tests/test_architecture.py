@@ -1,0 +1,117 @@
+"""Who may import whom, and how large files may grow: ARCHITECTURE.md, held."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEAVES = {"struct", "units", "clock", "blocks"}
+BOXES = {"cluster", "facility", "bess", "grid"}
+ONLY_IN = {  # a library, and the only files that may import it
+    "h5py": {"emulator/traces/hdf5.py"},
+    "matplotlib": {"emulator/plot.py"},
+    "tqdm": {"emulator/cli.py"},
+}
+BEFORE_JAX = ("config", "schema", "complaint", "rules", "catalog", "limits_schema", "clock", "cli", "__init__", "xla")
+
+
+def sources() -> list[Path]:
+    return sorted([*ROOT.glob("emulator/*.py"), *ROOT.glob("emulator/[!kp]*/*.py"), *ROOT.glob("kernels/*.py")])
+
+
+def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:
+    """Dotted names that a file imports."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(path: Path) -> set[str]:
+    """First parts below `emulator` of what a file imports."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("emulator.")}
+
+
+def test_there_is_something_to_check():
+    assert len(sources()) > 25
+
+
+@pytest.mark.parametrize("box", sorted(BOXES))
+def test_boxes_never_import_each_other(box):
+    for path in ROOT.glob(f"emulator/{box}/*.py"):
+        allowed = LEAVES | {box, "kernels"}
+        if path.name == "replay.py":
+            allowed |= {"schema"}  # reads a file that the configuration names
+        assert ours(path) <= allowed, path
+
+
+def test_leaves_import_leaves_only():
+    for name in LEAVES:
+        assert ours(ROOT / "emulator" / f"{name}.py") <= LEAVES
+
+
+def test_kernels_know_nothing_of_the_emulator():
+    for path in ROOT.glob("kernels/*.py"):
+        assert ours(path) <= {"kernels"}, path
+
+
+def test_imports_point_one_way():
+    """cli -> drivers -> rollout -> plant -> boxes."""
+    assert ours(ROOT / "emulator/plant.py") <= LEAVES | BOXES
+    assert ours(ROOT / "emulator/rollout.py") <= LEAVES | {"plant", "cluster"}
+    drivers = {"simulate", "bench", "cli"}
+    for path in sources():
+        if path.stem not in {*drivers, "__init__", "__main__"}:
+            assert not ours(path) & drivers, path
+
+
+@pytest.mark.parametrize("library", sorted(ONLY_IN))
+def test_libraries_stay_behind_one_file(library):
+    users = {str(p.relative_to(ROOT)) for p in sources() if any(n.split(".")[0] == library for n in imports(p))}
+    assert users == ONLY_IN[library]
+
+
+def test_checking_a_config_needs_no_jax():
+    for name in BEFORE_JAX:
+        path = ROOT / "emulator" / f"{name}.py"
+        assert not any(n.split(".")[0] in {"jax", "numpy"} for n in imports(path, top_level_only=True)), path
+
+
+def test_global_settings_in_one_place():
+    users = {str(p.relative_to(ROOT)) for p in sources() if "jax.config.update" in p.read_text()}
+    assert users == {"emulator/cli.py"}
+
+
+def test_only_drivers_compile():
+    """No jit inside the library: one boundary per driver."""
+    users = {p.stem for p in sources() if "jax.jit" in p.read_text()}
+    assert users <= {"simulate", "bench"}
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: p.stem)
+def test_sizes(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for function in functions(ast.parse(text)):
+        doc = ast.get_docstring(function, clean=False) or ""
+        assert function.end_lineno - function.lineno - doc.count("\n") <= 70, function.name
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: p.stem)
+def test_public_functions_say_what_they_do(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "module without docstring"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
