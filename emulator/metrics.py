@@ -182,7 +182,7 @@ NAME_WIDTH = 24
 
 
 def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall_s: float) -> str:
-    """The summary on one screen, at most 24 lines of 80 characters. Batteries and voltages only where there are some."""
+    """Summary on one screen, at most 24 lines of 80 characters. Batteries and voltages only where there are some."""
     heads = ("energy MWh", "mean MW", "peak MW", "p-p MW", f"in {CHANGE_WINDOW_S} s MW")
     lines = [_cut(f"{header.name}: {emulated_s:g} s at {header.dt_s * 1e3:g} ms", 80), _row("", heads)]
     for i, site in enumerate(header.labels["site"][: MOST["site"]]):

@@ -2,7 +2,7 @@
 
 A row is `every_ticks` ticks. Powers, voltage and connected share are means over the row; frequency, mechanical power,
 tie flow and state of charge are values at its start, which is also the row's time.
-Signs: load positive = draws from the grid; battery positive = discharges; tie positive = from the first area to the second.
+Signs: load positive = draws from the grid; battery positive = discharges; tie positive = from first area to second.
 """
 
 from __future__ import annotations

@@ -1,0 +1,210 @@
+"""What is wrong with a configuration, said so that its author can put it right: file, line, key, value, what is
+allowed, the nearest name. All problems at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from emulator.schema import Scenario, Table
+
+Path = tuple[str | int, ...]
+Lines = Mapping[Path, int]
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]\"']+?)\s*\]")
+_KEY = re.compile(r"^\s*([A-Za-z0-9_\-]+(?:\s*\.\s*[A-Za-z0-9_\-]+)*)\s*=")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    where: str  # file, or --set
+    line: int | None
+    path: str  # dotted key; "" for the file as a whole
+    message: str
+
+    def __str__(self) -> str:
+        place = self.where if self.line is None else f"{self.where}:{self.line}"
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def dotted(path: Path) -> str:
+    """site.0.bess.power_mw"""
+    return ".".join(str(part) for part in path)
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """A hint at the name that was meant, or all names where there is no near one; "" where there are none."""
+    allowed = sorted(allowed)
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    if near:
+        return f"; nearest: {near[0]}"
+    return f"; allowed: {', '.join(allowed)}" if allowed else ""
+
+
+def line_index(text: str) -> dict[Path, int]:
+    """Line of every table header and key of a TOML text, as far as keys start a line. Arrays of tables are counted."""
+    lines: dict[Path, int] = {}
+    last: dict[Path, int] = {}  # highest index so far of each array of tables
+    table: Path = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            parts = [part.strip() for part in header.group(2).split(".")]
+            table = ()
+            for i, part in enumerate(parts):
+                table = (*table, part)
+                if header.group(1) == "[[" and i == len(parts) - 1:
+                    last[table] = last.get(table, -1) + 1
+                if table in last:
+                    table = (*table, last[table])
+            lines.setdefault(table, number)
+        elif key := _KEY.match(line):
+            lines.setdefault((*table, *(part.strip() for part in key.group(1).split("."))), number)
+    return lines
+
+
+def line_of(lines: Lines, path: Path) -> int | None:
+    """Line of a key, or of the nearest table around it."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in lines:
+            return lines[path[:end]]
+    return None
+
+
+def translate(error: ValidationError) -> list[tuple[Path, str]]:
+    """Path and message of every problem that pydantic found, in our words."""
+    found = error.errors(include_url=False)
+    problems = []
+    for item in found:
+        place = _Place.at(item["loc"])
+        inside = any(other is not item and other["loc"][: len(item["loc"])] == item["loc"] for other in found)
+        if item["type"] == "too_short" and inside:
+            continue  # pydantic counts only the items that passed
+        problems.append(_say(place, item["type"], item.get("input"), item.get("ctx", {}), item["msg"]))
+    return problems
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a location of pydantic's lies in our schema."""
+
+    path: Path  # without the tags of unions
+    table: type[Table] | None  # that holds the key
+    field: FieldInfo | None
+
+    @classmethod
+    def at(cls, location: Sequence[str | int]) -> _Place:
+        path: list[str | int] = []
+        holder: type[Table] | None = None
+        field: FieldInfo | None = None
+        options: list[Any] = [Scenario]
+        for part in location:
+            tables = [o for o in options if isinstance(o, type) and issubclass(o, Table)]
+            if isinstance(part, str) and len(tables) > 1:
+                options = [t for t in tables if part in _tags(t)]  # a union's tag, no key of the user's
+                continue
+            path.append(part)
+            if isinstance(part, int):
+                options = [inner for o in options for inner in _items(o)]
+                continue
+            holder = tables[0] if tables else None
+            field = holder.model_fields.get(part) if holder else None
+            options = _unwrap(field.annotation) if field else []
+        return cls(tuple(path), holder, field)
+
+
+def _unwrap(annotation: Any) -> list[Any]:
+    """Members of a union, without Annotated and None."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _unwrap(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [inner for member in typing.get_args(annotation) for inner in _unwrap(member)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _items(annotation: Any) -> list[Any]:
+    """What a tuple holds."""
+    if typing.get_origin(annotation) is not tuple:
+        return []
+    return [inner for member in typing.get_args(annotation) if member is not ... for inner in _unwrap(member)]
+
+
+def _tags(table: type[Table]) -> set[str]:
+    """The kinds or models that select a table in its union."""
+    fields = [table.model_fields[name] for name in ("kind", "model") if name in table.model_fields]
+    return {tag for field in fields for tag in typing.get_args(field.annotation)}
+
+
+def bounds(field: FieldInfo) -> str:
+    """Range of a number in words: "> 0 and <= 1"."""
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    found = [(sign, getattr(m, name)) for m in field.metadata for name, sign in signs.items() if hasattr(m, name)]
+    return " and ".join(f"{sign} {value:g}" for sign, value in found)
+
+
+def unit_of(field: FieldInfo | None) -> str:
+    """Unit of a key, "" for none."""
+    extra = field.json_schema_extra if field else None
+    unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+    return "" if unit == "1" else unit
+
+
+_TYPES = {
+    "float_type": "a number", "int_type": "a whole number", "int_from_float": "a whole number", "bool_type": "true or false",
+    "string_type": "a text in quotes", "tuple_type": "a list", "model_type": "a table", "model_attributes_type": "a table",
+    "dict_type": "a table", "finite_number": "a finite number",
+}  # fmt: skip
+
+
+def _say(place: _Place, kind: str, value: Any, context: Mapping[str, Any], fallback: str) -> tuple[Path, str]:
+    """One problem in words. `value` is what the user wrote."""
+    path, field = place.path, place.field
+    unit = f" {unit}" if (unit := unit_of(field)) else ""
+    match kind:
+        case "extra_forbidden":
+            keys = place.table.model_fields if place.table else ()
+            return path, f"unknown key{nearest(str(path[-1]), keys)}"
+        case "missing":
+            what = f": {field.description}" if field else ""
+            return path, f"missing key{what}{unit and f', in{unit}'}"
+        case "union_tag_invalid":
+            tags = re.findall(r"'([^']*)'", context["expected_tags"])
+            key = context["discriminator"].strip("'")
+            all_tags = f" (allowed: {', '.join(tags)})"
+            return (*path, key), f"{context['tag']!r} is unknown{nearest(str(context['tag']), tags)}{all_tags}"
+        case "union_tag_not_found":
+            return (*path, context["discriminator"].strip("'")), "missing key"
+        case "literal_error":
+            allowed = re.findall(r"'([^']*)'", context["expected"])
+            return path, f"{value!r} is unknown{nearest(str(value), allowed)} (allowed: {', '.join(allowed)})"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return path, f"is {value!r}, must be {bounds(field) if field else ''}{unit}"
+        case "string_pattern_mismatch" | "string_too_short" | "string_too_long":
+            return path, f"is {value!r}, must be 1 to 64 characters without space, dot, slash, bracket or quote"
+        case "too_short":
+            return path, f"needs at least {context['min_length']} of it"
+        case "too_long":
+            return path, f"takes at most {context['max_length']}"
+        case _ if kind in _TYPES:
+            shown = f"is {value!r}, " if not isinstance(value, dict | list) else ""
+            limits = f", {bounds(field)}" if field and bounds(field) else ""
+            return path, f"{shown}must be {_TYPES[kind]}{unit and f' of{unit}'}{limits}"
+        case _:
+            return path, f"is {value!r}: {fallback}"

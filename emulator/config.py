@@ -1,0 +1,304 @@
+"""From a TOML file to a checked Scenario: overrides, presets, schema, rules. Never imports JAX.
+
+Every value's origin is kept (line of the file, `--set`, preset with its source, default with its source), so that
+`wattswing check` can show where each number comes from.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from emulator import catalog, rules
+from emulator.complaint import ConfigError, Path, Problem, dotted, line_index, line_of, nearest, translate, unit_of
+from emulator.schema import Scenario, Table
+
+# Tables that take a preset, by path with list indices left out, and the kind of preset.
+PRESET_KINDS = {
+    ("site", "job", "accelerator"): "accelerators",
+    ("site", "job", "workload"): "workloads",
+    ("site", "facility"): "facilities",
+    ("site", "bess"): "batteries",
+    ("site", "controller"): "controllers",
+    ("grid",): "grids",
+}
+BY_NAME = (("site", "job", "accelerator"), ("site", "job", "workload"))  # a plain text there names a preset
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked scenario and where each of its values comes from, by dotted path."""
+
+    scenario: Scenario
+    origins: Mapping[str, str]
+
+
+def load(config: str | FilePath, overrides: Sequence[str] = ()) -> Scenario:
+    """Read and check a configuration: a path, or the name of a scenario preset.
+
+    Args:
+      overrides: KEY=VALUE with dotted paths, list items by index or by name.
+
+    Raises:
+      ConfigError: with every problem found.
+    """
+    return resolve(config, overrides).scenario
+
+
+def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
+    """As `load`, with the origin of every value."""
+    source = _Source.read(config)
+    raw, overridden = dict(source.table), set[Path]()
+    for override in overrides:
+        overridden.add(_override(raw, override))
+    source = _Source(source.name, source.folder, raw, source.lines, overridden)
+    origins = {dotted(path): source.origin(path) for path in _leaves(raw)}
+    origins |= _expand(source, raw, ())
+    _absolute_paths(raw, source.folder)
+    scenario = _validate(source, raw)
+    if problems := [source.problem(path, message) for path, message in rules.broken(scenario)]:
+        raise ConfigError(problems)
+    return Resolved(scenario, {**_default_origins(scenario), **origins})
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A configuration as written."""
+
+    name: str
+    folder: FilePath
+    table: dict[str, Any]
+    lines: Mapping[Path, int]
+    overridden: set[Path]
+
+    @classmethod
+    def read(cls, config: str | FilePath) -> _Source:
+        path = FilePath(config)
+        if not path.is_file():
+            path = catalog.path_of("scenarios", str(config))
+        if not path.is_file():
+            hint = nearest(str(config), catalog.names("scenarios"))
+            raise ConfigError([Problem(str(config), None, "", f"no such file, and no scenario preset of that name{hint}")])
+        try:
+            text = path.read_text("utf-8")
+            table = tomllib.loads(text)
+        except UnicodeDecodeError as error:
+            raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
+        except OSError as error:
+            raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+        table.pop("about", None)
+        return cls(str(path), path.resolve().parent, table, line_index(text), set())
+
+    def _is_set(self, path: Path) -> bool:
+        return any(path[: len(at)] == at for at in self.overridden)
+
+    def origin(self, path: Path) -> str:
+        return "--set" if self._is_set(path) else f"{FilePath(self.name).name}:{line_of(self.lines, path)}"
+
+    def problem(self, path: Path, message: str) -> Problem:
+        if self._is_set(path):
+            return Problem("--set", None, dotted(path), message)
+        return Problem(self.name, line_of(self.lines, path), dotted(path), message)
+
+
+def _override(raw: dict[str, Any], override: str) -> Path:
+    """Apply KEY=VALUE in place; returns the path that it set."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError([Problem("--set", None, override, "must be KEY=VALUE with a dotted KEY")])
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    at: Any = raw
+    path: Path = ()
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        if isinstance(at, list):
+            part = _item(at, part, path)
+            child = at[part]
+        elif isinstance(at, dict):
+            child = at.get(part, {})
+        else:
+            raise ConfigError([Problem("--set", None, dotted(path), f"is {at!r} and has no {part!r} below it")])
+        path = (*path, part)
+        if last:
+            child = value
+        elif isinstance(child, str) and _kind_path(path) in BY_NAME:
+            child = {"preset": child}
+        at[part] = child
+        at = child
+    return path
+
+
+def _item(items: list[Any], part: str, path: Path) -> int:
+    """Index of a list item by number or by name."""
+    names = [item.get("name", "") if isinstance(item, dict) else "" for item in items]
+    if part in names:
+        return names.index(part)
+    if part.isdigit() and int(part) < len(items):
+        return int(part)
+    message = f"has no item {part!r}: it has {len(items)}{nearest(part, filter(None, names))}"
+    raise ConfigError([Problem("--set", None, dotted(path), message)])
+
+
+def _kind_path(path: Path) -> Path:
+    return tuple(part for part in path if isinstance(part, str))
+
+
+def _expand(source: _Source, node: Any, path: Path) -> dict[str, str]:
+    """Put presets under the tables that name them, in place; returns the origins of what they bring."""
+    origins: dict[str, str] = {}
+    if isinstance(node, list):
+        for i, item in enumerate(node):
+            origins |= _expand(source, item, (*path, i))
+    if not isinstance(node, dict):
+        return origins
+    for key, child in list(node.items()):
+        if isinstance(child, str) and _kind_path((*path, key)) in BY_NAME:
+            node[key] = {"preset": child}
+    if "preset" in node:
+        origins |= _apply_preset(source, node, path)
+    for key, child in node.items():
+        origins |= _expand(source, child, (*path, key))
+    return origins
+
+
+def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str, str]:
+    name, at = node.pop("preset"), (*path, "preset")
+    kind = PRESET_KINDS.get(_kind_path(path))
+    if kind is None:
+        where = ", ".join(dotted(p) for p in PRESET_KINDS)
+        raise ConfigError([source.problem(at, f"no presets for this table; there are for {where}")])
+    if not isinstance(name, str) or name not in catalog.names(kind):
+        hint = nearest(str(name), catalog.names(kind))
+        every = ", ".join(catalog.names(kind))
+        raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint} (there are: {every})")])
+    base, sources = catalog.read(kind, name), catalog.sources(kind, name)
+    origins = {
+        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}"
+        for leaf in _leaves(base)
+        if not _written(node, leaf)
+    }
+    merged = _merge(base, node)
+    node.clear()
+    node.update(merged)
+    return origins
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge key by key; anything else, lists too, is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _written(node: Any, leaf: Path) -> bool:
+    """True where the user's table has a value at or above a preset's leaf."""
+    for part in leaf:
+        if not isinstance(node, dict):
+            return True
+        if part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _leaves(node: Any, path: Path = ()) -> Iterator[Path]:
+    """Paths of all values; a list of plain values is one."""
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _leaves(child, (*path, key))
+    elif isinstance(node, list | tuple) and any(isinstance(item, dict) for item in node):
+        for i, child in enumerate(node):
+            yield from _leaves(child, (*path, i))
+    else:
+        yield path
+
+
+def _absolute_paths(raw: dict[str, Any], folder: FilePath) -> None:
+    """Files of replayed jobs, relative to the config, so that the resolved text works anywhere."""
+    for site in _tables(raw.get("site")):
+        for job in _tables(site.get("job")):
+            if job.get("kind") == "replay" and isinstance(job.get("path"), str):
+                job["path"] = str(folder / job["path"])
+
+
+def _tables(node: Any) -> Iterable[dict[str, Any]]:
+    return (item for item in node if isinstance(item, dict)) if isinstance(node, list) else ()
+
+
+def _validate(source: _Source, raw: dict[str, Any]) -> Scenario:
+    try:
+        return Scenario.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(source.problem(path, message) for path, message in translate(error)) from error
+
+
+def _default_origins(scenario: Scenario) -> dict[str, str]:
+    """"default: SOURCE" for every key that has a default."""
+    return dict(_defaults(scenario, ()))
+
+
+def _defaults(table: Table, path: Path) -> Iterator[tuple[str, str]]:
+    for name, field in type(table).model_fields.items():
+        value, at = getattr(table, name), (*path, name)
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        if isinstance(value, Table):
+            yield from _defaults(value, at)
+        elif isinstance(value, tuple) and any(isinstance(item, Table) for item in value):
+            for i, item in enumerate(value):
+                yield from _defaults(item, (*at, i))
+        else:
+            yield dotted(at), f"default: {extra.get('source', '')}".removesuffix(": ")
+
+
+def to_toml(scenario: Scenario, origins: Mapping[str, str] | None = None) -> str:
+    """The resolved configuration as TOML that loads again to an equal scenario; with origins, a comment on each line."""
+    return "\n".join(_render(scenario, (), (), origins)).lstrip("\n") + "\n"
+
+
+def _render(table: Table, path: Path, header: tuple[str, ...], origins: Mapping[str, str] | None) -> Iterator[str]:
+    """Lines of a table: plain keys first, then the tables below it."""
+    below: list[tuple[str, Any]] = []
+    for name, field in type(table).model_fields.items():
+        value = getattr(table, name)
+        if isinstance(value, Table) or (isinstance(value, tuple) and value and isinstance(value[0], Table)):
+            below.append((name, value))
+        elif value is not None and value != ():
+            line = f"{name} = {_value(value)}"
+            unit = unit_of(field)
+            origin = "" if origins is None else origins.get(dotted((*path, name)), "")
+            comment = "; ".join(part for part in (unit, origin) if part)
+            yield f"{line:40s} # {comment}" if origins is not None and comment else line
+    for name, value in below:
+        inner = (*header, name)
+        if isinstance(value, Table):
+            yield from ("", f"[{'.'.join(inner)}]")
+            yield from _render(value, (*path, name), inner, origins)
+            continue
+        for i, item in enumerate(value):
+            yield from ("", f"[[{'.'.join(inner)}]]")
+            yield from _render(item, (*path, name, i), inner, origins)
+
+
+def _value(value: Any) -> str:
+    """A plain value in TOML; floats keep every digit."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = "".join(f"\\u{ord(c):04x}" if c in '"\\' or ord(c) < 32 or ord(c) == 127 else c for c in value)
+        return f'"{escaped}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    return repr(value)

@@ -1,0 +1,393 @@
+"""Traces in HDF5: written while the run goes on, readable at any moment, also after a kill.
+
+Every object and attribute that a file will ever hold exists before its first row. From then on the file is in SWMR
+mode (single writer, multiple readers), in which values may change and datasets grow but nothing may appear: a reader
+finds a valid file at any time. A killed writer leaves one that opens with `swmr=True`, as `read` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from math import isnan
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from emulator import metrics as run_metrics
+from emulator.trace import AXES, CHANNELS, SCHEMA_VERSION, Channel, Event, Header, Trace, TraceError, row_times
+
+# The format of HDF5 1.10: the first that knows SWMR, the last that all tools in use open.
+FORMAT = ("v110", "v110")
+COMPRESSION: dict[str, dict[str, Any]] = {
+    "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},
+    "lzf": {"compression": "lzf", "shuffle": True},
+    "none": {},
+}
+MOST_CHUNK_ROWS = 65_536
+MOST_CHUNK_BYTES = 2**22
+BLOCKS_WAITING = 3
+KIND_BYTES, STOP_REASON_BYTES = 32, 256
+
+# Root attributes that are fields of the header, with the type that a reader gives them back.
+ATTRIBUTES = {
+    "schema_version": int, "emulator_version": str, "config": str, "seed": int, "dt_s": float, "frequency_hz": float,
+    "platform": str, "created_utc": str, "every_ticks": int, "double": bool, "compression": str,
+}  # fmt: skip
+
+
+class TraceWriter:
+    """Writes a trace from a thread of its own, block by block. A context manager.
+
+    Leaving the context early, Ctrl-C included, closes the file with all rows so far, `complete` = 0 and the reason.
+    When writing fails (disk full), the next call raises TraceError and the file stays as of the last whole block.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], header: Header, rows_per_block: int) -> None:
+        """Create the file, replacing any of that name, and its folder.
+
+        Args:
+          rows_per_block: rows that most calls of `append` will bring; chunks of the file hold as many, or an even part.
+
+        Raises:
+          TraceError: the file cannot be created.
+        """
+        self._path = Path(path)
+        self._header = header
+        self._rows = 0
+        self._healthy = True
+        self._waiting: deque[Future[None]] = deque()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.unlink(missing_ok=True)  # a program that has the old file open keeps it
+            self._file = h5py.File(self._path, "x", libver=FORMAT)
+        except OSError as error:
+            raise TraceError(f"cannot create {self._path}: {_cause(error)}") from error
+        _lay_out(self._file, header, _chunk_rows(rows_per_block))
+        self._file.swmr_mode = True
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._file:
+            return
+        interrupted = isinstance(error, KeyboardInterrupt)
+        reason = "interrupted" if interrupted else f"error: {error}" if error else "not finished"
+        self.finish({}, reason, complete=False)
+
+    def append(self, first_tick: int, block: Mapping[str, np.ndarray], events: Sequence[Event]) -> None:
+        """Hand over consecutive rows from `first_tick` on. Waits while several blocks are still to be written.
+
+        Args:
+          block: every channel as (rows, length of its axis); copied, so the caller may reuse the arrays.
+          events: those within the rows.
+
+        Raises:
+          TraceError: an earlier block could not be written.
+          ValueError: channels of different length.
+        """
+        with self._failing_in_words():
+            while self._waiting and (self._waiting[0].done() or len(self._waiting) >= BLOCKS_WAITING):
+                self._waiting.popleft().result()
+        arrays = {c.name: np.array(block[c.name], self._header.dtype_of(c)) for c in _present(self._header)}
+        rows = len(next(iter(block.values())))
+        uneven = [name for name, values in arrays.items() if len(values) != rows]
+        if uneven:
+            raise ValueError(f"a block of {rows} rows, but not in {', '.join(uneven)}")
+        self._waiting.append(self._pool.submit(self._write, first_tick, rows, arrays, tuple(events)))
+
+    def finish(self, metrics: Mapping[str, float], stop_reason: str, complete: bool) -> None:
+        """Write what is still waiting and the summary, and close the file.
+
+        Args:
+          metrics: by the names of metrics.names.
+          stop_reason: why the run ended; kept up to 256 bytes.
+          complete: whether it got to its end.
+
+        Raises:
+          TraceError: something could not be written.
+        """
+        with self._failing_in_words():
+            while self._waiting:
+                self._waiting.popleft().result()
+            self._pool.shutdown()
+            for key, value in metrics.items():
+                _at(self._file, f"metrics/{key}")[...] = value
+            reason = stop_reason.encode()[:STOP_REASON_BYTES].decode(errors="ignore")
+            self._file.attrs.modify("stop_reason", _text(reason, STOP_REASON_BYTES))
+            self._file.attrs.modify("complete", np.int64(complete))
+            self._file.flush()
+            self._file.close()
+
+    def _write(self, first_tick: int, rows: int, arrays: dict[str, np.ndarray], events: tuple[Event, ...]) -> None:
+        if not self._healthy:  # a block after one that failed would leave a gap
+            return
+        self._healthy = False
+        for name, values in arrays.items():
+            _write_rows(_at(self._file, f"trace/{name}"), self._rows, values)
+        _write_events(_at(self._file, "event"), events)
+        self._file.flush()
+        # A row counts once its time is there, so its values are on disk before its time is.
+        _write_rows(_at(self._file, "trace/time_s"), self._rows, row_times(self._header, first_tick, rows))
+        self._file.flush()
+        self._rows += rows
+        self._healthy = True
+
+    @contextmanager
+    def _failing_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # h5py reports a full disk as RuntimeError
+            self._abandon()
+            raise TraceError(f"cannot write {self._path}: {_cause(error)}") from error
+
+    def _abandon(self) -> None:
+        """Close the file without another byte to it.
+
+        After a failed write HDF5 would try again on close and, in vain, once more at exit, where it crashes. So what it
+        has left goes to the null device, and the file stays as of its last flush, as after a kill.
+        """
+        self._pool.shutdown()
+        if self._file:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, self._file.id.get_vfd_handle())
+            os.close(null)
+            self._file.close()
+
+
+def read(path: str | os.PathLike[str], rows: slice | None = None) -> Trace:
+    """Trace from a file, also from one that is being written or whose writer was killed.
+
+    Args:
+      rows: which rows, without a step; all of them if left out. Events are those within the rows.
+
+    Raises:
+      TraceError: no file, or none that holds a trace.
+    """
+    with _opened(path) as file:
+        start, stop, step = (rows or slice(None)).indices(_whole_rows(file))
+        if step != 1:
+            raise ValueError("rows are read without a step")
+        return _window(file, _header(file), start, max(start, stop))
+
+
+def open_rows(path: str | os.PathLike[str], block_rows: int) -> Iterator[Trace]:
+    """Successive windows of a file, each of `block_rows` rows or, at the end, what is left. Raises as `read`."""
+    with _opened(path) as file:
+        header = _header(file)
+        total = _whole_rows(file)
+        for start in range(0, total, block_rows):
+            yield _window(file, header, start, min(start + block_rows, total))
+
+
+def count_rows(path: str | os.PathLike[str]) -> int:
+    """Rows that a file holds. Raises as `read`."""
+    with _opened(path) as file:
+        return _whole_rows(file)
+
+
+def _present(header: Header) -> list[Channel]:
+    """Channels with at least one column: the others have no dataset."""
+    return [channel for channel in CHANNELS if header.labels[channel.axis]]
+
+
+def _lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
+    """Everything that the file will hold, without rows."""
+    for name in ATTRIBUTES:
+        value = getattr(header, name)
+        file.attrs[name] = _text(value) if isinstance(value, str) else int(value) if isinstance(value, bool) else value
+    file.attrs["complete"] = np.int64(0)
+    file.attrs["stop_reason"] = _text("", STOP_REASON_BYTES)
+    packing = COMPRESSION[header.compression]
+
+    trace = file.create_group("trace")
+    time = _growing(trace, "time_s", "f8", chunk_rows, "s", "start of the row", fillvalue=np.nan, **packing)
+    time.make_scale("time_s")
+    scales = {axis: _labels(trace, axis, header.labels[axis]) for axis in AXES if header.labels[axis]}
+    for channel in _present(header):
+        dtype, columns = header.dtype_of(channel), len(header.labels[channel.axis])
+        data = _growing(
+            trace, channel.name, dtype, chunk_rows, channel.unit, channel.long_name, columns=columns, **packing
+        )
+        data.dims[0].attach_scale(time)
+        data.dims[1].attach_scale(scales[channel.axis])
+    if header.labels["site"]:
+        kv = trace.create_dataset("site_nominal_kv", data=np.array(header.nominal_kv, np.float64))
+        _describe(kv, "kV", "nominal voltage at the point of common coupling, NaN where there is none")
+        kv.dims[0].attach_scale(scales["site"])
+
+    _lay_out_events(file.create_group("event"), header)
+    metrics = file.create_group("metrics")
+    for key in run_metrics.names(header):
+        _describe(metrics.create_dataset(key, data=np.nan), run_metrics.unit_of(key), key.replace("_", " "))
+
+
+def _lay_out_events(event: h5py.Group, header: Header) -> None:
+    where_bytes = max([1, *(len(label.encode()) for labels in header.labels.values() for label in labels)])
+    time = _growing(event, "time_s", "f8", 256, "s", "when")
+    time.make_scale("time_s")
+    for name, dtype, long_name in (
+        ("kind", h5py.string_dtype("utf-8", KIND_BYTES), "what happened"),
+        ("where", h5py.string_dtype("utf-8", where_bytes), "site, job or area"),
+        ("value", np.dtype("f8"), "how much, in the unit of the kind"),
+    ):
+        data = _growing(event, name, dtype, 256, "1", long_name)
+        data.dims[0].attach_scale(time)
+        if dtype.kind == "S":
+            data.attrs["_Encoding"] = _text("utf-8")
+
+
+def _growing(
+    group: h5py.Group, name: str, dtype: Any, chunk_rows: int, unit: str, long_name: str, *, columns: int | None = None,
+    **options: Any,
+) -> h5py.Dataset:
+    """An empty dataset that grows along its first axis."""
+    width = () if columns is None else (columns,)
+    most_columns = max(1, MOST_CHUNK_BYTES // (chunk_rows * np.dtype(dtype).itemsize))
+    data = group.create_dataset(
+        name, (0, *width), dtype, maxshape=(None, *width), chunks=(chunk_rows, *(min(n, most_columns) for n in width)),
+        **options,
+    )
+    _describe(data, unit, long_name)
+    return data
+
+
+def _labels(trace: h5py.Group, axis: str, labels: Sequence[str]) -> h5py.Dataset:
+    """The names along an axis, as fixed-length strings: Octave cannot read those of variable length."""
+    size = max(len(label.encode()) for label in labels)
+    scale = trace.create_dataset(axis, data=np.array([_text(label, size) for label in labels]))
+    scale.attrs["_Encoding"] = _text("utf-8")  # xarray then gives text, not bytes
+    scale.make_scale(axis)
+    _describe(scale, "1", f"names of the {axis} axis")
+    return scale
+
+
+def _describe(data: h5py.Dataset, unit: str, long_name: str) -> None:
+    data.attrs["units"], data.attrs["long_name"] = _text(unit), _text(long_name)
+
+
+def _text(text: str, size: int | None = None) -> np.ndarray:
+    """A fixed-length UTF-8 string of `size` bytes.
+
+    Raises:
+      ValueError: it does not fit.
+    """
+    raw = text.encode()
+    size = size or max(1, len(raw))
+    if len(raw) > size:
+        raise ValueError(f"{text!r} is longer than {size} bytes")
+    return np.array(raw, h5py.string_dtype("utf-8", size))
+
+
+def _chunk_rows(rows_per_block: int) -> int:
+    """Rows of a chunk: an even part of a block, so that no chunk is written, hence compressed, twice."""
+    parts = -(-rows_per_block // MOST_CHUNK_ROWS)
+    return -(-rows_per_block // parts)
+
+
+def _write_rows(data: h5py.Dataset, first: int, values: np.ndarray) -> None:
+    data.resize(first + len(values), axis=0)
+    data[first:] = values
+
+
+def _write_events(group: h5py.Group, events: Sequence[Event]) -> None:
+    if not events:
+        return
+    first = len(_at(group, "time_s"))
+    for name in ("kind", "where"):
+        data = _at(group, name)
+        _write_rows(data, first, np.array([_text(getattr(event, name), data.dtype.itemsize) for event in events]))
+    for name in ("value", "time_s"):
+        _write_rows(_at(group, name), first, np.array([getattr(event, name) for event in events]))
+
+
+def _cause(error: BaseException) -> str:
+    """The system's own words within HDF5's."""
+    words = re.search(r"error message = '([^']*)'", str(error))
+    return words[1] if words else str(error)
+
+
+def _at(group: h5py.Group, name: str) -> Any:
+    return group[name]
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    if not Path(path).is_file():
+        raise TraceError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r", swmr=True) as file:
+            _check(file, path)
+            yield file
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read as HDF5: {_cause(error)}") from error
+
+
+def _check(file: h5py.File, path: str | os.PathLike[str]) -> None:
+    version = file.attrs.get("schema_version")
+    if "trace/time_s" not in file or version is None:
+        raise TraceError(f"{path}: an HDF5 file, but not a trace of wattswing: it lacks trace/time_s or schema_version")
+    if version != SCHEMA_VERSION:
+        raise TraceError(f"{path}: trace of schema version {version}; this program reads version {SCHEMA_VERSION}")
+    expected = [f"trace/{c.name}" for c in CHANNELS if f"trace/{c.axis}" in file]
+    lacking = [name for name in [*expected, *ATTRIBUTES] if name not in file and name not in file.attrs]
+    if lacking:
+        raise TraceError(f"{path}: a damaged trace: it lacks {', '.join(lacking)}")
+
+
+def _header(file: h5py.File) -> Header:
+    fields: dict[str, Any] = {
+        name: _string(file.attrs[name]) if kind is str else kind(file.attrs[name]) for name, kind in ATTRIBUTES.items()
+    }
+    labels = {axis: tuple(_at(file, f"trace/{axis}").asstr()[:]) if f"trace/{axis}" in file else () for axis in AXES}
+    kv = tuple(_at(file, "trace/site_nominal_kv")[:].tolist()) if labels["site"] else ()
+    return Header(labels=labels, nominal_kv=kv, **fields)
+
+
+def _string(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _whole_rows(file: h5py.File) -> int:
+    """Rows that every channel has in full; a row without a time was being written when the writer died."""
+    time = _at(file, "trace/time_s")
+    rows = min([len(time), *(len(_at(file, f"trace/{c.name}")) for c in CHANNELS if f"trace/{c.axis}" in file)])
+    return bisect_left(range(rows), True, key=lambda row: isnan(time[row]))
+
+
+def _window(file: h5py.File, header: Header, start: int, stop: int) -> Trace:
+    time_s = _at(file, "trace/time_s")[start:stop]
+    channels = {
+        c.name: _at(file, f"trace/{c.name}")[start:stop] if header.labels[c.axis]
+        else np.zeros((len(time_s), 0), header.dtype_of(c))
+        for c in CHANNELS
+    }
+    return Trace(
+        header=header,
+        time_s=time_s,
+        **channels,
+        events=_events(file, time_s[0], time_s[-1] + header.row_s) if len(time_s) else (),
+        metrics={key: float(data[()]) for key, data in _at(file, "metrics").items()},
+        complete=bool(file.attrs["complete"]),
+        stop_reason=_string(file.attrs["stop_reason"]),
+    )
+
+
+def _events(file: h5py.File, from_s: float, to_s: float) -> tuple[Event, ...]:
+    columns = [_at(file, f"event/{name}") for name in ("time_s", "kind", "where", "value")]
+    rows = min(len(data) for data in columns)
+    texts = [data.asstr()[:rows] if data.dtype.kind == "S" else data[:rows].tolist() for data in columns]
+    # An event without a kind was being written when the writer died.
+    return tuple(Event(*row) for row in zip(*texts, strict=True) if row[1] and from_s <= row[0] < to_s)
