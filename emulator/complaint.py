@@ -83,8 +83,9 @@ def line_index(text: str) -> dict[Path, int]:
 def line_of(lines: Lines, path: Path) -> int | None:
     """Line of a key, or of the nearest table around it."""
     for end in range(len(path), 0, -1):
-        if path[:end] in lines:
-            return lines[path[:end]]
+        for known in (path[:end], (*path[:end], 0)):  # the first table of an array stands for the array
+            if known in lines:
+                return lines[known]
     return None
 
 

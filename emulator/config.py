@@ -184,7 +184,7 @@ def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str
         raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint} (there are: {every})")])
     base, sources = catalog.read(kind, name), catalog.sources(kind, name)
     origins = {
-        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}"
+        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}".removesuffix(": ")
         for leaf in _leaves(base)
         if not _written(node, leaf)
     }

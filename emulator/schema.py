@@ -20,7 +20,7 @@ ANDES_TGOV1 = "ANDES 2.0.0 TGOV1 default, not plant data [V]"
 class Table(BaseModel):
     """Base of every table: immutable, strict types, no unknown keys, no NaN or infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 def key(doc: str, default: Any = ..., *, unit: str = "", source: str = "", **bounds: Any) -> Any:

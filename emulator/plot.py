@@ -1,0 +1,295 @@
+"""The overview picture of a trace: power, battery, frequency, tie flow over time, and the spectrum of power.
+
+A trace is read once, in windows: memory does not grow with its length. Curves are the smallest and the largest value in
+each column of pixels, so that every peak shows.
+Signs: load positive = draws from the grid; battery positive = discharges; tie positive = from first area to second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emulator.trace import Header, Trace, TraceError
+from emulator.traces.hdf5 import count_rows, open_rows, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ENDINGS = (".png", ".svg", ".pdf")
+ROWS_AT_ONCE = 65_536
+PIXEL_COLUMNS = 1400
+MOST_PANELS = 3  # sites with a power panel of their own; more than that are summed
+MOST_NAMED = 8  # curves named in a legend
+DEPTH = 1e5  # of the spectrum's scale below its highest line
+AXIS_OF = {"frequency": "area", "tie flow": "tie"}  # curves of which there is one per area or tie
+SPECTRUM_HZ = (0.01, 20.0)
+SEGMENT_S = 400.0  # four periods of the lowest frequency
+SAMPLE_S = 0.01  # power is averaged over this before its spectrum is taken
+
+# Okabe and Ito, distinct also to the colour-blind: https://jfly.uni-koeln.de/color/
+ORANGE, BLUE, GREEN, PURPLE = "#E69F00", "#0072B2", "#009E73", "#CC79A7"
+CYCLE = (BLUE, "#D55E00", GREEN, PURPLE, ORANGE, "#56B4E9", "#000000", "#999999")
+
+
+def overview(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str]) -> None:
+    """Draw the picture of an HDF5 trace as PNG (1600 x 1100 pixels), SVG or PDF, by the ending of `path_out`.
+
+    Raises:
+      TraceError: no such trace, one without rows, an ending not known, or matplotlib is not installed.
+    """
+    if Path(path_out).suffix.lower() not in ENDINGS:
+        raise TraceError(f"{path_out}: a picture ends in {', '.join(ENDINGS)}")
+    figure = _figure()
+    _draw(figure, _gather(path_in))
+    try:
+        Path(path_out).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path_out)
+    except OSError as error:
+        raise TraceError(f"cannot write {path_out}: {error.strerror or error}") from error
+
+
+def _figure() -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
+    return Figure(figsize=(16, 11), dpi=100, layout="constrained")
+
+
+class _Envelope:
+    """Smallest and largest value in each column of pixels, (pixels, curves) each. NaN where there is none."""
+
+    def __init__(self, rows: int, curves: int) -> None:
+        self._rows, self._seen, self._pixels = rows, 0, min(rows, PIXEL_COLUMNS)
+        self.low, self.high = np.full((self._pixels, curves), np.nan), np.full((self._pixels, curves), np.nan)
+
+    def add(self, values: np.ndarray) -> None:
+        """The next rows, (rows, curves)."""
+        pixel = np.arange(self._seen, self._seen + len(values)) * self._pixels // self._rows
+        starts = np.flatnonzero(np.diff(pixel, prepend=-1))
+        at = pixel[starts]
+        self.low[at] = np.fmin(self.low[at], np.fmin.reduceat(values, starts))
+        self.high[at] = np.fmax(self.high[at], np.fmax.reduceat(values, starts))
+        self._seen += len(values)
+
+
+class _Spectrum:
+    """Amplitude spectrum by Welch's method: Hann windows of at most 400 s, overlapping by half, powers averaged.
+
+    A sine of amplitude A in the middle of a line reads A. The averaging over a sample is undone.
+    """
+
+    def __init__(self, rows: int, row_s: float) -> None:
+        self._group = max(1, int(SAMPLE_S / row_s * (1 + 1e-9)))
+        self._sample_s = self._group * row_s
+        self.samples = min(rows // self._group, round(SEGMENT_S / self._sample_s))
+        self._window = np.hanning(self.samples + 1)[:-1]
+        self._rest, self._waiting = np.zeros(0), np.zeros(0)
+        self._power, self._segments = np.zeros(self.samples // 2 + 1), 0
+
+    def add(self, power: np.ndarray) -> None:
+        """The next rows, (rows,)."""
+        if self.samples < 4:
+            return
+        rows = np.concatenate([self._rest, power])
+        whole = len(rows) // self._group * self._group
+        self._rest = rows[whole:]
+        self._waiting = np.concatenate([self._waiting, rows[:whole].reshape(-1, self._group).mean(axis=1)])
+        while len(self._waiting) >= self.samples:
+            segment = self._waiting[: self.samples]
+            lines = np.fft.rfft((segment - segment.mean()) * self._window) * 2.0 / self._window.sum()
+            self._power += np.abs(lines) ** 2
+            self._segments += 1
+            self._waiting = self._waiting[self.samples // 2 :]
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Frequencies in Hz within the range shown, and amplitudes; both empty for a run that is too short."""
+        hz = np.fft.rfftfreq(max(1, self.samples), self._sample_s)
+        shown = (hz >= SPECTRUM_HZ[0] * 0.999) & (hz <= SPECTRUM_HZ[1] * 1.001)
+        if not self._segments or not shown.any():
+            return np.zeros(0), np.zeros(0)
+        amplitude = np.sqrt(self._power / self._segments) / np.sinc(hz * self._sample_s)
+        return hz[shown], amplitude[shown]
+
+    @property
+    def segment_s(self) -> float:
+        """Length of a window."""
+        return self.samples * self._sample_s
+
+
+@dataclass(frozen=True)
+class _Data:
+    """All that the picture shows."""
+
+    header: Header
+    ending: str
+    start_s: float
+    duration_s: float
+    groups: tuple[tuple[str, slice], ...]  # title and sites of each power panel
+    curves: dict[str, _Envelope]
+    spectra: dict[str, _Spectrum]
+
+
+def _gather(path: str | os.PathLike[str]) -> _Data:
+    rows = count_rows(path)
+    if not rows:
+        raise TraceError(f"{path}: a trace without rows, nothing to draw")
+    first = read(path, slice(0, 1))
+    header, sites = first.header, first.header.labels["site"]
+    if not sites and not header.labels["area"]:
+        raise TraceError(f"{path}: a trace without sites and areas, nothing to draw")
+    groups = [(site, slice(i, i + 1)) for i, site in enumerate(sites)]
+    if len(sites) > MOST_PANELS:
+        groups = [(f"sum of {len(sites)} sites", slice(None))]
+    widths = {"facility": len(groups), "pcc": len(groups), "bess": 1, "soc": len(groups)}
+    widths |= {name: len(header.labels[axis]) for name, axis in AXIS_OF.items()}
+    running = "the run was going on, or killed"
+    data = _Data(
+        header=header,
+        ending="complete" if first.complete else f"not complete: {first.stop_reason or running}",
+        start_s=float(first.time_s[0]),
+        duration_s=rows * header.row_s,
+        groups=tuple(groups),
+        curves={name: _Envelope(rows, width) for name, width in widths.items()},
+        spectra={name: _Spectrum(rows, header.row_s) for name in ("facility", "pcc")},
+    )
+    for trace in open_rows(path, ROWS_AT_ONCE):
+        _add(data, trace)
+    return data
+
+
+def _add(data: _Data, trace: Trace) -> None:
+    for name, power in (("facility", trace.site_facility_power_mw), ("pcc", trace.site_pcc_power_mw)):
+        power = power.astype(np.float64)
+        panels = [power[:, sites].sum(axis=1, keepdims=True) for _, sites in data.groups]
+        data.curves[name].add(np.concatenate([power[:, :0], *panels], axis=1))
+        data.spectra[name].add(power.sum(axis=1))
+    data.curves["bess"].add(trace.site_bess_power_mw.sum(axis=1, keepdims=True))
+    charges = [_mean_charge(trace.bess_soc[:, sites]) for _, sites in data.groups]
+    data.curves["soc"].add(np.concatenate([trace.bess_soc[:, :0], *charges], axis=1))
+    data.curves["frequency"].add(trace.area_frequency_hz)
+    data.curves["tie flow"].add(trace.tie_power_mw)
+
+
+def _mean_charge(soc: np.ndarray) -> np.ndarray:
+    """(rows, 1) mean over the sites that have a battery; NaN where none has."""
+    batteries = soc[:, ~np.isnan(soc).all(axis=0)]
+    return batteries.mean(axis=1, keepdims=True) if batteries.shape[1] else np.full((len(soc), 1), np.nan)
+
+
+def _draw(figure: Figure, data: _Data) -> None:
+    heights = _heights(data)
+    panels = figure.subplot_mosaic([[name] for name in heights], height_ratios=list(heights.values()))
+    for i, (title, _) in enumerate(data.groups):
+        _draw_power(panels[f"power {i}"], data, i, title)
+    if "battery" in panels:
+        _draw_battery(panels["battery"], data)
+    if "frequency" in panels:
+        _draw_each(panels["frequency"], data, "frequency", "Hz", ".4f")
+    if "tie flow" in panels:
+        _draw_each(panels["tie flow"], data, "tie flow", "MW", ".1f")
+    if "spectrum" in panels:
+        _draw_spectrum(panels["spectrum"], data)
+    _share_time([panels[name] for name in heights if name != "spectrum"], data)
+    figure.suptitle(
+        f"{data.header.name}: {data.duration_s:g} s, tick {data.header.dt_s * 1e3:g} ms, {data.ending}", fontsize=15
+    )
+
+
+def _heights(data: _Data) -> dict[str, float]:
+    """Panels from top to bottom, with their relative heights: those for which the trace has something."""
+    heights = {f"power {i}": 3.0 / len(data.groups) ** 0.5 for i in range(len(data.groups))}
+    if np.isfinite(data.curves["soc"].low).any():
+        heights["battery"] = 2.0
+    if data.header.labels["area"]:
+        heights["frequency"] = 2.0
+    if data.header.labels["tie"]:
+        heights["tie flow"] = 1.6
+    if data.groups:
+        heights["spectrum"] = 3.0
+    return heights
+
+
+def _share_time(panels: Sequence[Axes], data: _Data) -> None:
+    unit, scale = _time_unit(data.duration_s)
+    for axes in panels:
+        axes.set_xlim(data.start_s / scale, (data.start_s + data.duration_s) / scale)
+        axes.tick_params(labelbottom=axes is panels[-1])
+        axes.grid(alpha=0.3)
+    panels[-1].set_xlabel(f"time ({unit})")
+
+
+def _time_unit(duration_s: float) -> tuple[str, float]:
+    if duration_s <= 900.0:
+        return "s", 1.0
+    return ("min", 60.0) if duration_s <= 4 * 3600.0 else ("h", 3600.0)
+
+
+def _band(axes: Axes, data: _Data, name: str, curve: int, color: str, label: str) -> None:
+    """A curve over time, as wide as its smallest and largest value in each column of pixels."""
+    low, high = data.curves[name].low[:, curve], data.curves[name].high[:, curve]
+    middle_s = (np.arange(len(low)) + 0.5) / len(low) * data.duration_s + data.start_s
+    axes.fill_between(middle_s / _time_unit(data.duration_s)[1], low, high, color=color, linewidth=1.2, label=label)
+
+
+def _draw_power(axes: Axes, data: _Data, group: int, title: str) -> None:
+    for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
+        low, high = np.nanmin(data.curves[name].low[:, group]), np.nanmax(data.curves[name].high[:, group])
+        _band(axes, data, name, group, color, f"{side}: {low:.1f} to {high:.1f} MW, p-p {high - low:.1f} MW")
+    axes.set_ylabel("power (MW)")
+    _head(axes, f"{title}: consumption, and draw from the grid", columns=2)
+
+
+def _draw_battery(axes: Axes, data: _Data) -> None:
+    sites, panels = len(data.header.labels["site"]), len(data.groups)
+    _band(axes, data, "bess", 0, GREEN, "power")
+    axes.set_ylabel("battery power (MW)\ndischarge positive", color=GREEN)
+    charges = "charge of each" if sites == panels else "mean charge"
+    axes.set_title("battery" if sites == 1 else f"batteries: power of all, {charges}", loc="left", fontsize=11)
+    charge = axes.twinx()
+    for i in range(panels):
+        _band(charge, data, "soc", i, PURPLE, "state of charge")
+    charge.set_ylabel("state of charge", color=PURPLE)
+    charge.ticklabel_format(useOffset=False)
+
+
+def _head(axes: Axes, title: str, columns: int) -> None:
+    """Title and legend above a panel, where they hide nothing."""
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, frameon=False, borderaxespad=0.2)
+
+
+def _draw_each(axes: Axes, data: _Data, name: str, unit: str, form: str) -> None:
+    """Each area or tie, with its extremes."""
+    for i, label in enumerate(data.header.labels[AXIS_OF[name]]):
+        low, high = np.nanmin(data.curves[name].low[:, i]), np.nanmax(data.curves[name].high[:, i])
+        shown = f"{label}: {low:{form}} to {high:{form}}"
+        _band(axes, data, name, i, CYCLE[i % len(CYCLE)], shown if i < MOST_NAMED else "_")
+    axes.set_ylabel(f"{name} ({unit})")
+    axes.ticklabel_format(useOffset=False)
+    _head(axes, name, columns=4)
+
+
+def _draw_spectrum(axes: Axes, data: _Data) -> None:
+    axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW, peak of a sine)")
+    top = 0.0
+    for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
+        hz, amplitude = data.spectra[name].result()
+        if len(hz):
+            axes.plot(hz, amplitude, color=color, linewidth=1.2, label=side)
+            top = max(top, amplitude.max())
+    if not top > 0.0:
+        axes.text(0.5, 0.5, "too short a run, or power that does not vary", ha="center", transform=axes.transAxes)
+        return
+    axes.set(xscale="log", yscale="log", xlim=SPECTRUM_HZ, ylim=(top / DEPTH, top * 2.0))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3, which="both")
+    _head(axes, f"amplitude spectrum of power, Hann window of {data.spectra['pcc'].segment_s:g} s", columns=2)

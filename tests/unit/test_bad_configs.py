@@ -1,0 +1,194 @@
+"""Every class of bad configuration is refused in words: file, line, key, value, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from emulator import config
+from emulator.complaint import ConfigError
+
+GOOD = """
+[run]
+duration_s = 10.0
+dt_s = 0.001
+
+[[site]]
+name = "north"
+area = "main"
+[[site.job]]
+name = "base"
+kind = "constant"
+power_mw = 30.0
+[[site.job]]
+name = "train"
+kind = "training"
+accelerator = "h100"
+devices = 64
+workload = "dgx_h100_frontier"
+[site.bess]
+power_mw = 10.0
+energy_mwh = 5.0
+[site.controller]
+kind = "low_pass"
+cutoff_hz = 0.1
+
+[grid]
+[[grid.area]]
+name = "main"
+rated_mva = 1000.0
+inertia_s = 4.0
+[[grid.area.governor]]
+model = "tgov1"
+[[grid.area]]
+name = "east"
+inertia_s = 4.0
+[[grid.tie]]
+between = ["main", "east"]
+synchronizing_mw_per_rad = 300.0
+
+[[disturbance]]
+kind = "load_step"
+at_s = 1.0
+area = "main"
+mw = 5.0
+"""
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """Message of the refusal of GOOD with one text replaced by another."""
+
+    def refuse(old: str, new: str) -> str:
+        assert GOOD.count(old) >= 1
+        path = tmp_path / "bad.toml"
+        path.write_text(GOOD.replace(old, new, 1))
+        with pytest.raises(ConfigError) as caught:
+            config.load(path)
+        return str(caught.value).replace(str(tmp_path) + "/", "")
+
+    return refuse
+
+
+def test_the_good_one_is_good(tmp_path):
+    (tmp_path / "good.toml").write_text(GOOD)
+    config.load(tmp_path / "good.toml")
+
+
+CASES = [  # what, old, new, what the message must say
+    ("unknown key", "power_mw = 10.0", "powr_mw = 10.0", "bad.toml:20: site.0.bess.powr_mw: unknown key; nearest: power_mw"),
+    ("unknown table", "[[disturbance]]", "[[disturbances]]", "bad.toml:40: disturbances: unknown key; nearest: disturbance"),
+    ("wrong type", "power_mw = 10.0", 'power_mw = "ten"', "bad.toml:20: site.0.bess.power_mw: is 'ten', must be a number of MW, >= 0"),
+    ("float for int", "devices = 64", "devices = 64.5", "site.0.job.1.devices: is 64.5, must be a whole number"),
+    ("bool for number", "mw = 5.0", "mw = true", "disturbance.0.mw: is True, must be a number of MW"),
+    ("number for table", 'area = "main"\n[[', 'area = "main"\nfacility = 3\n[[', "bad.toml:9: site.0.facility: is 3, must be a table"),
+    ("table for list", "[[disturbance]]", "[disturbance]", "bad.toml:40: disturbance: must be a list"),
+    ("out of range", "cutoff_hz = 0.1", "cutoff_hz = 0.0", "site.0.controller.cutoff_hz: is 0.0, must be > 0 and <= 1000 Hz"),
+    ("negative rating", "rated_mva = 1000.0", "rated_mva = -5", "grid.area.0.rated_mva: is -5, must be > 0 and <= 1e+08 MVA"),
+    ("NaN", "duration_s = 10.0", "duration_s = nan", "bad.toml:3: run.duration_s: is nan, must be a finite number of s"),
+    ("infinite", "mw = 5.0", "mw = inf", "disturbance.0.mw: is inf, must be a finite number"),
+    ("unknown preset", '"h100"', '"h10"', "no preset 'h10' among accelerators; nearest: h100"),
+    ("unknown kind", 'kind = "constant"', 'kind = "constnt"', "site.0.job.0.kind: 'constnt' is unknown; nearest: constant"),
+    ("unknown model", '"tgov1"', '"tgv1"', "grid.area.0.governor.0.model: 'tgv1' is unknown; nearest: tgov1"),
+    ("missing key", "duration_s = 10.0\n", "", "bad.toml:2: run.duration_s: missing key"),
+    ("missing kind", 'kind = "constant"\n', "", "site.0.job.0.kind: missing key"),
+    ("bad TOML", "power_mw = 10.0", "power_mw = ", "is not valid TOML: Invalid value (at line 20"),
+    ("preset out of place", "[run]", '[run]\npreset = "x"', "run.preset: no presets for this table"),
+    ("two names", 'name = "train"', 'name = "base"', "'base' is there 2 times"),
+    ("unknown area", 'area = "main"\n[[', 'area = "mian"\n[[', "bad.toml:8: site.0.area: no area 'mian'; nearest: main"),
+    ("unknown tie end", '"main", "east"]', '"main", "eest"]', "no area 'eest'; nearest: east"),
+    ("area left out", 'area = "main"\n[[', "[[", "site.0.area: missing key: the grid has several areas (main, east)"),
+    ("too much flow", "per_rad = 300.0", "per_rad = 300.0\ninitial_mw = 301.0", "no angle carries 300 MW or more"),
+    ("ticks", "duration_s = 10.0", "duration_s = 10.0005", "no whole number of ticks of 0.001 s; nearest: 10"),
+    ("delay ticks", "energy_mwh = 5.0", "energy_mwh = 5.0\ndelay_s = 0.0015", "site.0.bess.delay_s: is 0.0015"),
+    ("dt too coarse", "dt_s = 0.001", "dt_s = 0.1", "grid.area.0.governor.0.t1_s: is 0.1 s, too short for ticks of 0.1 s: run.dt_s must be at most 0.05 s"),
+    ("dt too coarse for a lag", "energy_mwh = 5.0", "energy_mwh = 5.0\nresponse_s = 0.0005", "site.0.bess.response_s: is 0.0005 s, too short"),
+    ("SOC window", "energy_mwh = 5.0", "energy_mwh = 5.0\nsoc_min = 0.7", "site.0.bess.soc_initial: is 0.5, must lie within 0.7 to 1"),
+    ("no battery", "[site.bess]\npower_mw = 10.0\nenergy_mwh = 5.0\n", "", "'low_pass' needs a battery"),
+    ("efficiency above 1", "energy_mwh = 5.0", "energy_mwh = 5.0\ncharge_efficiency = 1.1", "must be > 0 and <= 1"),
+    ("step nowhere", 'area = "main"\nmw', "mw", "disturbance.0: needs one of site and area"),
+    ("step after the end", "at_s = 1.0", "at_s = 11.0", "disturbance.0.at_s: is 11 s, the run ends at 10 s"),
+    ("stop before start", "power_mw = 30.0", "power_mw = 30.0\nstart_s = 5.0\nstop_s = 4.0", "must be after start_s"),
+    ("valve limits", '"tgov1"', '"tgov1"\nvmin_pu = 2.0', "must be below vmax_pu"),
+    ("governor shares", '"tgov1"', '"tgov1"\n[[grid.area.governor]]\nmodel = "lag"\nshare = 0.5', "shares sum to 1.5"),
+    ("no job", '[[site.job]]\nname = "base"\nkind = "constant"\npower_mw = 30.0\n[[site.job]]', "[[site.jobs]]", "unknown key; nearest: job"),
+    ("zero devices", "devices = 64", "devices = 0", "site.0.job.1.devices: is 0, must be >= 1"),
+    ("rows", "[grid]", "[record]\nevery_ticks = 7\n[grid]", "must divide run.chunk_ticks = 100"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_refused_in_words(refusal, old, new, says):
+    assert says in refusal(old, new)
+
+
+PHASES = """
+[run]
+duration_s = 1.0
+[[site]]
+name = "a"
+[[site.job]]
+name = "t"
+kind = "training"
+devices = 2
+accelerator = {idle_w = 10.0, tdp_w = 100.0}
+[[site.job.workload.phase]]
+name = "one"
+duration_s = 0.6
+level = 1.0
+[[site.job.workload.phase]]
+name = "two"
+duration_s = 0.4
+level = 0.1
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("phase.0.spread_s=0.11", "at most a sixth of duration_s, 0.1 s"),
+        ("phase.0.wait_level=0.3", "needs barrier = true"),
+        ("phase.1.release_skew_s=0.1", "needs a barrier at the end of the phase before"),
+        ("phase.1.end_shift=0.1", "the last phase has no next one"),
+        ("phase.0.end_shift=0.45", "may use up all of its duration_s"),
+    ],
+)
+def test_phases_that_cannot_be(tmp_path, override, says):
+    (tmp_path / "c.toml").write_text(PHASES)
+    config.load(tmp_path / "c.toml")
+    with pytest.raises(ConfigError, match=says):
+        config.load(tmp_path / "c.toml", [f"site.0.job.0.workload.{override}"])
+
+
+def test_all_problems_at_once(refusal):
+    message = refusal("power_mw = 10.0\nenergy_mwh = 5.0", "power_mw = -1\nenergy_mwh = 0")
+    assert "site.0.bess.power_mw" in message and "site.0.bess.energy_mwh" in message
+
+
+def test_overrides_are_blamed_on_the_command_line(tmp_path):
+    (tmp_path / "good.toml").write_text(GOOD)
+    with pytest.raises(ConfigError, match="^--set: site.0.bess.power_mw: is -3, must be >= 0 MW$"):
+        config.load(tmp_path / "good.toml", ["site.0.bess.power_mw=-3"])
+    with pytest.raises(ConfigError, match="has no item 'trian': it has 2; nearest: train"):
+        config.load(tmp_path / "good.toml", ["site.0.job.trian.devices=3"])
+    with pytest.raises(ConfigError, match="must be KEY=VALUE"):
+        config.load(tmp_path / "good.toml", ["site.0.bess.power_mw"])
+
+
+def test_unknown_file_names_the_nearest_preset():
+    with pytest.raises(ConfigError, match="no such file, and no scenario preset of that name; nearest: campus_100mw"):
+        config.load("campus_10mw")
+
+
+def test_a_refusal_does_not_import_jax(tmp_path):
+    (tmp_path / "bad.toml").write_text(GOOD.replace("power_mw = 10.0", "powr_mw = 10.0"))
+    code = (
+        "import sys; from emulator.cli import main; status = main(['run', 'bad.toml']);"
+        "assert not {'jax', 'numpy', 'h5py'} & set(sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "bad.toml:20: site.0.bess.powr_mw: unknown key; nearest: power_mw" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,114 @@
+"""Reading, overriding, resolving."""
+
+from __future__ import annotations
+
+import pytest
+
+from emulator import config
+from emulator.complaint import ConfigError
+
+CAMPUS = """
+[run]
+duration_s = 10.0
+
+[[site]]
+name = "north"
+
+[[site.job]]
+name = "pretrain"
+kind = "training"
+accelerator = "h100"
+devices = 1024
+workload = "dgx_h100_frontier"
+
+[[site.job]]
+name = "base"
+kind = "constant"
+power_mw = 3.0
+
+[site.bess]
+preset = "megapack_2_xl"
+units = 4
+soc_initial = 0.6
+"""
+
+
+@pytest.fixture
+def campus(tmp_path):
+    path = tmp_path / "campus.toml"
+    path.write_text(CAMPUS)
+    return path
+
+
+def test_presets_fill_and_keys_override(campus):
+    site = config.load(campus).site[0]
+    assert site.bess.power_mw == 1.9 and site.bess.units == 4 and site.bess.soc_initial == 0.6
+    assert site.job[0].accelerator.tdp_w == 700.0
+    assert len(site.job[0].workload.phase) > 3
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("run.duration_s=30", lambda s: s.run.duration_s == 30.0),
+        ("site.0.job.pretrain.devices=4096", lambda s: s.site[0].job[0].devices == 4096),
+        ("site.north.job.1.power_mw=7.5", lambda s: s.site[0].job[1].power_mw == 7.5),
+        ("site.0.job.pretrain.accelerator.idle_w=90", lambda s: s.site[0].job[0].accelerator.idle_w == 90.0),
+        ("site.0.job.pretrain.accelerator.idle_w=90", lambda s: s.site[0].job[0].accelerator.tdp_w == 700.0),
+        ("site.0.job.pretrain.accelerator=a100", lambda s: s.site[0].job[0].accelerator.tdp_w == 400.0),
+        ("site.0.job.pretrain.workload.phase.1.level=0.5", None),
+        ("site.0.pcc={short_circuit_ratio=5, x_over_r=10, nominal_kv=138, rated_mw=20}", lambda s: s.site[0].pcc.rated_mw == 20),
+        ("site.0.facility.psu_efficiency=0.9", lambda s: s.site[0].facility.psu_efficiency == 0.9),
+        ("grid.preset=sfr_anderson", lambda s: s.grid.area[0].inertia_s == 4.0),
+    ],
+)
+def test_overrides(campus, override, value):
+    if value is None:
+        with pytest.raises(ConfigError, match="no 'phase'|has no item|must be"):
+            config.load(campus, [override])
+    else:
+        assert value(config.load(campus, [override]))
+
+
+def test_overrides_come_before_presets(campus):
+    scenario = config.load(campus, ["site.0.bess.preset=megablock", "site.0.bess.units=2"])
+    assert scenario.site[0].bess.energy_mwh == 20.0 and scenario.site[0].bess.units == 2
+
+
+@pytest.mark.parametrize("name", ["campus_100mw", "r1_load_step"])
+def test_resolved_text_loads_again_to_the_same(tmp_path, name):
+    scenario = config.load(name)
+    (tmp_path / "resolved.toml").write_text(config.to_toml(scenario))
+    assert config.load(tmp_path / "resolved.toml") == scenario
+
+
+def test_any_text_survives_the_round_trip(campus, tmp_path):
+    scenario = config.load(campus, ["run.name='a \"b\" \\ é 漢 end'"])
+    (tmp_path / "resolved.toml").write_text(config.to_toml(scenario), "utf-8")
+    assert config.load(tmp_path / "resolved.toml").run.name == scenario.run.name
+
+
+def test_origins_name_line_preset_override_and_default(campus):
+    resolved = config.resolve(campus, ["run.seed=3"])
+    origins = resolved.origins
+    assert origins["run.duration_s"] == "campus.toml:3"
+    assert origins["site.0.job.1.power_mw"] == "campus.toml:18"
+    assert origins["run.seed"] == "--set"
+    assert origins["site.0.bess.power_mw"].startswith("preset megapack_2_xl: 1.9 MW")
+    assert origins["site.0.bess.soc_initial"] == "campus.toml:23"
+    assert origins["run.dt_s"].startswith("default: ")
+
+
+def test_every_value_of_the_resolved_text_has_an_origin(campus):
+    resolved = config.resolve(campus)
+    for line in config.to_toml(resolved.scenario, resolved.origins).splitlines():
+        assert not line or line.startswith("[") or " # " in line, line
+
+
+def test_replay_paths_are_relative_to_the_config(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/load.csv").write_text("t_s,p_mw\n0,1\n1,2\n2,1\n")
+    (tmp_path / "sub/c.toml").write_text(
+        '[run]\nduration_s = 2.0\n[[site]]\nname = "a"\n[[site.job]]\nname = "r"\nkind = "replay"\npath = "load.csv"\n'
+    )
+    assert config.load(tmp_path / "sub/c.toml").site[0].job[0].path == str(tmp_path / "sub/load.csv")
