@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, does: Callable[[argparse.Namespace], int], text: str, example: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, does: Callable[[argparse.Namespace], int], text: str, example: str
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text.capitalize() + ".", epilog=f"example: {example}")
         sub.add_argument("--debug", action="store_true", help="show the Python traceback of an error")
         sub.set_defaults(command=does)
@@ -54,13 +56,19 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command("run", _run, "one emulation, streamed to HDF5", "wattswing run campus_100mw --set run.duration_s=30")
     _config_arguments(run)
-    run.add_argument("--out", type=Path, metavar="FILE.h5", help="trace to write, replacing it; default: CONFIG's name .h5")
+    run.add_argument(
+        "--out", type=Path, metavar="FILE.h5", help="trace to write, replacing it; default: CONFIG's name .h5"
+    )
     run.add_argument("--platform", choices=("cpu", "gpu", "tpu"), help="where to compute; default: JAX's choice")
     run.add_argument("--x64", action="store_true", help="compute in float64")
     run.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
 
-    check = command("check", _check, "validate, print the resolved config with every default and its source",
-                    "wattswing check campus_100mw")
+    check = command(
+        "check",
+        _check,
+        "validate, print the resolved config with every default and its source",
+        "wattswing check campus_100mw",
+    )
     _config_arguments(check)
 
     presets = command("presets", _presets, "what ships", "wattswing presets batteries")
@@ -70,8 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("trace", type=Path, metavar="TRACE.h5")
     plot.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="PNG, SVG or PDF, by its ending")
 
-    export = command("export", _export, "a trace for other tools",
-                     "wattswing export campus_100mw.h5 --format csv --out campus.csv --every 100")
+    export = command(
+        "export",
+        _export,
+        "a trace for other tools",
+        "wattswing export campus_100mw.h5 --format csv --out campus.csv --every 100",
+    )
     export.add_argument("trace", type=Path, metavar="TRACE.h5")
     export.add_argument("--format", choices=("csv",), required=True)
     export.add_argument("--out", type=Path, required=True, metavar="PATH")
@@ -87,8 +99,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="a TOML file or the name of a scenario preset")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -168,10 +168,17 @@ def unit_of(field: FieldInfo | None) -> str:
 
 
 _TYPES = {
-    "float_type": "a number", "int_type": "a whole number", "int_from_float": "a whole number", "bool_type": "true or false",
-    "string_type": "a text in quotes", "tuple_type": "a list", "model_type": "a table", "model_attributes_type": "a table",
-    "dict_type": "a table", "finite_number": "a finite number",
-}  # fmt: skip
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "a text in quotes",
+    "tuple_type": "a list",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "dict_type": "a table",
+}
 
 
 def _say(place: _Place, kind: str, value: Any, context: Mapping[str, Any], fallback: str) -> tuple[Path, str]:

@@ -83,7 +83,9 @@ class _Source:
             path = catalog.path_of("scenarios", str(config))
         if not path.is_file():
             hint = nearest(str(config), catalog.names("scenarios"))
-            raise ConfigError([Problem(str(config), None, "", f"no such file, and no scenario preset of that name{hint}")])
+            raise ConfigError(
+                [Problem(str(config), None, "", f"no such file, and no scenario preset of that name{hint}")]
+            )
         try:
             text = path.read_text("utf-8")
             table = tomllib.loads(text)
@@ -122,19 +124,20 @@ def _override(raw: dict[str, Any], override: str) -> Path:
     path: Path = ()
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
+        place: Any = part
         if isinstance(at, list):
-            part = _item(at, part, path)
-            child = at[part]
+            place = _item(at, part, path)
+            child = at[place]
         elif isinstance(at, dict):
             child = at.get(part, {})
         else:
             raise ConfigError([Problem("--set", None, dotted(path), f"is {at!r} and has no {part!r} below it")])
-        path = (*path, part)
+        path = (*path, place)
         if last:
             child = value
         elif isinstance(child, str) and _kind_path(path) in BY_NAME:
             child = {"preset": child}
-        at[part] = child
+        at[place] = child
         at = child
     return path
 
@@ -184,7 +187,9 @@ def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str
         raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint} (there are: {every})")])
     base, sources = catalog.read(kind, name), catalog.sources(kind, name)
     origins = {
-        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}".removesuffix(": ")
+        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}".removesuffix(
+            ": "
+        )
         for leaf in _leaves(base)
         if not _written(node, leaf)
     }
@@ -246,7 +251,7 @@ def _validate(source: _Source, raw: dict[str, Any]) -> Scenario:
 
 
 def _default_origins(scenario: Scenario) -> dict[str, str]:
-    """"default: SOURCE" for every key that has a default."""
+    """ "default: SOURCE" for every key that has a default."""
     return dict(_defaults(scenario, ()))
 
 
@@ -264,7 +269,7 @@ def _defaults(table: Table, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def to_toml(scenario: Scenario, origins: Mapping[str, str] | None = None) -> str:
-    """The resolved configuration as TOML that loads again to an equal scenario; with origins, a comment on each line."""
+    """The resolved configuration as TOML that loads again to an equal scenario; with origins, they are comments."""
     return "\n".join(_render(scenario, (), (), origins)).lstrip("\n") + "\n"
 
 

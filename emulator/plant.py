@@ -77,7 +77,7 @@ class Params:
 @struct
 class SiteState:
     battery: battery.BatteryState | None = quantity("")
-    towards_grid_mw: Compensated | None = quantity("MW")
+    towards_grid_mw: Compensated[jax.Array] | None = quantity("MW")
     start_mw: jax.Array = quantity("MW", "", "draw in equilibrium")
 
 
@@ -166,7 +166,7 @@ def tick(
     frame = Frame(
         **_stacked(site_frames),
         job_mw=job_mw,
-        speed_pu=frequency.values(state.grid).speed_pu,
+        speed_pu=state.grid.motion.value.speed_pu,
         mechanical_mw=frequency.mechanical_power_mw(layout.grid, params.grid, state.grid),
         tie_mw=frequency.tie_power_mw(params.grid, state.grid),
     )
@@ -174,8 +174,13 @@ def tick(
 
 
 def _site_tick(
-    layout: SiteLayout, params: SiteParams, state: SiteState, number: jax.Array,
-    it_mw: jax.Array, extra_mw: jax.Array, dt_s: float,
+    layout: SiteLayout,
+    params: SiteParams,
+    state: SiteState,
+    number: jax.Array,
+    it_mw: jax.Array,
+    extra_mw: jax.Array,
+    dt_s: float,
 ) -> tuple[SiteState, dict[str, jax.Array]]:
     """Facility -> controller -> battery -> point of common coupling, for one site."""
     facility_mw = facility_power(params.facility, it_mw) + extra_mw
@@ -202,8 +207,16 @@ def _site_tick(
         status = status | jnp.where(collapsed, VOLTAGE_COLLAPSE, 0)
 
     frame = dict(
-        it_mw=it_mw, facility_mw=facility_mw, bess_mw=bess_mw, pcc_mw=pcc_mw, pcc_mvar=pcc_mvar,
-        voltage_pu=voltage_pu, connected=jnp.ones_like(pcc_mw), command_mw=command_mw, soc=soc, status=status,
+        it_mw=it_mw,
+        facility_mw=facility_mw,
+        bess_mw=bess_mw,
+        pcc_mw=pcc_mw,
+        pcc_mvar=pcc_mvar,
+        voltage_pu=voltage_pu,
+        connected=jnp.ones_like(pcc_mw),
+        command_mw=command_mw,
+        soc=soc,
+        status=status,
     )
     return SiteState(battery=store, towards_grid_mw=towards_grid, start_mw=state.start_mw), frame
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emulator.trace import Header, Trace, TraceError
-from emulator.traces.hdf5 import count_rows, open_rows, read
+from emulator.traces.hdf5 import count_rows, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,8 +160,8 @@ def _gather(path: str | os.PathLike[str]) -> _Data:
         curves={name: _Envelope(rows, width) for name, width in widths.items()},
         spectra={name: _Spectrum(rows, header.row_s) for name in ("facility", "pcc")},
     )
-    for trace in open_rows(path, ROWS_AT_ONCE):
-        _add(data, trace)
+    for start in range(0, rows, ROWS_AT_ONCE):  # not to the end of the file: it may be growing
+        _add(data, read(path, slice(start, min(start + ROWS_AT_ONCE, rows))))
     return data
 
 

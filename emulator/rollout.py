@@ -47,7 +47,7 @@ def job_power(
 
 
 def initial_state(layout: Layout, params: Params) -> State:
-    """Before the first tick. The plant has no state yet: `rollout` puts it into equilibrium under the first tick's load."""
+    """Before the first tick. The plant has no state yet: `rollout` settles it under the first tick's load."""
     dtype = params.step_mw.dtype
     shape = jax.eval_shape(lambda p, power: plant.equilibrium(layout, p, power), params, jnp.zeros(layout.jobs, dtype))
     return State(

@@ -1,4 +1,4 @@
-"""Rules between keys, which no single key can tell. Each yields the path of the key at fault and what to write instead."""
+"""Rules between keys, which no single key can tell. Each yields the path of the key at fault and what to do."""
 
 from __future__ import annotations
 
@@ -121,9 +121,12 @@ def _workload(path: Path, workload: Workload) -> Problems:
     for i, phase in enumerate(workload.phase):
         at = (*path, "phase", i)
         if phase.spread_s > phase.duration_s / 6 * (1 + 1e-9):
-            yield (*at, "spread_s"), (
-                f"is {phase.spread_s:g} s, must be at most a sixth of duration_s, {phase.duration_s / 6:.4g} s: "
-                "a device's duration must not turn negative"
+            yield (
+                (*at, "spread_s"),
+                (
+                    f"is {phase.spread_s:g} s, must be at most a sixth of duration_s, {phase.duration_s / 6:.4g} s: "
+                    "a device's duration must not turn negative"
+                ),
             )
         if i == last and phase.end_shift > 0:
             yield (*at, "end_shift"), "the last phase has no next one to take time from"
@@ -148,10 +151,8 @@ def _replay(path: Path, job: ReplayJob, duration_s: float) -> Problems:
     needed_s = min(job.stop_s, duration_s) - job.start_s
     lasts_s = replay.lasting_s(time_s)
     if not job.repeat and needed_s > lasts_s * (1 + 1e-9):
-        yield (*path, "path"), (
-            f"lasts {lasts_s:g} s, {needed_s:g} s are played: set repeat = true, stop_s = {job.start_s + lasts_s:g} "
-            "or a shorter run.duration_s"
-        )
+        remedy = f"set repeat = true, stop_s = {job.start_s + lasts_s:g} or a shorter run.duration_s"
+        yield (*path, "path"), f"lasts {lasts_s:g} s, {needed_s:g} s are played: {remedy}"
 
 
 def _batteries(scenario: Scenario) -> Problems:
@@ -165,7 +166,10 @@ def _batteries(scenario: Scenario) -> Problems:
         if bess.soc_min >= bess.soc_max:
             yield (*path, "soc_min"), f"is {bess.soc_min:g}, must be below soc_max = {bess.soc_max:g}"
         elif not bess.soc_min <= bess.soc_initial <= bess.soc_max:
-            yield (*path, "soc_initial"), f"is {bess.soc_initial:g}, must lie within {bess.soc_min:g} to {bess.soc_max:g}"
+            yield (
+                (*path, "soc_initial"),
+                f"is {bess.soc_initial:g}, must lie within {bess.soc_min:g} to {bess.soc_max:g}",
+            )
 
 
 def _disturbances(scenario: Scenario) -> Problems:
@@ -186,9 +190,12 @@ def _coarse_ticks(scenario: Scenario) -> Problems:
     dt_s = scenario.run.dt_s
     for path, seconds, ticks in _time_constants(scenario):
         if 0 < seconds < ticks * dt_s * (1 - 1e-9):
-            yield path, (
-                f"is {seconds:g} s, too short for ticks of {dt_s:g} s: "
-                f"run.dt_s must be at most {seconds / ticks:.4g} s"
+            yield (
+                path,
+                (
+                    f"is {seconds:g} s, too short for ticks of {dt_s:g} s: "
+                    f"run.dt_s must be at most {seconds / ticks:.4g} s"
+                ),
             )
     for i, site in enumerate(scenario.site):
         if isinstance(site.controller, LowPassController) and site.controller.cutoff_hz > 0.5 / dt_s:

@@ -47,14 +47,16 @@ def layout_of(scenario: schema.Scenario) -> Layout:
     """Sizes, switches and integer times."""
     run = scenario.run
     jobs = list(jobs_of(scenario))
-    training = [i for i, (_, job) in enumerate(jobs) if job.kind == "training"]
+    training = {
+        i: _training_layout(s, j, run.dt_s) for i, (s, j) in enumerate(jobs) if isinstance(j, schema.TrainingJob)
+    }
     places = iter(range(len(jobs)))
     return Layout(
         dt_s=run.dt_s,
         chunk_ticks=run.chunk_ticks,
         every_ticks=scenario.record.every_ticks,
         jobs=len(jobs),
-        training=tuple(_training_layout(*jobs[i], run.dt_s) for i in training),
+        training=tuple(training.values()),
         training_job=tuple(training),
         given_job=tuple(i for i in range(len(jobs)) if i not in training),
         sites=tuple(
@@ -100,7 +102,7 @@ def _array(values: object) -> jax.Array:
 def _training_layout(site: schema.Site, job: schema.TrainingJob, dt_s: float) -> TrainingLayout:
     workload = job.workload
     last = len(workload.phase) - 1
-    # 1 + 5 jitter: float32 normals stay within 5.5 s.d., and the bound on iterations in a window has a factor 2 besides.
+    # float32 normals stay within 5.5 s.d.; the bound on iterations in a window has a factor 2 besides.
     slow_rate = (1.0 + workload.rate_spread) * (1.0 + 5.0 * workload.jitter)
     return TrainingLayout(
         stream=zlib.crc32(f"{site.name}/{job.name}".encode()),
@@ -162,7 +164,8 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
             auxiliary_mw=_array(chain_of.auxiliary_fraction * rated_it_mw),
             power_factor=_array(chain_of.power_factor),
         ),
-        pcc=site.pcc and PccParams(
+        pcc=site.pcc
+        and PccParams(
             short_circuit_ratio=_array(site.pcc.short_circuit_ratio),
             x_over_r=_array(site.pcc.x_over_r),
             rated_mw=_array(site.pcc.rated_mw),
@@ -222,9 +225,10 @@ def _given_power_mw(
     time_s, power_w = records[job]
     begin, count = int(np.argmax(on)), int(on.sum())
     power = np.zeros(ticks)
-    power[begin : begin + count] = replay.resample(
-        time_s, power_w, first_tick + begin - start, count, dt_s, job.interpolation, job.repeat
-    ) / W_PER_MW
+    power[begin : begin + count] = (
+        replay.resample(time_s, power_w, first_tick + begin - start, count, dt_s, job.interpolation, job.repeat)
+        / W_PER_MW
+    )
     return power
 
 

@@ -2,7 +2,7 @@
 
 Pure pydantic: nothing here imports JAX or NumPy, so a bad file is refused within a fraction of a second.
 Every table is frozen and forbids unknown keys. A table left out means the ideal part.
-Signs: load positive = draws from the grid; battery positive = discharges; tie positive = from the first area to the second.
+Signs: load positive = draws from the grid; battery positive = discharges; tie positive = from first area to second.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Run(Table):
     name: str = key("title of the run, shown in summary and picture", "run", source=PROGRAM)
     duration_s: float = key("emulated time, a multiple of dt_s", unit="s", gt=0, le=1e7)
     dt_s: float = key("length of a tick", 0.001, unit="s", gt=0, le=10.0, source="1 ms resolves device edges [D]")
-    chunk_ticks: int = key("ticks per chunk: unit of rematerialisation and of orders to jobs", 100, ge=1, le=100_000, source=PROGRAM)
+    chunk_ticks: int = key(
+        "ticks per chunk: unit of rematerialisation and of orders to jobs", 100, ge=1, le=100_000, source=PROGRAM
+    )
     seed: int = key("root of every random draw", 0, ge=0, lt=2**31, source=PROGRAM)
 
 
@@ -46,27 +48,62 @@ class Phase(Table):
     name: str = key("what the devices do")
     duration_s: float = key("mean time a device spends in it", unit="s", gt=0, le=1e5)
     level: float = key("power while in it: 0 and 1 as workload.level_of says", unit="1", ge=-1, le=2)
-    level_jitter: float = key("s.d. of the level from iteration to iteration, common to all devices", 0.0, unit="1", ge=0, le=1, source=IDEAL)
-    noise: float = key("s.d. of the fluctuation common to all devices while in it", 0.0, unit="1", ge=0, le=1, source=IDEAL)
-    spread_s: float = key("s.d. of a device's own duration about the mean, drawn per device and iteration", 0.0, unit="s", ge=0, source=IDEAL)
-    release_skew_s: float = key("devices enter it spread evenly over this time after a barrier", 0.0, unit="s", ge=0, source=IDEAL)
+    level_jitter: float = key(
+        "s.d. of the level from iteration to iteration, common to all devices", 0.0, unit="1", ge=0, le=1, source=IDEAL
+    )
+    noise: float = key(
+        "s.d. of the fluctuation common to all devices while in it", 0.0, unit="1", ge=0, le=1, source=IDEAL
+    )
+    spread_s: float = key(
+        "s.d. of a device's own duration about the mean, drawn per device and iteration",
+        0.0,
+        unit="s",
+        ge=0,
+        source=IDEAL,
+    )
+    release_skew_s: float = key(
+        "devices enter it spread evenly over this time after a barrier", 0.0, unit="s", ge=0, source=IDEAL
+    )
     end_shift: float = key(
         "half-width of an even, per-iteration shift of its end, as a share of the iteration, taken from the next phase",
-        0.0, unit="1", ge=0, lt=0.5, source=IDEAL,
+        0.0,
+        unit="1",
+        ge=0,
+        lt=0.5,
+        source=IDEAL,
     )
     barrier: bool = key("at its end every device waits for the slowest", False, source=PROGRAM)
-    wait_level: float | None = key("power while waiting at the barrier; left out: the level of the phase", None, unit="1", ge=-1, le=2)
+    wait_level: float | None = key(
+        "power while waiting at the barrier; left out: the level of the phase", None, unit="1", ge=-1, le=2
+    )
 
 
 class Workload(Table):
     """A bulk-synchronous training iteration: phases in order, a barrier at the end of the last one."""
 
     level_of: Literal["range", "peak"] = key(
-        "levels are shares of idle to peak (0 = idle) or of peak power (0 = nothing)", "range", source=PROGRAM)
-    rate_spread: float = key("half-width of an even draw of the iteration rate, once per job, relative", 0.0, unit="1", ge=0, lt=1, source=IDEAL)
-    jitter: float = key("s.d. of xi in T_i = T/(1 + xi), drawn per iteration", 0.0, unit="1", ge=0, le=0.15, source=IDEAL)
-    noise_correlation_s: float = key("correlation time of the phases' noise", 0.1, unit="s", gt=0, le=1e3, source="assumed: no published value")
-    phase: tuple[Phase, ...] = key("phases in order; the last one ends at a barrier whether it says so or not", min_length=1, max_length=200, strict=False)
+        "levels are shares of idle to peak (0 = idle) or of peak power (0 = nothing)", "range", source=PROGRAM
+    )
+    rate_spread: float = key(
+        "half-width of an even draw of the iteration rate, once per job, relative",
+        0.0,
+        unit="1",
+        ge=0,
+        lt=1,
+        source=IDEAL,
+    )
+    jitter: float = key(
+        "s.d. of xi in T_i = T/(1 + xi), drawn per iteration", 0.0, unit="1", ge=0, le=0.15, source=IDEAL
+    )
+    noise_correlation_s: float = key(
+        "correlation time of the phases' noise", 0.1, unit="s", gt=0, le=1e3, source="assumed: no published value"
+    )
+    phase: tuple[Phase, ...] = key(
+        "phases in order; the last one ends at a barrier whether it says so or not",
+        min_length=1,
+        max_length=200,
+        strict=False,
+    )
 
 
 class Accelerator(Table):
@@ -74,16 +111,33 @@ class Accelerator(Table):
 
     idle_w: float = key("accelerator at rest", unit="W", ge=0)
     tdp_w: float = key("accelerator at its thermal design power", unit="W", gt=0)
-    server_fixed_w: float = key("server parts that do not follow the load, per accelerator", 0.0, unit="W", ge=0, source=IDEAL)
-    server_fraction: float = key("server parts that follow the load (CPU, NIC, fans, conversion), per W of accelerator", 0.0, unit="1", ge=0, le=5, source=IDEAL)
-    gain_spread: float = key("device-to-device s.d. of the power above idle, relative", 0.0, unit="1", ge=0, le=0.15, source=IDEAL)
-    response_s: float = key("first-order time constant of power; 0 = instantaneous", 0.0, unit="s", ge=0, le=10, source=IDEAL)
+    server_fixed_w: float = key(
+        "server parts that do not follow the load, per accelerator", 0.0, unit="W", ge=0, source=IDEAL
+    )
+    server_fraction: float = key(
+        "server parts that follow the load (CPU, NIC, fans, conversion), per W of accelerator",
+        0.0,
+        unit="1",
+        ge=0,
+        le=5,
+        source=IDEAL,
+    )
+    gain_spread: float = key(
+        "device-to-device s.d. of the power above idle, relative", 0.0, unit="1", ge=0, le=0.15, source=IDEAL
+    )
+    response_s: float = key(
+        "first-order time constant of power; 0 = instantaneous", 0.0, unit="s", ge=0, le=10, source=IDEAL
+    )
 
 
 class _Job(Table):
     name: Name = key("unique within the site")
-    start_s: float = key("before it a training job idles, another kind draws nothing", 0.0, unit="s", ge=0, le=1e9, source=PROGRAM)
-    stop_s: float = key("after it a training job idles, another kind draws nothing", 1e9, unit="s", gt=0, le=1e9, source="never")
+    start_s: float = key(
+        "before it a training job idles, another kind draws nothing", 0.0, unit="s", ge=0, le=1e9, source=PROGRAM
+    )
+    stop_s: float = key(
+        "after it a training job idles, another kind draws nothing", 1e9, unit="s", gt=0, le=1e9, source="never"
+    )
 
 
 class TrainingJob(_Job):
@@ -99,8 +153,12 @@ class ReplayJob(_Job):
     time_column: str = key("name of the time column, in seconds", "t_s", source=PROGRAM)
     power_column: str = key("name of the power column", "p_mw", source=PROGRAM)
     unit: Literal["w", "kw", "mw"] = key("unit of the power column", "mw", source=PROGRAM)
-    scale: float = key("factor on the power column, for example the MW of a normalised record", 1.0, unit="1", ge=0, source=PROGRAM)
-    interpolation: Literal["linear", "previous"] = key("between samples; either way a tick gets the mean over the tick", "linear", source=PROGRAM)
+    scale: float = key(
+        "factor on the power column, for example the MW of a normalised record", 1.0, unit="1", ge=0, source=PROGRAM
+    )
+    interpolation: Literal["linear", "previous"] = key(
+        "between samples; either way a tick gets the mean over the tick", "linear", source=PROGRAM
+    )
     repeat: bool = key("start again one sampling interval after the last sample", False, source=PROGRAM)
 
 
@@ -115,12 +173,20 @@ Job = Annotated[TrainingJob | ReplayJob | ConstantJob, Field(discriminator="kind
 class Facility(Table):
     """Chain from the servers' terminals to the point of common coupling, losses as constant efficiencies."""
 
-    server_efficiency: float = key("distribution inside the rack, busbar to board", 1.0, unit="1", gt=0, le=1, source=IDEAL)
+    server_efficiency: float = key(
+        "distribution inside the rack, busbar to board", 1.0, unit="1", gt=0, le=1, source=IDEAL
+    )
     psu_efficiency: float = key("rack power supplies", 1.0, unit="1", gt=0, le=1, source=IDEAL)
     ups_efficiency: float = key("uninterruptible supply", 1.0, unit="1", gt=0, le=1, source=IDEAL)
     transformer_efficiency: float = key("transformers and feeders", 1.0, unit="1", gt=0, le=1, source=IDEAL)
     auxiliary_fraction: float = key(
-        "cooling, pumps, lighting: constant draw as a share of the site's rated IT power", 0.0, unit="1", ge=0, le=2, source=IDEAL)
+        "cooling, pumps, lighting: constant draw as a share of the site's rated IT power",
+        0.0,
+        unit="1",
+        ge=0,
+        le=2,
+        source=IDEAL,
+    )
     power_factor: float = key("of the site's draw, lagging", 1.0, unit="1", gt=0, le=1, source=IDEAL)
 
 
@@ -139,14 +205,18 @@ class Bess(Table):
     units: int = key("identical units; power, energy and ramp below are of one", 1, ge=1, le=100_000, source=PROGRAM)
     power_mw: float = key("rated power, either way", unit="MW", ge=0)
     energy_mwh: float = key("energy between SOC 0 and 1", unit="MWh", gt=0)
-    soc_initial: float = key("state of charge at the start; also what restoration steers to", 0.5, unit="1", ge=0, le=1, source=PROGRAM)
+    soc_initial: float = key(
+        "state of charge at the start; also what restoration steers to", 0.5, unit="1", ge=0, le=1, source=PROGRAM
+    )
     soc_min: float = key("no discharge below", 0.0, unit="1", ge=0, le=1, source=IDEAL)
     soc_max: float = key("no charge above", 1.0, unit="1", ge=0, le=1, source=IDEAL)
     charge_efficiency: float = key("stored over drawn", 1.0, unit="1", gt=0, le=1, source=IDEAL)
     discharge_efficiency: float = key("delivered over taken from store", 1.0, unit="1", gt=0, le=1, source=IDEAL)
     response_s: float = key("first-order lag of the converter; 0 = none", 0.0, unit="s", ge=0, le=100, source=IDEAL)
     ramp_mw_per_s: float | None = key("largest rate of change; left out: no limit", None, unit="MW/s", gt=0)
-    delay_s: float = key("measurement to action, a multiple of dt_s; 0 = none", 0.0, unit="s", ge=0, le=100, source=IDEAL)
+    delay_s: float = key(
+        "measurement to action, a multiple of dt_s; 0 = none", 0.0, unit="s", ge=0, le=100, source=IDEAL
+    )
     mode: Literal["grid_following"] = key("the converter follows the grid's voltage", "grid_following", source=PROGRAM)
 
 
@@ -159,7 +229,9 @@ class LowPassController(Table):
 
     kind: Literal["low_pass"]
     cutoff_hz: float = key("corner of the low-pass", unit="Hz", gt=0, le=1e3)
-    soc_gain: float = key("share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
 
 
 class RampLimitController(Table):
@@ -167,7 +239,9 @@ class RampLimitController(Table):
 
     kind: Literal["ramp_limit"]
     ramp_mw_per_s: float = key("largest rate of change towards the grid", unit="MW/s", gt=0)
-    soc_gain: float = key("share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
 
 
 Controller = Annotated[NoController | LowPassController | RampLimitController, Field(discriminator="kind")]
@@ -187,10 +261,14 @@ class ReheatGovernor(Table):
     """(K/R)(1 + F T s)/(1 + T s)."""
 
     model: Literal["reheat"]
-    share: float = key("share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area")
+    share: float = key(
+        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
+    )
     droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDERSON)
     gain_pu: float = key("K, mechanical power gain", 0.95, unit="pu", gt=0, source=ANDERSON)
-    hp_fraction: float = key("F, share of power from the high-pressure stage", 0.3, unit="1", ge=0, le=1, source=ANDERSON)
+    hp_fraction: float = key(
+        "F, share of power from the high-pressure stage", 0.3, unit="1", ge=0, le=1, source=ANDERSON
+    )
     reheat_s: float = key("T, reheater time constant", 8.0, unit="s", gt=0, source=ANDERSON)
 
 
@@ -198,16 +276,22 @@ class LagGovernor(Table):
     """1/(R(1 + T s))."""
 
     model: Literal["lag"]
-    share: float = key("share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area")
+    share: float = key(
+        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
+    )
     droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDERSON)
-    lag_s: float = key("T, time constant", 0.3, unit="s", gt=0, source="simple governor, .2 to .5 s [M]; .3 in arXiv 2512.08076 [V]")
+    lag_s: float = key(
+        "T, time constant", 0.3, unit="s", gt=0, source="simple governor, .2 to .5 s [M]; .3 in arXiv 2512.08076 [V]"
+    )
 
 
 class Tgov1Governor(Table):
     """(1 + T2 s)/((1 + T3 s)(1 + T1 s)) / R with valve limits, less Dt times speed."""
 
     model: Literal["tgov1"]
-    share: float = key("share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area")
+    share: float = key(
+        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
+    )
     droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDES_TGOV1)
     t1_s: float = key("T1, steam bowl", 0.1, unit="s", gt=0, source=ANDES_TGOV1)
     t2_s: float = key("T2, numerator", 0.2, unit="s", ge=0, source=ANDES_TGOV1)
@@ -229,7 +313,9 @@ class Area(Table):
     rated_mva: float | None = key("base of H, D and governors; left out: grid.base_mva", None, unit="MVA", gt=0, le=1e8)
     inertia_s: float = key("H on rated_mva", unit="s", gt=0, le=1e3)
     damping_pu: float = key("D, pu power per pu frequency, on rated_mva", 0.0, unit="pu", ge=0, le=1e3, source=IDEAL)
-    load_mw: float = key("other load at the start, which the generators carry besides the sites", 0.0, unit="MW", ge=0, source=IDEAL)
+    load_mw: float = key(
+        "other load at the start, which the generators carry besides the sites", 0.0, unit="MW", ge=0, source=IDEAL
+    )
     governor: tuple[Governor, ...] = key("none, one or a mix by share", (), strict=False, source=IDEAL)
 
 
@@ -242,7 +328,9 @@ class Tie(Table):
 
 
 class Grid(Table):
-    frequency_hz: float = key("nominal frequency", 60.0, unit="Hz", ge=10, le=400, source="North America; say 50 elsewhere")
+    frequency_hz: float = key(
+        "nominal frequency", 60.0, unit="Hz", ge=10, le=400, source="North America; say 50 elsewhere"
+    )
     base_mva: float = key("rating of areas that give none", 1000.0, unit="MVA", gt=0, source=PROGRAM)
     area: tuple[Area, ...] = key("left out: an infinite grid", (), strict=False, source=IDEAL)
     tie: tuple[Tie, ...] = key("lossless ties between areas", (), strict=False, source=IDEAL)
@@ -260,9 +348,11 @@ class LoadStep(Table):
 
 class Record(Table):
     every_ticks: int = key(
-        "rows are this many ticks apart; powers are means over them. Must divide chunk_ticks", 1, ge=1, source=PROGRAM)
+        "rows are this many ticks apart; powers are means over them. Must divide chunk_ticks", 1, ge=1, source=PROGRAM
+    )
     compression: Literal["gzip", "lzf", "none"] = key(
-        "gzip is read by every HDF5 tool, lzf by h5py only", "gzip", source=PROGRAM)
+        "gzip is read by every HDF5 tool, lzf by h5py only", "gzip", source=PROGRAM
+    )
 
 
 class Scenario(Table):

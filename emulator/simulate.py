@@ -217,13 +217,12 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
     return {name: np.asarray(values)[:rows] for name, values in channels.items()}
 
 
-def _physical_stop(
-    header: Header, block: Block, status: np.ndarray, first: int, every: int
-) -> tuple[str, int]:
+def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int, every: int) -> tuple[str, int]:
     """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
     rows = len(status)
     collapsed = (status & plant.VOLTAGE_COLLAPSE) > 0
-    broken = ~np.isfinite(np.concatenate([v for name, v in block.items() if name != "bess_soc"], axis=1)).all(axis=1)
+    values = np.concatenate([v for name, v in block.items() if name != "bess_soc"], axis=1)
+    broken = np.asarray(~np.isfinite(values).all(axis=1))
     bad = broken | collapsed.any(axis=1)
     if not bad.any():
         return "", rows

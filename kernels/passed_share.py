@@ -7,7 +7,7 @@ and its mean over tick n (from n to n + 1) is
 Both versions return the increments S_n - S_(n-1) with S_(-1) = 0, so that several events can be combined before
 one running sum. Taking tick means keeps energy exact at any tick length and lets gradients reach t_i.
 
-Times come split as t_i = tick + fraction (0 <= fraction < 1): a single float32 would lose the fraction after 2^14 ticks.
+Times come split as t_i = tick + fraction (0 <= fraction < 1): one float32 would lose the fraction after 2^14 ticks.
 """
 
 from __future__ import annotations

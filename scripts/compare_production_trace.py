@@ -174,7 +174,10 @@ def _line(row: Row) -> str:
     if row.points:
         by, allowed = f"{100 * difference:+.1f} points", f"{100 * (row.allowed or 0):g} points"
     else:
-        by, allowed = f"{100 * difference / row.published:+.1f} %", "" if row.allowed is None else f"{100 * row.allowed:g} %"
+        by, allowed = (
+            f"{100 * difference / row.published:+.1f} %",
+            "" if row.allowed is None else f"{100 * row.allowed:g} %",
+        )
     mark = "" if row.passed else " **exceeded**"
     return f"| {row.name} | {row.published:.4f} | {row.emulated:.4f} | {by} | {allowed}{mark} |"
 

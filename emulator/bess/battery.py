@@ -35,7 +35,7 @@ class BatteryParams:
 @struct
 class BatteryState:
     power_mw: jax.Array = quantity("MW")
-    soc: Compensated = quantity("1")
+    soc: Compensated[jax.Array] = quantity("1")
     pending_mw: jax.Array = quantity("MW", "delay ticks", "commands on their way, a ring indexed by tick")
 
 

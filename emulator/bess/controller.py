@@ -29,8 +29,8 @@ ControllerParams = LowPassParams | RampLimitParams
 
 
 def follow(
-    params: ControllerParams, towards_grid: Compensated, load_mw: jax.Array, dt_s: float
-) -> tuple[Compensated, jax.Array]:
+    params: ControllerParams, towards_grid: Compensated[jax.Array], load_mw: jax.Array, dt_s: float
+) -> tuple[Compensated[jax.Array], jax.Array]:
     """Power meant for the grid at the end of a tick with constant load, and its mean over the tick, MW.
 
     Low-pass: y' = 2 pi f_c (u - y); both values exact, so that energy does not depend on the tick.
@@ -49,8 +49,12 @@ def follow(
 
 
 def command(
-    params: ControllerParams, grid_mw: jax.Array, load_mw: jax.Array,
-    soc: jax.Array, soc_target: jax.Array, rated_mw: jax.Array,
+    params: ControllerParams,
+    grid_mw: jax.Array,
+    load_mw: jax.Array,
+    soc: jax.Array,
+    soc_target: jax.Array,
+    rated_mw: jax.Array,
 ) -> jax.Array:
     """Battery order: what separates the load from the grid's power, plus restoration: full batteries discharge."""
     return load_mw - grid_mw + params.soc_gain * rated_mw * (soc - soc_target)

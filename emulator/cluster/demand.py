@@ -62,8 +62,13 @@ def initial(layout: TrainingLayout, dtype: jnp.dtype) -> TrainingState:
 
 
 def advance(
-    layout: TrainingLayout, params: TrainingParams, state: TrainingState, seed_key: jax.Array,
-    first_tick: jax.Array, ticks: int, dt_s: float,
+    layout: TrainingLayout,
+    params: TrainingParams,
+    state: TrainingState,
+    seed_key: jax.Array,
+    first_tick: jax.Array,
+    ticks: int,
+    dt_s: float,
 ) -> tuple[TrainingState, jax.Array, jax.Array]:
     """Power of the job in `ticks` ticks from `first_tick` on.
 
@@ -77,13 +82,13 @@ def advance(
     draws, noise = jnp.zeros(ticks, state.noise.dtype), state.noise
     if layout.noisy:
         draws = noise_draws(key, window, noise.dtype)
-        noise = jnp.where(at_start, jax.random.normal(jax.random.fold_in(key, wl.NOISE_AT_START), (), noise.dtype), noise)
+        noise = jnp.where(
+            at_start, jax.random.normal(jax.random.fold_in(key, wl.NOISE_AT_START), (), noise.dtype), noise
+        )
     level = jnp.where(at_start, increments[0, 0], state.level)
     (level, noise), power = respond(layout, params, increments, draws, (level, noise), window)
     power_w = layout.devices * (params.idle_w + (params.peak_w - params.idle_w) * power)
-    after = TrainingState(
-        number=here.number, start=here.start, level_before=here.level, level=level, noise=noise
-    )
+    after = TrainingState(number=here.number, start=here.start, level_before=here.level, level=level, noise=noise)
     return after, power_w, overflow
 
 
@@ -95,8 +100,12 @@ def noise_draws(key: jax.Array, window: _Window, dtype: jnp.dtype) -> jax.Array:
 
 
 def respond(
-    layout: TrainingLayout, params: TrainingParams, increments: jax.Array, draws: jax.Array,
-    before: tuple[jax.Array, jax.Array], window: _Window,
+    layout: TrainingLayout,
+    params: TrainingParams,
+    increments: jax.Array,
+    draws: jax.Array,
+    before: tuple[jax.Array, jax.Array],
+    window: _Window,
 ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
     """Sum the increments (2, ticks) and pass them through the devices: (level, noise) after the window, and (ticks,)
     power as a share of the range.

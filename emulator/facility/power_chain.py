@@ -22,9 +22,7 @@ class FacilityParams:
 
 def facility_power(params: FacilityParams, it_mw: jax.Array) -> jax.Array:
     """Draw of the site without battery: IT power over the chain's efficiency, plus auxiliaries."""
-    chain = (
-        params.server_efficiency * params.psu_efficiency * params.ups_efficiency * params.transformer_efficiency
-    )
+    chain = params.server_efficiency * params.psu_efficiency * params.ups_efficiency * params.transformer_efficiency
     return it_mw / chain + params.auxiliary_mw
 
 

@@ -3,11 +3,13 @@
     2 H_a d(dw_a)/dt = dPm_a - dPe_a - D_a dw_a          (swing)
     d(delta_t)/dt    = w0 (dw_from - dw_to)              (tie)
     P_t              = K_t sin(delta_t)                  MW, positive from the first area to the second
-Reference: Kundur, Power System Stability and Control, 1994, sec. 11.1 and 12.2; facts: Anderson & Mirheydar, 1990.
+Reference: Kundur, Power System Stability and Control, 1994, sec. 11.1 and 12.2.
 States are deviations (a speed of 1 + 1e-5 has two digits left in float32) and sums are compensated.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -57,23 +59,26 @@ class Motion:
 
 @struct
 class GridState:
-    motion: Motion = quantity("", "", "leaves are compensated sums")
+    motion: Compensated[Motion] = quantity("")
     mechanical_mw: jax.Array = quantity("MW", "areas", "mechanical power at the start")
 
 
 def initial(layout: GridLayout, params: GridParams, site_mw: jax.Array) -> GridState:
     """Equilibrium: every area generates what its load, its sites (areas,) and its ties take."""
-    dtype = params.rated_mva.dtype
-    zero = Motion(
-        *(
-            compensated(jnp.zeros(size, dtype))
-            for size in (
-                layout.areas, len(layout.tie_from), len(layout.reheat_area), len(layout.lag_area),
-                len(layout.tgov1_area), len(layout.tgov1_area),
-            )
-        )
+
+    def still(count: int) -> jax.Array:
+        return jnp.zeros(count, params.rated_mva.dtype)
+
+    motion = Motion(
+        speed_pu=still(layout.areas),
+        tie_angle_rad=still(len(layout.tie_from)),
+        reheater_pu=still(len(layout.reheat_area)),
+        lag_pu=still(len(layout.lag_area)),
+        valve_pu=still(len(layout.tgov1_area)),
+        tgov1_reheater_pu=still(len(layout.tgov1_area)),
     )
-    return GridState(motion=zero, mechanical_mw=params.load_mw + site_mw + exports(layout, params.initial_mw))
+    mechanical_mw = params.load_mw + site_mw + exports(layout, params.initial_mw)
+    return GridState(motion=compensated(motion), mechanical_mw=mechanical_mw)
 
 
 def exports(layout: GridLayout, tie_mw: jax.Array) -> jax.Array:
@@ -92,9 +97,7 @@ def tie_change_mw(params: GridParams, angle_rad: jax.Array) -> jax.Array:
 def governor_power(layout: GridLayout, params: GridParams, x: Motion) -> jax.Array:
     """(areas,) deviation of mechanical power, pu on the area's rating."""
     reheat = governor.reheat_power(params.reheat, pick(x.speed_pu, layout.reheat_area), x.reheater_pu)
-    tgov1 = governor.tgov1_power(
-        params.tgov1, pick(x.speed_pu, layout.tgov1_area), x.valve_pu, x.tgov1_reheater_pu
-    )
+    tgov1 = governor.tgov1_power(params.tgov1, pick(x.speed_pu, layout.tgov1_area), x.valve_pu, x.tgov1_reheater_pu)
     return (
         sum_at(params.reheat.share * reheat, layout.reheat_area, layout.areas)
         + sum_at(params.lag.share * x.lag_pu, layout.lag_area, layout.areas)
@@ -108,7 +111,10 @@ def slope(layout: GridLayout, params: GridParams, operating_pu: jax.Array, load_
     accelerating = governor_power(layout, params, x) - electrical_mw / params.rated_mva - params.damping_pu * x.speed_pu
     slip = pick(x.speed_pu, layout.tie_from) - pick(x.speed_pu, layout.tie_to)
     valve, tgov1_reheater = governor.tgov1_slope(
-        params.tgov1, pick(x.speed_pu, layout.tgov1_area), x.valve_pu, x.tgov1_reheater_pu,
+        params.tgov1,
+        pick(x.speed_pu, layout.tgov1_area),
+        x.valve_pu,
+        x.tgov1_reheater_pu,
         pick(operating_pu, layout.tgov1_area),
     )
     return Motion(
@@ -121,36 +127,25 @@ def slope(layout: GridLayout, params: GridParams, operating_pu: jax.Array, load_
     )
 
 
-def values(state: GridState) -> Motion:
-    """The deviations without their rounding rests."""
-    return jax.tree.map(lambda s: s.value, state.motion, is_leaf=_is_sum)
-
-
 def step(layout: GridLayout, params: GridParams, state: GridState, load_mw: jax.Array, dt_s: float) -> GridState:
     """One tick under a load that is constant within it."""
     operating_pu = state.mechanical_mw / params.rated_mva
-    increment = rk4_increment(lambda x: slope(layout, params, operating_pu, load_mw, x), values(state), dt_s)
-    motion = jax.tree.map(compensated_add, state.motion, increment, is_leaf=_is_sum)
-    held = governor.tgov1_limited(params.tgov1, motion.valve_pu.value, pick(operating_pu, layout.tgov1_area))
-    valve = Compensated(value=held, rest=jnp.where(held == motion.valve_pu.value, motion.valve_pu.rest, 0.0))
-    return GridState(
-        motion=Motion(
-            speed_pu=motion.speed_pu, tie_angle_rad=motion.tie_angle_rad, reheater_pu=motion.reheater_pu,
-            lag_pu=motion.lag_pu, valve_pu=valve, tgov1_reheater_pu=motion.tgov1_reheater_pu,
-        ),
-        mechanical_mw=state.mechanical_mw,
+    increment = rk4_increment(lambda x: slope(layout, params, operating_pu, load_mw, x), state.motion.value, dt_s)
+    motion = compensated_add(state.motion, increment)
+    valve = motion.value.valve_pu
+    held = governor.tgov1_limited(params.tgov1, valve, pick(operating_pu, layout.tgov1_area))
+    rest = jnp.where(held == valve, motion.rest.valve_pu, 0.0)
+    motion = Compensated(
+        value=dataclasses.replace(motion.value, valve_pu=held), rest=dataclasses.replace(motion.rest, valve_pu=rest)
     )
+    return GridState(motion=motion, mechanical_mw=state.mechanical_mw)
 
 
 def mechanical_power_mw(layout: GridLayout, params: GridParams, state: GridState) -> jax.Array:
     """(areas,) total mechanical power."""
-    return state.mechanical_mw + params.rated_mva * governor_power(layout, params, values(state))
+    return state.mechanical_mw + params.rated_mva * governor_power(layout, params, state.motion.value)
 
 
 def tie_power_mw(params: GridParams, state: GridState) -> jax.Array:
     """(ties,) flow, positive from the first area to the second."""
-    return params.initial_mw + tie_change_mw(params, values(state).tie_angle_rad)
-
-
-def _is_sum(node: object) -> bool:
-    return isinstance(node, Compensated)
+    return params.initial_mw + tie_change_mw(params, state.motion.value.tie_angle_rad)

@@ -250,14 +250,25 @@ def _lay_out_events(event: h5py.Group, header: Header) -> None:
 
 
 def _growing(
-    group: h5py.Group, name: str, dtype: Any, chunk_rows: int, unit: str, long_name: str, *, columns: int | None = None,
+    group: h5py.Group,
+    name: str,
+    dtype: Any,
+    chunk_rows: int,
+    unit: str,
+    long_name: str,
+    *,
+    columns: int | None = None,
     **options: Any,
 ) -> h5py.Dataset:
     """An empty dataset that grows along its first axis."""
     width = () if columns is None else (columns,)
     most_columns = max(1, MOST_CHUNK_BYTES // (chunk_rows * np.dtype(dtype).itemsize))
     data = group.create_dataset(
-        name, (0, *width), dtype, maxshape=(None, *width), chunks=(chunk_rows, *(min(n, most_columns) for n in width)),
+        name,
+        (0, *width),
+        dtype,
+        maxshape=(None, *width),
+        chunks=(chunk_rows, *(min(n, most_columns) for n in width)),
         **options,
     )
     _describe(data, unit, long_name)
@@ -370,7 +381,8 @@ def _whole_rows(file: h5py.File) -> int:
 def _window(file: h5py.File, header: Header, start: int, stop: int) -> Trace:
     time_s = _at(file, "trace/time_s")[start:stop]
     channels = {
-        c.name: _at(file, f"trace/{c.name}")[start:stop] if header.labels[c.axis]
+        c.name: _at(file, f"trace/{c.name}")[start:stop]
+        if header.labels[c.axis]
         else np.zeros((len(time_s), 0), header.dtype_of(c))
         for c in CHANNELS
     }

@@ -12,14 +12,15 @@ from emulator import simulate
 from tests.invariance.test_invariance import CAMPUS
 
 
-
 def objective(layout, state, inputs):
     """A smooth function of everything that a run leaves behind."""
 
     def loss(params):
         _, frames = em.rollout(layout, params, state, inputs)
         return (
-            jnp.mean(frames.pcc_mw**2) + 1e3 * jnp.mean(frames.speed_pu**2) + jnp.mean((frames.soc - 0.4) ** 2)
+            jnp.mean(frames.pcc_mw**2)
+            + 1e3 * jnp.mean(frames.speed_pu**2)
+            + jnp.mean((frames.soc - 0.4) ** 2)
             + jnp.mean(jnp.diff(frames.pcc_mw, axis=0) ** 2)
         )
 
@@ -51,7 +52,9 @@ def test_every_parameter(x64, scenario):
         step = 3e-8
 
         def at(side, i=i, leaf=leaf, direction=direction, step=step):
-            return float(loss(jax.tree.unflatten(tree, [*leaves[:i], leaf + side * step * direction, *leaves[i + 1 :]])))
+            return float(
+                loss(jax.tree.unflatten(tree, [*leaves[:i], leaf + side * step * direction, *leaves[i + 1 :]]))
+            )
 
         difference = (at(1.0) - at(-1.0)) / (2 * step)
         along = float(np.sum(slope * direction))
@@ -60,12 +63,35 @@ def test_every_parameter(x64, scenario):
     assert checked >= 25  # most parameters matter to this objective
 
 
+CLOSED_LOOP = """
+    [run]
+    duration_s = 3.0
+    dt_s = 0.005
+    [[site]]
+    name = "campus"
+    area = "main"
+    job = [{name = "base", kind = "constant", power_mw = 3.0, start_s = 1.0}]
+    [site.bess]
+    power_mw = 10.0
+    energy_mwh = 2.0
+    response_s = 0.1
+    delay_s = 0.02
+    [site.controller]
+    kind = "low_pass"
+    cutoff_hz = 0.1
+    [[grid.area]]
+    name = "main"
+    rated_mva = 100.0
+    inertia_s = 4.0
+    governor = [{model = "reheat"}]
+"""
+
+
 def test_checkpointed_chunks_do_not_change_the_gradient(x64, scenario):
     """One chunk of 600 ticks and twelve of 50 give the same gradient."""
     gradients = []
     for chunk in (50, 600):
-        loaded = scenario(CAMPUS, "run.dt_s=0.005", "run.duration_s=3.0", f"run.chunk_ticks={chunk}")
-        layout, params, state, inputs = simulate.build(loaded)
+        layout, params, state, inputs = simulate.build(scenario(CLOSED_LOOP, f"run.chunk_ticks={chunk}"))
         gradients.append(jax.tree.leaves(jax.grad(objective(layout, state, inputs))(params)))
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)

@@ -144,7 +144,9 @@ def test_event_path_equals_the_definition(scenario):
 
 
 def test_jobs_keep_their_draws_whatever_their_order(scenario, tmp_path):
-    text = CAMPUS.replace('[[site.job]]\n    name = "base"\n    kind = "constant"\n    power_mw = 0.1\n    start_s = 2.0\n', "")
+    text = CAMPUS.replace(
+        '[[site.job]]\n    name = "base"\n    kind = "constant"\n    power_mw = 0.1\n    start_s = 2.0\n', ""
+    )
     assert text != CAMPUS
     reordered = scenario(text, 'site.0.job=[{name = "base", kind = "constant", power_mw = 0.1}]')
     assert reordered.site[0].job[0].name == "base"
@@ -169,7 +171,9 @@ def test_one_trace_per_layout(scenario):
     step = jax.jit(counted, static_argnums=0)
     step(layout, params, state, inputs)
     step(layout, jax.tree.map(lambda leaf: 1.01 * leaf, params), state, inputs)
-    again = simulate.build(scenario(CAMPUS, "site.0.controller.cutoff_hz=0.2", "grid.area.main.inertia_s=5.0"), ticks=200)
+    again = simulate.build(
+        scenario(CAMPUS, "site.0.controller.cutoff_hz=0.2", "grid.area.main.inertia_s=5.0"), ticks=200
+    )
     step(*again)
     assert len(traces) == 1
     step(*simulate.build(scenario(CAMPUS, 'site.0.controller={kind = "none"}'), ticks=200))

@@ -52,7 +52,7 @@ def test_waveform_of_devices_in_step(emulate, dt_s):
         t += 1.0448
     edges = [min(e, 5.0) for e in edges]
     expected = mean_level(edges, [*levels, level_mw(0.0)], trace.time_s, dt_s)
-    # An event's time in ticks is rounded to 2^-12 once an iteration, four in all; a tick then errs by that share of a step.
+    # An event's time in ticks is rounded to 2^-12 once an iteration, four in all: that share of a step goes astray.
     np.testing.assert_allclose(trace.job_power_mw[:, 0], expected, atol=4 * 2.0**-12 * 0.8 * (PEAK_MW - IDLE_MW))
     np.testing.assert_allclose(trace.job_power_mw.sum(), expected.sum(), rtol=1e-6)
 
@@ -61,9 +61,12 @@ def test_waveform_of_devices_in_step(emulate, dt_s):
 def test_energy_does_not_depend_on_the_tick(emulate, dt_s):
     """With spread, skew, response and gain spread; within 0.01 %."""
     drawn = [
-        "site.0.job.0.accelerator.response_s=0.02", "site.0.job.0.accelerator.gain_spread=0.05",
-        "site.0.job.0.workload.phase.0.spread_s=0.05", "site.0.job.0.workload.phase.0.release_skew_s=0.1",
-        "site.0.job.0.workload.phase.0.barrier=true", "site.0.job.0.workload.phase.0.wait_level=0.3",
+        "site.0.job.0.accelerator.response_s=0.02",
+        "site.0.job.0.accelerator.gain_spread=0.05",
+        "site.0.job.0.workload.phase.0.spread_s=0.05",
+        "site.0.job.0.workload.phase.0.release_skew_s=0.1",
+        "site.0.job.0.workload.phase.0.barrier=true",
+        "site.0.job.0.workload.phase.0.wait_level=0.3",
     ]
     energies = []
     for step in (0.001, dt_s):
@@ -82,8 +85,12 @@ def test_energy_is_the_sum_over_phases(emulate):
 def test_barrier_waits_for_the_slowest(emulate):
     """The iteration takes as long as the slowest of 1000 devices: mean + E[max of 1000 normals] s.d. = + 3.241 s.d."""
     trace = emulate(
-        TWO_PHASES, "run.duration_s=60.0", "site.0.job.0.stop_s=1e9", "site.0.job.0.workload.phase.0.spread_s=0.05",
-        "site.0.job.0.workload.phase.0.barrier=true", "site.0.job.0.workload.phase.0.wait_level=0.3",
+        TWO_PHASES,
+        "run.duration_s=60.0",
+        "site.0.job.0.stop_s=1e9",
+        "site.0.job.0.workload.phase.0.spread_s=0.05",
+        "site.0.job.0.workload.phase.0.barrier=true",
+        "site.0.job.0.workload.phase.0.wait_level=0.3",
     )
     power = trace.job_power_mw[:, 0]
     starts = trace.time_s[1:][(power[1:] > level_mw(0.5)) & (power[:-1] <= level_mw(0.5))]
@@ -98,8 +105,11 @@ def test_barrier_waits_for_the_slowest(emulate):
 def test_finish_times_shape_the_falling_edge(emulate):
     """The power falls as devices finish: with normal finish times the edge is their distribution."""
     trace = emulate(
-        TWO_PHASES, "site.0.job.0.devices=20000", "site.0.job.0.workload.phase.0.spread_s=0.05",
-        "site.0.job.0.workload.phase.0.barrier=true", "site.0.job.0.workload.phase.0.wait_level=0.1",
+        TWO_PHASES,
+        "site.0.job.0.devices=20000",
+        "site.0.job.0.workload.phase.0.spread_s=0.05",
+        "site.0.job.0.workload.phase.0.barrier=true",
+        "site.0.job.0.workload.phase.0.wait_level=0.1",
     )
     share = (trace.job_power_mw[1000:1950, 0] / 20 - level_mw(0.1)) / (level_mw(0.9) - level_mw(0.1))
     expected = 1.0 - stats.norm.cdf(trace.time_s[1000:1950] + 0.0005, 1.7337, 0.05)

@@ -81,9 +81,11 @@ def test_a_step_within_a_tick_counts_in_part(emulate):
 GOVERNORS = {
     "lag": ('model = "lag"\ndroop_pu = 0.05\nlag_s = 0.3', lambda: ([20.0], [0.3, 1.0])),
     "tgov1": (
-        'model = "tgov1"\ndroop_pu = 0.05\nt1_s = 0.3\nt2_s = 1.0\nt3_s = 7.0\ndt_pu = 0.2\nvmin_pu = -9.0\nvmax_pu = 9.0',
-        lambda: (np.polyadd(np.polymul([20.0], [1.0, 1.0]), 0.2 * np.polymul([7.0, 1.0], [0.3, 1.0])),
-                 np.polymul([7.0, 1.0], [0.3, 1.0])),
+        'model = "tgov1"\nt1_s = 0.3\nt2_s = 1.0\nt3_s = 7.0\ndt_pu = 0.2\nvmin_pu = -9.0\nvmax_pu = 9.0',
+        lambda: (
+            np.polyadd(np.polymul([20.0], [1.0, 1.0]), 0.2 * np.polymul([7.0, 1.0], [0.3, 1.0])),
+            np.polymul([7.0, 1.0], [0.3, 1.0]),
+        ),
     ),
     "reheat": (
         'model = "reheat"\ndroop_pu = 0.04\ngain_pu = 0.9\nhp_fraction = 0.25\nreheat_s = 6.0',
@@ -163,7 +165,10 @@ mw = 100.0
 def andes_config(meta: dict) -> str:
     """The hand-built island of an ANDES run as our configuration."""
     governor = meta["governors"].get("TGOV1")
-    table = "" if governor is None else f"""
+    table = (
+        ""
+        if governor is None
+        else f"""
 [[grid.area.governor]]
 model = "tgov1"
 droop_pu = {governor["R"][0]}
@@ -174,6 +179,7 @@ dt_pu = {governor["Dt"][0]}
 vmin_pu = {governor["VMIN"][0]}
 vmax_pu = {governor["VMAX"][0]}
 """
+    )
     level, steps = meta["load_base_pu"], ""
     last = meta["disturbance"].get("t1", 1e9)
     period = 1.0 / meta["disturbance"].get("f", 1e-9)

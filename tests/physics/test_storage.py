@@ -50,7 +50,11 @@ def test_square_wave_needs_a_store_of_t_d_one_minus_d(emulate, tmp_path, period_
     write_square(tmp_path / "square.csv", period_s, duty, 3)
     # The grid's share 1 - exp(-2 pi f t) of the swing is below 1e-3 of it over a period: error below 1 %.
     text = PERFECT_STORE.format(
-        duration_s=round(2.9 * period_s, 2), dt_s=0.001, path="square.csv", interpolation="previous", column="p",
+        duration_s=round(2.9 * period_s, 2),
+        dt_s=0.001,
+        path="square.csv",
+        interpolation="previous",
+        column="p",
         cutoff_hz=1e-4 / period_s,
     )
     trace = emulate(text)
@@ -58,10 +62,15 @@ def test_square_wave_needs_a_store_of_t_d_one_minus_d(emulate, tmp_path, period_
     assert store_swing(trace, 0.001, 0.0) == pytest.approx(expected, rel=0.03)
 
 
-# cutoff Hz -> store swing (s x peak), grid p-p, largest ramp per s; facts section 2.3, first-order low-pass on Figure 1.
+# Cutoff Hz -> store swing (s x peak), grid p-p, largest ramp per s: first-order low-pass on the periodic trace.
 TABLE = {
-    0.01: (1.817, 0.114, 0.037), 0.05: (1.390, 0.437, 0.178), 0.1: (0.966, 0.607, 0.418), 0.2: (0.581, 0.730, 0.830),
-    0.5: (0.251, 0.789, 1.57), 1.0: (0.129, 0.810, 2.09), 2.0: (0.068, 0.849, 2.40),
+    0.01: (1.817, 0.114, 0.037),
+    0.05: (1.390, 0.437, 0.178),
+    0.1: (0.966, 0.607, 0.418),
+    0.2: (0.581, 0.730, 0.830),
+    0.5: (0.251, 0.789, 1.57),
+    1.0: (0.129, 0.810, 2.09),
+    2.0: (0.068, 0.849, 2.40),
 }
 
 
@@ -149,7 +158,11 @@ def test_ramp_and_power_limits_hold(emulate):
 def test_energy_and_soc_agree(emulate):
     """Discharge takes P/eta from the store, charge puts in P eta: integrated here in float64."""
     back = '[[site.job]]\nname = "back"\nkind = "constant"\npower_mw = 70.0\nstop_s = 2.5\n[site.bess]'
-    trace = emulate(textwrap.dedent(STEP).replace("[site.bess]", back), "site.0.bess.charge_efficiency=0.9", "site.0.bess.discharge_efficiency=0.8")
+    trace = emulate(
+        textwrap.dedent(STEP).replace("[site.bess]", back),
+        "site.0.bess.charge_efficiency=0.9",
+        "site.0.bess.discharge_efficiency=0.8",
+    )
     power = trace.site_bess_power_mw[:, 0].astype(np.float64)
     assert power.max() > 10 and power.min() < -10
     stored_mwh = np.cumsum(np.where(power > 0, power / 0.8, power * 0.9)) * 0.001 / 3600.0
@@ -194,8 +207,14 @@ def test_soc_window_holds_and_is_reported(emulate):
 def test_soc_restoration_pulls_back(emulate):
     """Left alone, the state of charge returns with dSOC/dt = -gain P/E (SOC - target): exp(-5 x 100/0.5/3600 t)."""
     change = ("site.0.bess.energy_mwh=0.5", "run.duration_s=61.0", "run.dt_s=0.01")
-    pulled = emulate(STEP, *change, "site.0.controller.soc_gain=5.0", "site.0.job.late.power_mw=0.0",
-                     'disturbance=[{kind="load_step", site="campus", at_s=0.5, mw=90.0}]', "site.0.controller.cutoff_hz=0.3")
+    pulled = emulate(
+        STEP,
+        *change,
+        "site.0.controller.soc_gain=5.0",
+        "site.0.job.late.power_mw=0.0",
+        'disturbance=[{kind="load_step", site="campus", at_s=0.5, mw=90.0}]',
+        "site.0.controller.cutoff_hz=0.3",
+    )
     error = pulled.bess_soc[:, 0] - 0.5
     start, end = np.searchsorted(pulled.time_s, [10.0, 12.0])
     assert abs(error[start]) > 1e-3

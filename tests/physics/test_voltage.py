@@ -25,7 +25,9 @@ def test_solves_the_circuit(x64, scr, x_over_r, p, q):
 
 
 def test_collapse_is_flagged_and_finite():
-    v, collapsed = pcc_voltage(PccParams(jnp.array(1.0), jnp.array(10.0), jnp.array(100.0)), jnp.array(90.0), jnp.array(0.0))
+    v, collapsed = pcc_voltage(
+        PccParams(jnp.array(1.0), jnp.array(10.0), jnp.array(100.0)), jnp.array(90.0), jnp.array(0.0)
+    )
     assert collapsed and np.isfinite(v)
 
 
@@ -34,7 +36,15 @@ COLLAPSE = """
     duration_s = 2.0
     [[site]]
     name = "campus"
-    job = [{name = "a", kind = "constant", power_mw = 40.0}, {name = "b", kind = "constant", power_mw = 60.0, start_s = 1.0}]
+    [[site.job]]
+    name = "a"
+    kind = "constant"
+    power_mw = 40.0
+    [[site.job]]
+    name = "b"
+    kind = "constant"
+    power_mw = 60.0
+    start_s = 1.0
     [site.pcc]
     short_circuit_ratio = 1.0
     x_over_r = 10.0

@@ -11,7 +11,10 @@ from emulator.config import _kind_path, _leaves
 from emulator.limits_schema import Limits
 
 TABLES = {
-    "accelerators": schema.Accelerator, "workloads": schema.Workload, "grids": schema.Grid, "batteries": schema.Bess,
+    "accelerators": schema.Accelerator,
+    "workloads": schema.Workload,
+    "grids": schema.Grid,
+    "batteries": schema.Bess,
     "facilities": schema.Facility,
 }
 EVERY = [(kind, name) for kind in catalog.kinds() for name in catalog.names(kind)]
@@ -51,7 +54,9 @@ def test_every_number_has_a_source_with_its_tag(kind, name):
             key = ".".join(_kind_path(path))
             source = catalog.source_of(sources, key)
             assert source, key
-            tagged = re.search(r"\[[VSDM]\]|assum|choice|ideal|as \w+_|free|fit|North America|case|server power|restoration", source)
+            tagged = re.search(
+                r"\[[VSDM]\]|assum|choice|ideal|as \w+_|free|fit|North America|case|server power|restoration", source
+            )
             assert tagged, f"{key}: {source}"
 
 
@@ -71,5 +76,7 @@ def test_h100_server_is_a_dgx(scenario):
 
 def test_gb300_rack_is_its_template():
     device = schema.Accelerator.model_validate(catalog.read("accelerators", "gb300"))
-    idle, peak = (72e-3 * (device.server_fixed_w + (1 + device.server_fraction) * w) for w in (device.idle_w, device.tdp_w))
+    idle, peak = (
+        72e-3 * (device.server_fixed_w + (1 + device.server_fraction) * w) for w in (device.idle_w, device.tdp_w)
+    )
     assert (idle, peak) == pytest.approx((41.0, 136.0), rel=1e-3)

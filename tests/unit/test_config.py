@@ -57,7 +57,10 @@ def test_presets_fill_and_keys_override(campus):
         ("site.0.job.pretrain.accelerator.idle_w=90", lambda s: s.site[0].job[0].accelerator.tdp_w == 700.0),
         ("site.0.job.pretrain.accelerator=a100", lambda s: s.site[0].job[0].accelerator.tdp_w == 400.0),
         ("site.0.job.pretrain.workload.phase.1.level=0.5", None),
-        ("site.0.pcc={short_circuit_ratio=5, x_over_r=10, nominal_kv=138, rated_mw=20}", lambda s: s.site[0].pcc.rated_mw == 20),
+        (
+            "site.0.pcc={short_circuit_ratio=5, x_over_r=10, nominal_kv=138, rated_mw=20}",
+            lambda s: s.site[0].pcc.rated_mw == 20,
+        ),
         ("site.0.facility.psu_efficiency=0.9", lambda s: s.site[0].facility.psu_efficiency == 0.9),
         ("grid.preset=sfr_anderson", lambda s: s.grid.area[0].inertia_s == 4.0),
     ],

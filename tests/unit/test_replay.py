@@ -17,7 +17,9 @@ def record(tmp_path, text: str, **keys) -> ReplayJob:
 
 
 def test_reads_named_columns_units_and_scale(tmp_path):
-    job = record(tmp_path, "note,time,kw\na,10.0,5\nb,10.5,7\n", time_column="time", power_column="kw", unit="kw", scale=2.0)
+    job = record(
+        tmp_path, "note,time,kw\na,10.0,5\nb,10.5,7\n", time_column="time", power_column="kw", unit="kw", scale=2.0
+    )
     time_s, power_w = replay.read(job)
     np.testing.assert_array_equal(time_s, [0.0, 0.5])
     np.testing.assert_array_equal(power_w, [10e3, 14e3])
@@ -97,7 +99,9 @@ def test_ticks_are_means_of_the_waveform(interpolation, repeat, dt_s):
 @given(split=st.integers(1, 299), repeat=st.booleans())
 def test_windows_give_what_the_whole_gives(split, repeat):
     whole = replay.resample(TIME_S, POWER_W, 0, 300, 0.008, "linear", repeat)
-    parts = [replay.resample(TIME_S, POWER_W, a, n, 0.008, "linear", repeat) for a, n in ((0, split), (split, 300 - split))]
+    parts = [
+        replay.resample(TIME_S, POWER_W, a, n, 0.008, "linear", repeat) for a, n in ((0, split), (split, 300 - split))
+    ]
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-9)
 
 
@@ -109,7 +113,7 @@ def test_energy_does_not_depend_on_the_tick(dt_s):
 
 
 def test_hours_keep_their_digits():
-    """After 10 h at 100 MW the integral is 3.6e12 J; a tick's energy is 1e5 J: good to 4e-3 J in float64, 4 W of 1e8."""
+    """After 10 h at 100 MW the integral is 3.6e12 J, a tick's energy 1e5 J: good to 4e-3 J in float64, 4 W of 1e8."""
     time_s = np.arange(0.0, 36_001.0)
     means = replay.resample(time_s, np.full(len(time_s), 1e8), 35_999_000, 1000, 0.001, "linear", False)
     np.testing.assert_allclose(means, 1e8, rtol=5e-8)

@@ -1,0 +1,59 @@
+"""Headers, rows and files of traces for tests, without an emulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from emulator.metrics import Summary
+from emulator.trace import CHANNELS, SCHEMA_VERSION, Event, Header
+from emulator.traces.hdf5 import TraceWriter
+
+ONE_SITE = Header(
+    labels={"site": ("campus",), "job": ("campus/pretrain",), "area": ("main",), "tie": ()},
+    config='[run]\nname = "made"\n',
+    seed=7,
+    dt_s=0.001,
+    frequency_hz=60.0,
+    platform="cpu",
+    emulator_version="0.0.0",
+    created_utc="2026-01-01T00:00:00+00:00",
+    schema_version=SCHEMA_VERSION,
+    every_ticks=1,
+    double=False,
+    compression="gzip",
+    nominal_kv=(138.0,),
+)
+TWO_SITES = replace(
+    ONE_SITE,
+    labels={
+        "site": ("west", "öst"), "job": ("west/a", "öst/b", "öst/c"), "area": ("w", "e"), "tie": ("w-e",),
+    },
+    nominal_kv=(138.0, float("nan")),
+)  # fmt: skip
+
+
+def block(header: Header, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random rows of every channel, in the types of the trace."""
+    rng = np.random.default_rng(seed)
+    return {
+        c.name: rng.normal(50.0, 10.0, (rows, len(header.labels[c.axis]))).astype(header.dtype_of(c)) for c in CHANNELS
+    }
+
+
+def write(
+    path: Path, header: Header, rows: Mapping[str, np.ndarray], events: Sequence[Event] = (), at_once: int = 1000
+) -> Path:
+    """A complete trace file of the rows, with their metrics, appended in blocks."""
+    total = len(rows["site_it_power_mw"])
+    summary = Summary(header)
+    with TraceWriter(path, header, at_once) as writer:
+        for start in range(0, total, at_once):
+            part = {name: values[start : start + at_once] for name, values in rows.items()}
+            writer.append(start * header.every_ticks, part, events if start == 0 else ())
+            summary.update(part, start * header.every_ticks)
+        writer.finish(summary.result(), "end of run", complete=True)
+    return path
