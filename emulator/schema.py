@@ -37,7 +37,7 @@ class Run(Table):
     duration_s: float = key("emulated time, a multiple of dt_s", unit="s", gt=0, le=1e7)
     dt_s: float = key("length of a tick", 0.001, unit="s", gt=0, le=10.0, source="1 ms resolves device edges [D]")
     chunk_ticks: int = key(
-        "ticks per chunk: unit of rematerialisation and of orders to jobs", 100, ge=1, le=100_000, source=PROGRAM
+        "ticks that a gradient recomputes at a time instead of holding them", 100, ge=1, le=100_000, source=PROGRAM
     )
     seed: int = key("root of every random draw", 0, ge=0, lt=2**31, source=PROGRAM)
 

@@ -6,7 +6,7 @@ import os
 
 # Bytes that one pass of a loop body may touch for the loop to be compiled into a single function. XLA's own bound is
 # near 1 kB; a tick of the plant touches some tens of kB and would be spread over a hundred kernels, each with its
-# launch: 13 us a tick instead of 0.6 (docs/performance.md). Loops over devices touch more and keep their threads.
+# launch: 4.5 us a tick instead of 0.3 (docs/performance.md). Loops over devices touch more and keep their threads.
 _LOOP_BYTES = 1_000_000
 
 

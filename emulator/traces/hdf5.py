@@ -207,7 +207,8 @@ def _lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     """Everything that the file will hold, without rows."""
     for name in ATTRIBUTES:
         value = getattr(header, name)
-        file.attrs[name] = _text(value) if isinstance(value, str) else int(value) if isinstance(value, bool) else value
+        file.attrs[name] = int(value) if isinstance(value, bool) else value
+    # These two change at the end, under SWMR, which rules out strings of variable length.
     file.attrs["complete"] = np.int64(0)
     file.attrs["stop_reason"] = _text("", STOP_REASON_BYTES)
     packing = COMPRESSION[header.compression]
@@ -246,7 +247,7 @@ def _lay_out_events(event: h5py.Group, header: Header) -> None:
         data = _growing(event, name, dtype, 256, "1", long_name)
         data.dims[0].attach_scale(time)
         if dtype.kind == "S":
-            data.attrs["_Encoding"] = _text("utf-8")
+            data.attrs["_Encoding"] = "utf-8"
 
 
 def _growing(
@@ -279,24 +280,23 @@ def _labels(trace: h5py.Group, axis: str, labels: Sequence[str]) -> h5py.Dataset
     """The names along an axis, as fixed-length strings: Octave cannot read those of variable length."""
     size = max(len(label.encode()) for label in labels)
     scale = trace.create_dataset(axis, data=np.array([_text(label, size) for label in labels]))
-    scale.attrs["_Encoding"] = _text("utf-8")  # xarray then gives text, not bytes
+    scale.attrs["_Encoding"] = "utf-8"  # xarray then gives text, not bytes
     scale.make_scale(axis)
     _describe(scale, "1", f"names of the {axis} axis")
     return scale
 
 
 def _describe(data: h5py.Dataset, unit: str, long_name: str) -> None:
-    data.attrs["units"], data.attrs["long_name"] = _text(unit), _text(long_name)
+    data.attrs["units"], data.attrs["long_name"] = unit, long_name
 
 
-def _text(text: str, size: int | None = None) -> np.ndarray:
+def _text(text: str, size: int) -> np.ndarray:
     """A fixed-length UTF-8 string of `size` bytes.
 
     Raises:
       ValueError: it does not fit.
     """
     raw = text.encode()
-    size = size or max(1, len(raw))
     if len(raw) > size:
         raise ValueError(f"{text!r} is longer than {size} bytes")
     return np.array(raw, h5py.string_dtype("utf-8", size))

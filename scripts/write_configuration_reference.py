@@ -1,0 +1,90 @@
+"""Write docs/configuration.md from the schema, so that it says what the program does.
+
+    python scripts/write_configuration_reference.py
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+from emulator import schema
+from emulator.complaint import bounds, unit_of
+from emulator.schema import Table
+
+DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+HEAD = """# Configuration
+
+One TOML file describes a run. Unknown keys are errors. A table left out means the ideal part: no `[site.facility]` =
+lossless, no battery, no PCC = stiff voltage, no `[grid]` = an infinite grid. `preset = "NAME"` in `[site.facility]`,
+`[site.bess]`, `[site.controller]` or `[grid]` takes a shipped table as its base, and so do the texts
+`accelerator = "NAME"` and `workload = "NAME"`; other keys override it. `wattswing presets` lists what ships,
+`wattswing check CONFIG` prints what a file comes to and where each number is from, and
+`--set site.0.job.pretrain.devices=4096` overrides a key from the command line.
+
+Tags of sources: [V] read in the source, [S] read in a secondary source, [D] derived, [M] textbook knowledge not
+verified again.
+
+This page is written by `scripts/write_configuration_reference.py` from the schema.
+"""
+
+TABLES: tuple[tuple[str, type[Table]], ...] = (
+    ("[run]", schema.Run),
+    ("[[site]]", schema.Site),
+    ('[[site.job]], kind = "training"', schema.TrainingJob),
+    ("[site.job.accelerator]", schema.Accelerator),
+    ("[site.job.workload]", schema.Workload),
+    ("[[site.job.workload.phase]]", schema.Phase),
+    ('[[site.job]], kind = "replay"', schema.ReplayJob),
+    ('[[site.job]], kind = "constant"', schema.ConstantJob),
+    ("[site.facility]", schema.Facility),
+    ("[site.pcc]", schema.Pcc),
+    ("[site.bess]", schema.Bess),
+    ('[site.controller], kind = "low_pass"', schema.LowPassController),
+    ('[site.controller], kind = "ramp_limit"', schema.RampLimitController),
+    ("[grid]", schema.Grid),
+    ("[[grid.area]]", schema.Area),
+    ('[[grid.area.governor]], model = "reheat"', schema.ReheatGovernor),
+    ('[[grid.area.governor]], model = "lag"', schema.LagGovernor),
+    ('[[grid.area.governor]], model = "tgov1"', schema.Tgov1Governor),
+    ("[[grid.tie]]", schema.Tie),
+    ('[[disturbance]], kind = "load_step"', schema.LoadStep),
+    ("[record]", schema.Record),
+)
+
+
+def reference() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *(line for title, table in TABLES for line in section(title, table))])
+
+
+def section(title: str, table: type[Table]) -> Iterator[str]:
+    """One table of the configuration."""
+    yield from (f"## `{title}`", "")
+    if table.__doc__:
+        yield from (table.__doc__.strip(), "")
+    yield from ("| key | unit | range | default | meaning |", "|---|---|---|---|---|")
+    for name, field in table.model_fields.items():
+        if field.description is None:
+            continue  # kind and model, which the title names
+        choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ()
+        allowed = ", ".join(f"`{choice}`" for choice in choices) or bounds(field)
+        yield f"| `{name}` | {unit_of(field)} | {allowed} | {default_of(field)} | {field.description} |"
+    yield ""
+
+
+def default_of(field: typing.Any) -> str:
+    """Default and its source; tables left out are described by what leaving them out means."""
+    if field.is_required():
+        return "required"
+    if field.default is None:
+        return ""
+    source = (field.json_schema_extra or {}).get("source", "")
+    shown = "" if isinstance(field.default, Table | tuple) else f"{field.default!r}"
+    return f"{shown} ({source})" if shown and source else shown or source
+
+
+if __name__ == "__main__":
+    DOCS.write_text(reference(), "utf-8")
