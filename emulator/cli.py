@@ -118,16 +118,24 @@ def _run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from emulator import metrics, simulate
+    from emulator.trace import TraceError
     from emulator.traces.hdf5 import TraceWriter
 
-    ticks = simulate.run_ticks(scenario)
-    bar = tqdm(total=ticks, unit="tick", unit_scale=True, disable=args.quiet or not sys.stderr.isatty())
     header = simulate.header_of(scenario)
     try:
-        with bar, TraceWriter(out, header, simulate.WINDOW_TICKS) as writer:
+        writer = TraceWriter(out, header, simulate.WINDOW_TICKS)
+    except TraceError as error:
+        raise UsageError(str(error)) from error
+    quiet = args.quiet or not sys.stderr.isatty()
+    bar = tqdm(total=simulate.run_ticks(scenario), unit="tick", unit_scale=True, disable=quiet)
+    try:
+        with bar, writer:
             outcome = simulate.stream(scenario, header, writer, bar.update)
     except simulate.SimulationError as error:
         raise UsageError(str(error)) from error
+    except TraceError as error:
+        print(f"wattswing: {error}; the file holds the rows up to there", file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         print(f"\ninterrupted: {out} holds all rows up to here", file=sys.stderr)
         return INTERRUPTED

@@ -59,6 +59,13 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     return f"; allowed: {', '.join(allowed)}" if allowed else ""
 
 
+def choice(name: str, allowed: Iterable[str]) -> str:
+    """As `nearest`, but all names in either case: for short lists."""
+    allowed = sorted(allowed)
+    hint = nearest(name, allowed)
+    return f"{hint} (allowed: {', '.join(allowed)})" if "nearest" in hint else hint
+
+
 def line_index(text: str) -> dict[Path, int]:
     """Line of every table header and key of a TOML text, as far as keys start a line. Arrays of tables are counted."""
     lines: dict[Path, int] = {}
@@ -195,13 +202,12 @@ def _say(place: _Place, kind: str, value: Any, context: Mapping[str, Any], fallb
         case "union_tag_invalid":
             tags = re.findall(r"'([^']*)'", context["expected_tags"])
             key = context["discriminator"].strip("'")
-            all_tags = f" (allowed: {', '.join(tags)})"
-            return (*path, key), f"{context['tag']!r} is unknown{nearest(str(context['tag']), tags)}{all_tags}"
+            return (*path, key), f"{context['tag']!r} is unknown{choice(str(context['tag']), tags)}"
         case "union_tag_not_found":
             return (*path, context["discriminator"].strip("'")), "missing key"
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", context["expected"])
-            return path, f"{value!r} is unknown{nearest(str(value), allowed)} (allowed: {', '.join(allowed)})"
+            return path, f"{value!r} is unknown{choice(str(value), allowed)}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             return path, f"is {value!r}, must be {bounds(field) if field else ''}{unit}"
         case "string_pattern_mismatch" | "string_too_short" | "string_too_long":

@@ -15,7 +15,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from emulator import catalog, rules
-from emulator.complaint import ConfigError, Path, Problem, dotted, line_index, line_of, nearest, translate, unit_of
+from emulator.complaint import (
+    ConfigError,
+    Path,
+    Problem,
+    choice,
+    dotted,
+    line_index,
+    line_of,
+    nearest,
+    translate,
+    unit_of,
+)
 from emulator.schema import Scenario, Table
 
 # Tables that take a preset, by path with list indices left out, and the kind of preset.
@@ -53,16 +64,17 @@ def load(config: str | FilePath, overrides: Sequence[str] = ()) -> Scenario:
 def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
     """As `load`, with the origin of every value."""
     source = _Source.read(config)
-    raw, overridden = dict(source.table), set[Path]()
-    for override in overrides:
-        overridden.add(_override(raw, override))
-    source = _Source(source.name, source.folder, raw, source.lines, overridden)
+    raw = source.table
+    late, problems = _override_all(source, raw, overrides)
     origins = {dotted(path): source.origin(path) for path in _leaves(raw)}
-    origins |= _expand(source, raw, ())
+    origins |= _expand(source, raw, (), problems)
+    still_late, late_problems = _override_all(source, raw, late)
+    assert not still_late, "presets are expanded by now"
+    origins |= {dotted(path): "--set" for path in _leaves(raw) if source.is_set(path)}
     _absolute_paths(raw, source.folder)
-    scenario = _validate(source, raw)
-    if problems := [source.problem(path, message) for path, message in rules.broken(scenario)]:
-        raise ConfigError(problems)
+    scenario = _validate(source, raw, [*problems, *late_problems])
+    if broken := [source.problem(path, message) for path, message in rules.broken(scenario)]:
+        raise ConfigError(broken)
     return Resolved(scenario, {**_default_origins(scenario), **origins})
 
 
@@ -74,7 +86,8 @@ class _Source:
     folder: FilePath
     table: dict[str, Any]
     lines: Mapping[Path, int]
-    overridden: set[Path]
+    overridden: set[Path]  # what --set has set so far
+    unsettled: set[Path]  # tables whose preset is unknown, so that nobody can say what else they lack
 
     @classmethod
     def read(cls, config: str | FilePath) -> _Source:
@@ -96,22 +109,41 @@ class _Source:
         except OSError as error:
             raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
         table.pop("about", None)
-        return cls(str(path), path.resolve().parent, table, line_index(text), set())
+        return cls(str(path), path.resolve().parent, table, line_index(text), set(), set())
 
-    def _is_set(self, path: Path) -> bool:
-        return any(path[: len(at)] == at for at in self.overridden)
+    def is_set(self, path: Path) -> bool:
+        """True where --set gave the value, or made the table for one."""
+        made = path not in self.lines and (*path, 0) not in self.lines
+        return any(path[: len(at)] == at or (made and at[: len(path)] == path) for at in self.overridden)
 
     def origin(self, path: Path) -> str:
-        return "--set" if self._is_set(path) else f"{FilePath(self.name).name}:{line_of(self.lines, path)}"
+        return "--set" if self.is_set(path) else f"{FilePath(self.name).name}:{line_of(self.lines, path)}"
 
     def problem(self, path: Path, message: str) -> Problem:
-        if self._is_set(path):
+        if self.is_set(path):
             return Problem("--set", None, dotted(path), message)
         return Problem(self.name, line_of(self.lines, path), dotted(path), message)
 
 
-def _override(raw: dict[str, Any], override: str) -> Path:
-    """Apply KEY=VALUE in place; returns the path that it set."""
+def _override_all(source: _Source, raw: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[Problem]]:
+    """Apply overrides in place. Returns those that have to wait until presets are expanded, and what is wrong."""
+    late: list[str] = []
+    problems: list[Problem] = []
+    for override in overrides:
+        try:
+            path = _override(raw, override)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        if path is None:
+            late.append(override)
+        else:
+            source.overridden.add(path)
+    return late, problems
+
+
+def _override(raw: dict[str, Any], override: str) -> Path | None:
+    """Apply KEY=VALUE in place; returns the path that it set, or None where it leads into a list of a preset."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -129,6 +161,8 @@ def _override(raw: dict[str, Any], override: str) -> Path:
             place = _item(at, part, path)
             child = at[place]
         elif isinstance(at, dict):
+            if not last and part not in at and _preset_has_list(at, path, part):
+                return None
             child = at.get(part, {})
         else:
             raise ConfigError([Problem("--set", None, dotted(path), f"is {at!r} and has no {part!r} below it")])
@@ -140,6 +174,12 @@ def _override(raw: dict[str, Any], override: str) -> Path:
         at[place] = child
         at = child
     return path
+
+
+def _preset_has_list(table: dict[str, Any], path: Path, key: str) -> bool:
+    """True where a table's preset, not expanded yet, brings a list of that name."""
+    kind, name = PRESET_KINDS.get(_kind_path(path)), table.get("preset")
+    return kind is not None and name in catalog.names(kind) and isinstance(catalog.read(kind, name).get(key), list)
 
 
 def _item(items: list[Any], part: str, path: Path) -> int:
@@ -157,21 +197,26 @@ def _kind_path(path: Path) -> Path:
     return tuple(part for part in path if isinstance(part, str))
 
 
-def _expand(source: _Source, node: Any, path: Path) -> dict[str, str]:
-    """Put presets under the tables that name them, in place; returns the origins of what they bring."""
+def _expand(source: _Source, node: Any, path: Path, problems: list[Problem]) -> dict[str, str]:
+    """Put presets under the tables that name them, in place; returns the origins of what they bring. Appends what is
+    wrong to `problems`."""
     origins: dict[str, str] = {}
     if isinstance(node, list):
         for i, item in enumerate(node):
-            origins |= _expand(source, item, (*path, i))
+            origins |= _expand(source, item, (*path, i), problems)
     if not isinstance(node, dict):
         return origins
     for key, child in list(node.items()):
         if isinstance(child, str) and _kind_path((*path, key)) in BY_NAME:
             node[key] = {"preset": child}
     if "preset" in node:
-        origins |= _apply_preset(source, node, path)
+        try:
+            origins |= _apply_preset(source, node, path)
+        except ConfigError as error:
+            problems += error.problems
+            source.unsettled.add(path)
     for key, child in node.items():
-        origins |= _expand(source, child, (*path, key))
+        origins |= _expand(source, child, (*path, key), problems)
     return origins
 
 
@@ -182,9 +227,8 @@ def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str
         where = ", ".join(dotted(p) for p in PRESET_KINDS)
         raise ConfigError([source.problem(at, f"no presets for this table; there are for {where}")])
     if not isinstance(name, str) or name not in catalog.names(kind):
-        hint = nearest(str(name), catalog.names(kind))
-        every = ", ".join(catalog.names(kind))
-        raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint} (there are: {every})")])
+        hint = choice(str(name), catalog.names(kind))
+        raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint}")])
     base, sources = catalog.read(kind, name), catalog.sources(kind, name)
     origins = {
         dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}".removesuffix(
@@ -243,11 +287,16 @@ def _tables(node: Any) -> Iterable[dict[str, Any]]:
     return (item for item in node if isinstance(item, dict)) if isinstance(node, list) else ()
 
 
-def _validate(source: _Source, raw: dict[str, Any]) -> Scenario:
+def _validate(source: _Source, raw: dict[str, Any], problems: list[Problem]) -> Scenario:
+    """The scenario, or all problems, those found before included."""
     try:
-        return Scenario.model_validate(raw)
+        scenario = Scenario.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(source.problem(path, message) for path, message in translate(error)) from error
+        found = [at for at in translate(error) if not any(at[0][: len(path)] == path for path in source.unsettled)]
+        raise ConfigError([*problems, *(source.problem(path, message) for path, message in found)]) from error
+    if problems:
+        raise ConfigError(problems)
+    return scenario
 
 
 def _default_origins(scenario: Scenario) -> dict[str, str]:

@@ -201,12 +201,12 @@ def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall
 def _site_lines(metrics: Mapping[str, float], at: str, site: str, nominal_kv: float) -> Iterator[str]:
     for key, side in (("facility", "site"), ("pcc", "grid")):
         values = (metrics[f"{at}.{key}_{column}"] for column in ("mean_mw", "peak_mw", "swing_mw", "change_5s_mw"))
-        energy = f"{metrics[f'{at}.{key}_energy_mwh']:.3f}"
-        yield _row(_cut(site, NAME_WIDTH - 6) + f" {side}", (energy, *(f"{value:.2f}" for value in values)))
+        energy = _short(metrics[f"{at}.{key}_energy_mwh"])
+        yield _row(f"{_cut(site, NAME_WIDTH - 6)} {side}", (energy, *(f"{value:.2f}" for value in values)))
     low, high = metrics[f"{at}.soc_min"], metrics[f"{at}.soc_max"]
     if not isnan(low):
-        into, out = metrics[f"{at}.bess_energy_in_mwh"], metrics[f"{at}.bess_energy_out_mwh"]
-        yield _named("", f"battery SOC {low:.3f} to {high:.3f}, {into:.3f} MWh in, {out:.3f} MWh out")
+        into, out = (_short(metrics[f"{at}.bess_energy_{way}_mwh"]) for way in ("in", "out"))
+        yield _named("", f"battery SOC {low:.3f} to {high:.3f}, {into} MWh in, {out} MWh out")
     if not isnan(nominal_kv):
         low, high = metrics[f"{at}.voltage_min_pu"], metrics[f"{at}.voltage_max_pu"]
         yield _named("", f"voltage {low:.4f} to {high:.4f} pu of {nominal_kv:g} kV")
@@ -217,12 +217,17 @@ def _row(name: str, cells: Iterable[str]) -> str:
 
 
 def _named(name: str, text: str) -> str:
-    return f"{_cut(name, NAME_WIDTH - 1):{NAME_WIDTH}} {text}"
+    return f"{_cut(name, NAME_WIDTH):{NAME_WIDTH}} {text}"
 
 
 def _left_out(axis: str, header: Header) -> list[str]:
     more = len(header.labels[axis]) - MOST[axis]
     return [f"... and {more} more of kind {axis}, in the trace's metrics"] if more > 0 else []
+
+
+def _short(energy_mwh: float) -> str:
+    """Three decimals, fewer for what is large: five characters below 100 GWh."""
+    return f"{energy_mwh:.{sum(energy_mwh < bound for bound in (10, 100, 1000))}f}"
 
 
 def _cut(text: str, width: int) -> str:

@@ -23,24 +23,35 @@ from emulator.schema import (
 
 Problems = Iterator[tuple[Path, str]]
 
+MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
+
 
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
-    for rule in (_clock, _names, _areas, _ties, _jobs, _batteries, _disturbances, _coarse_ticks):
+    for rule in (_clock, _starts, _names, _areas, _ties, _jobs, _batteries, _disturbances, _coarse_ticks):
         yield from rule(scenario)
 
 
 def _clock(scenario: Scenario) -> Problems:
     run = scenario.run
     yield from _whole_ticks(("run", "duration_s"), run.duration_s, run.dt_s)
-    if run.duration_s / run.dt_s >= 2**31:
-        yield ("run", "duration_s"), f"is {run.duration_s / run.dt_s:.3g} ticks, at most 2147483647 fit: raise dt_s"
+    if run.duration_s / run.dt_s > MOST_TICKS:
+        yield ("run", "duration_s"), f"is {run.duration_s / run.dt_s:.3g} ticks, at most {MOST_TICKS} fit: raise dt_s"
     every = scenario.record.every_ticks
     if run.chunk_ticks % every:
         yield ("record", "every_ticks"), f"is {every}, must divide run.chunk_ticks = {run.chunk_ticks}"
     ticks = ticks_nearest(run.duration_s, run.dt_s)
     if ticks % every:
         yield ("record", "every_ticks"), f"is {every}, must divide the run's {ticks} ticks"
+
+
+def _starts(scenario: Scenario) -> Problems:
+    most_s = MOST_TICKS * scenario.run.dt_s
+    for i, site in enumerate(scenario.site):
+        for j, job in enumerate(site.job):
+            if job.start_s > most_s:
+                path = ("site", i, "job", j, "start_s")
+                yield path, f"is {job.start_s:g} s, must be at most {most_s:.12g} s, tick {MOST_TICKS}: raise dt_s"
 
 
 def _whole_ticks(path: Path, seconds: float, dt_s: float) -> Problems:
@@ -116,21 +127,23 @@ def _jobs(scenario: Scenario) -> Problems:
 
 def _workload(path: Path, workload: Workload) -> Problems:
     last = len(workload.phase) - 1
-    shortest_s = sum(p.duration_s for p in workload.phase)
+    iteration_s = sum(p.duration_s for p in workload.phase)
     moved = 0.0  # largest time that the phase before may take, as a share of the iteration
     for i, phase in enumerate(workload.phase):
         at = (*path, "phase", i)
-        if phase.spread_s > phase.duration_s / 6 * (1 + 1e-9):
+        least_s = phase.duration_s - (moved + phase.end_shift) * iteration_s
+        most_s = least_s / (1 + workload.rate_spread) / 6
+        if least_s > 0 and phase.spread_s > most_s * (1 + 1e-9):
             yield (
                 (*at, "spread_s"),
                 (
-                    f"is {phase.spread_s:g} s, must be at most a sixth of duration_s, {phase.duration_s / 6:.4g} s: "
+                    f"is {phase.spread_s:g} s, must be at most a sixth of duration_s at its shortest, {most_s:.4g} s: "
                     "a device's duration must not turn negative"
                 ),
             )
         if i == last and phase.end_shift > 0:
             yield (*at, "end_shift"), "the last phase has no next one to take time from"
-        if (moved + phase.end_shift) * shortest_s >= phase.duration_s:
+        if least_s <= 0:
             yield (*at, "end_shift"), "end shifts of this phase and the one before may use up all of its duration_s"
         moved = phase.end_shift
         if phase.wait_level is not None and not (phase.barrier or i == last):

@@ -1,6 +1,6 @@
 """Write docs/configuration.md from the schema, so that it says what the program does.
 
-    python scripts/write_configuration_reference.py
+python scripts/write_configuration_reference.py
 """
 
 from __future__ import annotations

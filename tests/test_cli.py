@@ -218,7 +218,18 @@ def test_from_a_wheel_outside_the_repository(tmp_path):
     subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("wattswing-*.whl")
     site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "-q", "--target", str(site), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "-q",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(install, cwd=tmp_path, check=True, capture_output=True)
     code = (
         "import emulator, sys; from emulator.cli import main; print(emulator.__file__);"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emulator.clock import seconds_at
 from emulator.complaint import nearest
 from emulator.schema import ReplayJob
 
@@ -29,8 +30,7 @@ def read(job: ReplayJob) -> tuple[np.ndarray, np.ndarray]:
       RecordError: no such file or column; a value that is no number or not finite; fewer than two samples; times that
         repeat or go back; a gap of over ten median intervals; negative power.
     """
-    time_s, power = _columns(job)
-    rows = np.arange(2, len(time_s) + 2)  # line 1 holds the names
+    rows, time_s, power = _columns(job)
     if len(time_s) < 2:
         raise RecordError(f"{job.path} holds {len(time_s)} samples, at least 2 are needed")
     for values, name in ((time_s, job.time_column), (power, job.power_column)):
@@ -52,19 +52,22 @@ def read(job: ReplayJob) -> tuple[np.ndarray, np.ndarray]:
     return time_s - time_s[0], power * (WATTS[job.unit] * job.scale)
 
 
-def _columns(job: ReplayJob) -> tuple[np.ndarray, np.ndarray]:
+def _columns(job: ReplayJob) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Line in the file, time and power of every sample, (samples,) each."""
+    if "\0" in job.path:
+        raise RecordError(f"{job.path!r} is no name of a file")
     try:
         with Path(job.path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             names = [name.strip() for name in next(reader, [])]
             wanted = [_index(names, job.time_column, "time_column"), _index(names, job.power_column, "power_column")]
-            values = [_numbers(row, wanted, names, line) for line, row in enumerate(reader, start=2) if row]
+            values = [(reader.line_num, *_numbers(row, wanted, names, reader.line_num)) for row in reader if row]
     except OSError as error:
         raise RecordError(f"{job.path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{job.path} is no CSV text: {error}") from error
-    table = np.array(values, np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    table = np.array(values, np.float64).reshape(-1, 3)
+    return table[:, 0].astype(np.int64), table[:, 1].copy(), table[:, 2].copy()
 
 
 def _index(names: list[str], name: str, key: str) -> int:
@@ -97,19 +100,37 @@ def resample(
 
     Between samples power is joined by lines ("linear") or holds ("previous"); after the last one it holds for one
     median interval. With `repeat` the record then starts again, "linear" going back to the first sample meanwhile.
+    The cost is that of the window, however long the record.
     """
-    period_s = lasting_s(time_s)
-    last = power_w[0] if repeat and interpolation == "linear" else power_w[-1]
-    knots_s = np.append(time_s - time_s[0], period_s)
-    levels_w = np.append(power_w, last)
-    ends_w = levels_w[1:] if interpolation == "linear" else levels_w[:-1]
-    stretches_j = 0.5 * (levels_w[:-1] + ends_w) * np.diff(knots_s)
-    energy_j = np.concatenate([[0.0], np.cumsum(stretches_j)])
+    knots_s, levels_w = _window(time_s, power_w, seconds_at(first_tick, dt_s), ticks * dt_s, repeat)
+    starts_w = levels_w[:-1]
+    ends_w = levels_w[1:] if interpolation == "linear" else starts_w
+    lengths_s = np.diff(knots_s)
+    energy_j = np.concatenate([[0.0], np.cumsum(0.5 * (starts_w + ends_w) * lengths_s)])
 
-    edges_s = np.arange(first_tick, first_tick + ticks + 1) * dt_s
-    turns, within_s = np.divmod(edges_s, period_s) if repeat else (np.zeros_like(edges_s), edges_s)
-    i = np.clip(np.searchsorted(knots_s, within_s, side="right") - 1, 0, len(power_w) - 1)
-    since_s = within_s - knots_s[i]
-    slope = (ends_w[i] - levels_w[i]) / (knots_s[i + 1] - knots_s[i])
-    begun_j = energy_j[i] + levels_w[i] * since_s + 0.5 * slope * since_s**2
-    return (np.diff(begun_j) + np.diff(turns) * energy_j[-1]) / dt_s
+    edges_s = np.arange(ticks + 1) * dt_s
+    i = np.clip(np.searchsorted(knots_s, edges_s, side="right") - 1, 0, len(starts_w) - 1)
+    since_s = edges_s - knots_s[i]
+    slope = (ends_w[i] - starts_w[i]) / lengths_s[i]
+    return np.diff(energy_j[i] + since_s * (starts_w[i] + 0.5 * slope * since_s)) / dt_s
+
+
+def _window(
+    time_s: np.ndarray, power_w: np.ndarray, begin_s: float, length_s: float, repeat: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples that a window of the played record needs, from the last at or before its start to the first after its
+    end, as times from the window's start and powers. Energies stay small that way: no cancellation after hours."""
+    count, period_s = len(time_s), np.inf
+    if repeat:
+        period_s = lasting_s(time_s)
+        begin_s %= period_s
+    turns, end_s = divmod(begin_s + length_s, period_s)
+    first, last = (np.searchsorted(time_s, time_s[0] + at_s, side="right") - 1 for at_s in (begin_s, end_s))
+    place = np.arange(first, int(turns) * count + last + 2)
+    if repeat:
+        turn, sample = np.divmod(place, count)
+        return time_s[sample] - time_s[0] + (turn * period_s - begin_s), power_w[sample]
+    sample = np.minimum(place, count - 1)
+    knots_s = time_s[sample] - time_s[0] - begin_s
+    knots_s[place == count] = max(length_s, knots_s[-1]) + 1.0  # after the last sample power holds
+    return knots_s, power_w[sample]

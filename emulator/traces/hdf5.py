@@ -16,7 +16,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from math import isnan
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
@@ -34,8 +33,11 @@ COMPRESSION: dict[str, dict[str, Any]] = {
 }
 MOST_CHUNK_ROWS = 65_536
 MOST_CHUNK_BYTES = 2**22
+EVENT_CHUNK_ROWS = 256
 BLOCKS_WAITING = 3
 KIND_BYTES, STOP_REASON_BYTES = 32, 256
+# Superblock of version 3: place of the byte with the consistency flags, and the flag that a SWMR writer sets.
+CONSISTENCY_FLAGS, SWMR_FLAG = 11, 0x04
 
 # Root attributes that are fields of the header, with the type that a reader gives them back.
 ATTRIBUTES = {
@@ -72,15 +74,15 @@ class TraceWriter:
         except OSError as error:
             raise TraceError(f"cannot create {self._path}: {_cause(error)}") from error
         _lay_out(self._file, header, _chunk_rows(rows_per_block))
+        # Held open: closing a dataset writes its chunks, and h5py swallows the error of a full disk there.
+        self._growing = [data for group in ("trace", "event") for data in _at(self._file, group).values()]
         self._file.swmr_mode = True
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
 
     def __enter__(self) -> TraceWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if not self._file:
             return
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -214,14 +216,14 @@ def _lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     packing = COMPRESSION[header.compression]
 
     trace = file.create_group("trace")
-    time = _growing(trace, "time_s", "f8", chunk_rows, "s", "start of the row", fillvalue=np.nan, **packing)
+    time = _growing(trace, "time_s", "f8", (), chunk_rows, fillvalue=np.nan, **packing)
     time.make_scale("time_s")
+    _describe(time, "s", "start of the row")
     scales = {axis: _labels(trace, axis, header.labels[axis]) for axis in AXES if header.labels[axis]}
     for channel in _present(header):
-        dtype, columns = header.dtype_of(channel), len(header.labels[channel.axis])
-        data = _growing(
-            trace, channel.name, dtype, chunk_rows, channel.unit, channel.long_name, columns=columns, **packing
-        )
+        columns = [len(header.labels[channel.axis])]
+        data = _growing(trace, channel.name, header.dtype_of(channel), columns, chunk_rows, **packing)
+        _describe(data, channel.unit, channel.long_name)
         data.dims[0].attach_scale(time)
         data.dims[1].attach_scale(scales[channel.axis])
     if header.labels["site"]:
@@ -237,43 +239,28 @@ def _lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
 
 def _lay_out_events(event: h5py.Group, header: Header) -> None:
     where_bytes = max([1, *(len(label.encode()) for labels in header.labels.values() for label in labels)])
-    time = _growing(event, "time_s", "f8", 256, "s", "when")
+    time = _growing(event, "time_s", "f8", (), EVENT_CHUNK_ROWS)
     time.make_scale("time_s")
+    _describe(time, "s", "when")
     for name, dtype, long_name in (
         ("kind", h5py.string_dtype("utf-8", KIND_BYTES), "what happened"),
         ("where", h5py.string_dtype("utf-8", where_bytes), "site, job or area"),
         ("value", np.dtype("f8"), "how much, in the unit of the kind"),
     ):
-        data = _growing(event, name, dtype, 256, "1", long_name)
+        data = _growing(event, name, dtype, (), EVENT_CHUNK_ROWS)
+        _describe(data, "1", long_name)
         data.dims[0].attach_scale(time)
         if dtype.kind == "S":
             data.attrs["_Encoding"] = "utf-8"
 
 
 def _growing(
-    group: h5py.Group,
-    name: str,
-    dtype: Any,
-    chunk_rows: int,
-    unit: str,
-    long_name: str,
-    *,
-    columns: int | None = None,
-    **options: Any,
+    group: h5py.Group, name: str, dtype: Any, columns: Sequence[int], chunk_rows: int, **options: Any
 ) -> h5py.Dataset:
-    """An empty dataset that grows along its first axis."""
-    width = () if columns is None else (columns,)
+    """An empty dataset that grows along its first axis. columns: its width, empty where it has but one axis."""
     most_columns = max(1, MOST_CHUNK_BYTES // (chunk_rows * np.dtype(dtype).itemsize))
-    data = group.create_dataset(
-        name,
-        (0, *width),
-        dtype,
-        maxshape=(None, *width),
-        chunks=(chunk_rows, *(min(n, most_columns) for n in width)),
-        **options,
-    )
-    _describe(data, unit, long_name)
-    return data
+    chunks = (chunk_rows, *(min(n, most_columns) for n in columns))
+    return group.create_dataset(name, (0, *columns), dtype, maxshape=(None, *columns), chunks=chunks, **options)
 
 
 def _labels(trace: h5py.Group, axis: str, labels: Sequence[str]) -> h5py.Dataset:
@@ -291,11 +278,7 @@ def _describe(data: h5py.Dataset, unit: str, long_name: str) -> None:
 
 
 def _text(text: str, size: int) -> np.ndarray:
-    """A fixed-length UTF-8 string of `size` bytes.
-
-    Raises:
-      ValueError: it does not fit.
-    """
+    """A fixed-length UTF-8 string of `size` bytes. ValueError where it does not fit."""
     raw = text.encode()
     if len(raw) > size:
         raise ValueError(f"{text!r} is longer than {size} bytes")
@@ -339,11 +322,22 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     if not Path(path).is_file():
         raise TraceError(f"{path}: no such file")
     try:
-        with h5py.File(path, "r", swmr=True) as file:
+        with _open(path) as file:
             _check(file, path)
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # by what is damaged: data, a dataset, a list of names
         raise TraceError(f"{path}: cannot be read as HDF5: {_cause(error)}") from error
+
+
+def _open(path: str | os.PathLike[str]) -> h5py.File:
+    """A finished file as it is; one that is being written, or whose writer was killed, by SWMR.
+
+    Not all by SWMR: there HDF5 tries again what it cannot read, on a damaged file for hours.
+    """
+    with Path(path).open("rb") as file:
+        start = file.read(CONSISTENCY_FLAGS + 1)
+    written_by_swmr = len(start) > CONSISTENCY_FLAGS and start[CONSISTENCY_FLAGS] & SWMR_FLAG
+    return h5py.File(path, "r", swmr=bool(written_by_swmr))
 
 
 def _check(file: h5py.File, path: str | os.PathLike[str]) -> None:
@@ -380,18 +374,15 @@ def _whole_rows(file: h5py.File) -> int:
 
 def _window(file: h5py.File, header: Header, start: int, stop: int) -> Trace:
     time_s = _at(file, "trace/time_s")[start:stop]
-    channels = {
-        c.name: _at(file, f"trace/{c.name}")[start:stop]
-        if header.labels[c.axis]
-        else np.zeros((len(time_s), 0), header.dtype_of(c))
-        for c in CHANNELS
-    }
+    channels = {c.name: np.zeros((len(time_s), 0), header.dtype_of(c)) for c in CHANNELS}
+    channels |= {c.name: _at(file, f"trace/{c.name}")[start:stop] for c in _present(header)}
     return Trace(
         header=header,
         time_s=time_s,
         **channels,
         events=_events(file, time_s[0], time_s[-1] + header.row_s) if len(time_s) else (),
-        metrics={key: float(data[()]) for key, data in _at(file, "metrics").items()},
+        # Not items(): h5py holds its lock while one iterates, and an error there would leave it locked.
+        metrics={key: float(_at(file, f"metrics/{key}")[()]) for key in list(_at(file, "metrics"))},
         complete=bool(file.attrs["complete"]),
         stop_reason=_string(file.attrs["stop_reason"]),
     )

@@ -213,7 +213,7 @@ level = 0.1
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("phase.0.spread_s=0.11", "at most a sixth of duration_s, 0.1 s"),
+        ("phase.0.spread_s=0.11", "at most a sixth of duration_s at its shortest, 0.1 s"),
         ("phase.0.wait_level=0.3", "needs barrier = true"),
         ("phase.1.release_skew_s=0.1", "needs a barrier at the end of the phase before"),
         ("phase.1.end_shift=0.1", "the last phase has no next one"),
@@ -227,9 +227,44 @@ def test_phases_that_cannot_be(tmp_path, override, says):
         config.load(tmp_path / "c.toml", [f"site.0.job.0.workload.{override}"])
 
 
+def test_spread_is_held_against_the_shortest_duration(tmp_path):
+    """0.6 s less an end shift of 0.1 of the iteration, at twice the rate: 0.25 s."""
+    (tmp_path / "c.toml").write_text(PHASES)
+    keys = [f"site.0.job.0.workload.{key}" for key in ("rate_spread=0.999999", "phase.0.end_shift=0.1")]
+    spread = "site.0.job.0.workload.phase.0.spread_s"
+    config.load(tmp_path / "c.toml", [*keys, f"{spread}=0.0416"])
+    with pytest.raises(ConfigError, match="at its shortest, 0.04167 s"):
+        config.load(tmp_path / "c.toml", [*keys, f"{spread}=0.0418"])
+
+
 def test_all_problems_at_once(refusal):
     message = refusal("power_mw = 10.0\nenergy_mwh = 5.0", "power_mw = -1\nenergy_mwh = 0")
     assert "site.0.bess.power_mw" in message and "site.0.bess.energy_mwh" in message
+
+
+def test_problems_of_overrides_presets_and_schema_come_together(tmp_path):
+    text = GOOD.replace('"h100"', '"h10"').replace("power_mw = 30.0", "power_mw = -30.0")
+    (tmp_path / "bad.toml").write_text(text.replace("[grid]", '[site.facility]\npreset = "losless"\n[grid]'))
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path / "bad.toml", ["site.7.name=x", "run.seed", "grid.frequency_hz=5"])
+    messages = [str(problem) for problem in caught.value.problems]
+    expected = ("no item '7'", "KEY=VALUE", "no preset 'h10'", "no preset 'losless'", "power_mw", "frequency_hz")
+    assert len(messages) == len(expected)  # an unknown accelerator is not blamed for the keys it would have brought
+    for says in expected:
+        assert sum(says in message for message in messages) == 1, says
+
+
+def test_a_key_that_only_an_override_has_is_blamed_on_it(tmp_path):
+    (tmp_path / "good.toml").write_text(GOOD)
+    with pytest.raises(ConfigError, match="^--set: site.0.bes: unknown key; nearest: bess$"):
+        config.load(tmp_path / "good.toml", ["site.0.bes.power_mw=3"])
+
+
+def test_a_start_beyond_the_last_tick_is_refused(tmp_path):
+    (tmp_path / "good.toml").write_text(GOOD)
+    config.load(tmp_path / "good.toml", ["site.0.job.train.start_s=2147483"])
+    with pytest.raises(ConfigError, match=r"start_s: is 2.14748e\+06 s, must be at most 2147483.647 s"):
+        config.load(tmp_path / "good.toml", ["site.0.job.train.start_s=2147484"])
 
 
 def test_overrides_are_blamed_on_the_command_line(tmp_path):

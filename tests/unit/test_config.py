@@ -56,7 +56,12 @@ def test_presets_fill_and_keys_override(campus):
         ("site.0.job.pretrain.accelerator.idle_w=90", lambda s: s.site[0].job[0].accelerator.idle_w == 90.0),
         ("site.0.job.pretrain.accelerator.idle_w=90", lambda s: s.site[0].job[0].accelerator.tdp_w == 700.0),
         ("site.0.job.pretrain.accelerator=a100", lambda s: s.site[0].job[0].accelerator.tdp_w == 400.0),
-        ("site.0.job.pretrain.workload.phase.1.level=0.5", None),
+        ("site.0.job.pretrain.workload.phase.1.level=0.5", lambda s: s.site[0].job[0].workload.phase[1].level == 0.5),
+        ("site.0.job.pretrain.workload.phase.1.level=0.5", lambda s: s.site[0].job[0].workload.phase[0].level == 1.0),
+        (
+            "site.0.job.pretrain.workload.phase.forward.level=0.5",
+            lambda s: s.site[0].job[0].workload.phase[1].level == 0.5,
+        ),
         (
             "site.0.pcc={short_circuit_ratio=5, x_over_r=10, nominal_kv=138, rated_mw=20}",
             lambda s: s.site[0].pcc.rated_mw == 20,
@@ -66,11 +71,20 @@ def test_presets_fill_and_keys_override(campus):
     ],
 )
 def test_overrides(campus, override, value):
-    if value is None:
-        with pytest.raises(ConfigError, match="no 'phase'|has no item|must be"):
-            config.load(campus, [override])
-    else:
-        assert value(config.load(campus, [override]))
+    assert value(config.load(campus, [override]))
+
+
+def test_an_override_inside_a_preset_keeps_the_sources_of_the_rest(campus):
+    """The last one reaches into what the one before it brings."""
+    overrides = ["grid.preset=two_area_r9", "site.0.area=east", "grid.area.east.inertia_s=3"]
+    resolved = config.resolve(campus, overrides)
+    assert [area.inertia_s for area in resolved.scenario.grid.area] == [6.5, 3.0]
+    assert resolved.origins["grid.area.1.inertia_s"] == "--set"
+    assert resolved.origins["grid.area.0.inertia_s"].startswith("preset two_area_r9: Kundur")
+    with pytest.raises(ConfigError, match="^--set: grid.area: has no item 'easst': it has 2; nearest: east$"):
+        config.load(campus, [*overrides, "grid.area.easst.inertia_s=3"])
+    with pytest.raises(ConfigError, match="^--set: grid.area.1.inertia_s: is -3, must be > 0"):
+        config.load(campus, [*overrides, "grid.area.east.inertia_s=-3"])
 
 
 def test_overrides_come_before_presets(campus):

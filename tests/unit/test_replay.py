@@ -33,6 +33,7 @@ def test_reads_named_columns_units_and_scale(tmp_path):
         ("t_s,p_mw\n0,1\n1,nan\n2,3\n", "line 3: p_mw is not a finite number"),
         ("t_s,p_mw\n0,1\n1,\n2,3\n", "line 3: p_mw is '', must be a number"),
         ("t_s,p_mw\n0,1\n1,2\n2,3\n3,1\n20,1\n21,2\n", "line 6: a gap of 17 s, where samples are 1 s apart"),
+        ("t_s,p_mw\n\n0,1\n\n1,2\n1,3\n", "line 6: t_s repeats 1 s"),
         ("t_s,p_mw\n0,1\n1,-2\n2,3\n", "line 3: p_mw is negative"),
         ("t_s,p_mw\n0,1\n", "holds 1 samples, at least 2"),
         ("t_s,p_kw\n0,1\n1,1\n", "no column 'p_mw'; nearest: p_kw"),
@@ -112,11 +113,25 @@ def test_energy_does_not_depend_on_the_tick(dt_s):
     assert energy == pytest.approx(np.trapezoid(POWER_W, TIME_S) + 0.5 * 7.0, rel=1e-12)
 
 
-def test_hours_keep_their_digits():
-    """After 10 h at 100 MW the integral is 3.6e12 J, a tick's energy 1e5 J: good to 4e-3 J in float64, 4 W of 1e8."""
-    time_s = np.arange(0.0, 36_001.0)
-    means = replay.resample(time_s, np.full(len(time_s), 1e8), 35_999_000, 1000, 0.001, "linear", False)
-    np.testing.assert_allclose(means, 1e8, rtol=5e-8)
+@pytest.mark.parametrize("repeat", [False, True])
+def test_hours_keep_their_digits(repeat):
+    """After 10 h at 100 MW the integral is 3.6e12 J, in float64 good to 4e-4 J, which is 0.4 W a tick: a window must
+    not take it from there. Time is good to 7e-12 s, here 7e-9 of a tick's slope of 100 W."""
+    time_s = np.arange(0.0, 101.0 if repeat else 36_001.0)
+    power_w = np.where(np.arange(len(time_s)) % 2, 1e8, 1e8 - 1e5)
+    means = replay.resample(time_s, power_w, 35_998_005, 1000, 0.001, "linear", repeat)
+    middle_s = 35_998.0055 % (101.0 if repeat else np.inf) + np.arange(1000) * 0.001
+    np.testing.assert_allclose(means, np.interp(middle_s, time_s, power_w), rtol=1e-11, atol=0.02 * 100.0)
+
+
+def test_a_window_after_the_end_holds_the_last_sample():
+    means = replay.resample(TIME_S, POWER_W, 300, 5, 0.01, "linear", False)
+    np.testing.assert_allclose(means, 7.0, rtol=1e-12)
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(replay.RecordError, match="no name of a file"):
+        replay.read(ReplayJob(name="r", kind="replay", path="a\0b"))
 
 
 def test_a_replayed_job_in_a_run(emulate, tmp_path):

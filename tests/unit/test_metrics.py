@@ -1,0 +1,211 @@
+"""Streaming metrics against the whole array at once, and the one-screen summary."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator.metrics import Summary, names, render, unit_of
+from emulator.trace import Header
+
+from .synthetic import ONE_SITE, TWO_SITES, block
+
+SECONDS = replace(TWO_SITES, dt_s=1.0)
+
+
+def streamed(header: Header, rows: dict[str, np.ndarray], cuts: list[int]) -> dict[str, float]:
+    """Metrics of rows that come in blocks, which end at the cuts."""
+    summary, total = Summary(header), len(rows["bess_soc"])
+    ends = sorted({cut for cut in cuts if cut < total} | {0, total})
+    for start, stop in zip(ends, ends[1:], strict=False):
+        part = {name: values[start:stop] for name, values in rows.items()}
+        summary.update(part, start * header.every_ticks)
+    return summary.result()
+
+
+def largest_change(values: np.ndarray, row_ms: int) -> float:
+    """By the definition: over all pairs of rows that start at most 5 s apart."""
+    at = np.arange(len(values)) * row_ms
+    near = np.abs(at[:, None] - at[None, :]) <= 5000
+    return float(np.abs(values[:, None].astype(np.float64) - values[None, :])[near].max())
+
+
+def at_once(header: Header, rows: dict[str, np.ndarray]) -> dict[str, float]:
+    """All metrics from whole arrays, each as its name says."""
+    row_ms, found = round(header.row_s * 1000), {}
+
+    def mwh(values):
+        return math.fsum(values.tolist()) * row_ms / 1000 / 3600
+
+    for i, site in enumerate(header.labels["site"]):
+        at = f"site.{site}."
+        found[at + "it_energy_mwh"] = mwh(rows["site_it_power_mw"][:, i])
+        for key, name in (("facility", "site_facility_power_mw"), ("pcc", "site_pcc_power_mw")):
+            power = rows[name][:, i]
+            found[at + key + "_energy_mwh"] = mwh(power)
+            found[at + key + "_mean_mw"] = math.fsum(power.tolist()) / len(power)
+            found[at + key + "_peak_mw"] = float(power.max())
+            found[at + key + "_swing_mw"] = float(power.max()) - float(power.min())
+            found[at + key + "_change_5s_mw"] = largest_change(power, row_ms)
+        battery = rows["site_bess_power_mw"][:, i]
+        found[at + "bess_energy_in_mwh"] = mwh(-battery[battery < 0])
+        found[at + "bess_energy_out_mwh"] = mwh(battery[battery > 0])
+        for key, name in (("soc{}", "bess_soc"), ("voltage{}_pu", "site_pcc_voltage_pu")):
+            found[at + key.format("_min")] = float(rows[name][:, i].min())
+            found[at + key.format("_max")] = float(rows[name][:, i].max())
+    for i, area in enumerate(header.labels["area"]):
+        found[f"area.{area}.frequency_min_hz"] = rows["area_frequency_hz"][:, i].min()
+        found[f"area.{area}.frequency_max_hz"] = rows["area_frequency_hz"][:, i].max()
+    for i, tie in enumerate(header.labels["tie"]):
+        flow = rows["tie_power_mw"][:, i].astype(np.float64)
+        found[f"tie.{tie}.swing_mw"] = flow.max() - flow.min()
+    return found
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.integers(1, 40), max_size=8),
+    st.sampled_from([0.1, 0.5, 1.0, 2.0, 2.5, 4.9, 5.0]),
+    st.integers(0, 1000),
+)
+def test_blocks_do_not_matter(total, cuts, dt_s, seed):
+    header = replace(SECONDS, dt_s=dt_s)
+    rows = block(header, total, seed)
+    rows["site_bess_power_mw"] -= np.float32(50.0)
+    expected, found = at_once(header, rows), streamed(header, rows, cuts)
+    assert list(found) == list(expected) == list(names(header))
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, rel=1e-12, abs=0.0), key
+
+
+def test_energy_is_exact_over_many_rows():
+    header = replace(ONE_SITE, dt_s=0.001)
+    rows = block(header, 400_000, seed=3)
+    exact = math.fsum(rows["site_pcc_power_mw"][:, 0].tolist()) * 0.001 / 3600
+    for size in (7_000, 200_000):
+        found = streamed(header, rows, list(range(0, 400_000, size)))["site.campus.pcc_energy_mwh"]
+        assert found == pytest.approx(exact, rel=1e-14, abs=0.0)
+
+
+def test_small_blocks_after_a_large_sum_still_count():
+    """1e8 rows' worth of energy first: single rows of 1e-9 of it would be lost by plain addition."""
+    summary = Summary(ONE_SITE)
+    rows = {name: np.zeros_like(values, np.float64) for name, values in block(ONE_SITE, 1).items()}
+    power = [1e16] + [1.0] * 1000
+    for tick, value in enumerate(power):
+        summary.update(rows | {"site_pcc_power_mw": np.full((1, 1), value)}, tick)
+    assert summary.result()["site.campus.pcc_mean_mw"] * 1001 == pytest.approx(math.fsum(power), rel=1e-16, abs=0.0)
+
+
+@pytest.mark.parametrize(("apart", "change"), [(4999, 30.0), (5000, 30.0), (5001, 15.0)])
+def test_five_seconds_are_inclusive(apart, change):
+    """20 MW up to row 1000, 50 MW from so many ms later on, half-way in between."""
+    rows, at = block(ONE_SITE, 12_000), np.arange(12_000)[:, None]
+    rows["site_pcc_power_mw"] = np.where(at <= 1000, 20.0, np.where(at < 1000 + apart, 35.0, 50.0))
+    assert streamed(ONE_SITE, rows, [3000, 5999, 6000, 6001])["site.campus.pcc_change_5s_mw"] == change
+
+
+def test_rows_longer_than_the_window_say_nothing():
+    header = replace(ONE_SITE, dt_s=2.6, every_ticks=2)
+    found = streamed(header, block(header, 10), [])
+    assert np.isnan(found["site.campus.pcc_change_5s_mw"]) and not np.isnan(found["site.campus.pcc_swing_mw"])
+
+
+def test_no_battery_is_nan_and_an_empty_run_too():
+    rows = block(ONE_SITE, 10)
+    rows["bess_soc"][:] = np.nan
+    found = streamed(ONE_SITE, rows, [4])
+    assert np.isnan(found["site.campus.soc_min"]) and np.isnan(found["site.campus.soc_max"])
+    empty = Summary(ONE_SITE).result()
+    assert empty["site.campus.pcc_energy_mwh"] == 0.0 and np.isnan(empty["site.campus.pcc_peak_mw"])
+
+
+def test_a_value_that_is_not_finite_shows():
+    rows = block(ONE_SITE, 10)
+    rows["site_pcc_voltage_pu"][3] = np.nan
+    assert np.isnan(streamed(ONE_SITE, rows, [5])["site.campus.voltage_min_pu"])
+
+
+def test_rows_must_follow_each_other():
+    header = replace(ONE_SITE, every_ticks=2)
+    summary = Summary(header)
+    summary.update(block(header, 10), 100)
+    summary.update(block(header, 1), 120)
+    with pytest.raises(ValueError, match="tick 122"):
+        summary.update(block(header, 1), 121)
+
+
+def test_memory_does_not_grow_with_the_run():
+    header = replace(ONE_SITE, dt_s=0.01)
+    rows, summary = block(header, 1000), Summary(header)
+
+    def after(blocks):
+        for _ in range(blocks):
+            summary.update(rows, after.tick)
+            after.tick += 1000
+        return tracemalloc.get_traced_memory()[0]
+
+    after.tick = 0
+    tracemalloc.start()
+    try:
+        early = after(10)
+        assert after(100) - early < 10_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("key", "unit"),
+    [
+        ("site.a.pcc_energy_mwh", "MWh"),
+        ("site.a.pcc_change_5s_mw", "MW"),
+        ("area.a.frequency_min_hz", "Hz"),
+        ("site.a.voltage_min_pu", "pu"),
+        ("site.a.soc_min", "1"),
+    ],
+)
+def test_units_follow_from_names(key, unit):
+    assert unit_of(key) == unit
+
+
+def summary_of(header: Header) -> str:
+    rows = block(header, 100)
+    rows["bess_soc"] /= 100.0
+    found = streamed(header, rows, [50])
+    return render({key: v * 1e7 if key.endswith("_mwh") else v for key, v in found.items()}, header, 120.0, 3.2)
+
+
+def test_summary_shows_the_numbers():
+    rows = block(ONE_SITE, 100)
+    found = streamed(ONE_SITE, rows, [])
+    text = render(found, ONE_SITE, 120.0, 3.25)
+    for key in ("mean_mw", "peak_mw", "swing_mw", "change_5s_mw"):
+        assert f"{found[f'site.campus.pcc_{key}']:.2f}" in text
+    assert "campus grid" in text and "of 138 kV" in text and "battery SOC" in text
+    assert text.splitlines()[-1] == "emulated 120 s in 3.2 s: 37 x real time"
+
+
+def test_summary_leaves_out_what_is_not_there():
+    header = replace(ONE_SITE, nominal_kv=(float("nan"),))
+    rows = block(header, 100)
+    rows["bess_soc"][:] = np.nan
+    text = render(streamed(header, rows, []), header, 120.0, 3.2)
+    assert "battery" not in text and "voltage" not in text and "nan" not in text
+
+
+@pytest.mark.parametrize("many", [1, 3, 40])
+def test_summary_fits_on_a_screen(many):
+    names_of = {
+        axis: tuple(f"{axis}{i}".ljust(64, "x") for i in range(many)) for axis in ("site", "job", "area", "tie")
+    }
+    config = f'[run]\nname = "{"n" * 200}"\n'
+    header = replace(ONE_SITE, labels=names_of, nominal_kv=(138.0,) * many, config=config)
+    lines = summary_of(header).splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert sum("more of kind" in line for line in lines) == (3 if many == 40 else 1 if many == 3 else 0)

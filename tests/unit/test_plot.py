@@ -1,0 +1,176 @@
+"""The overview picture: its panels, and that no peak and no line is lost on the way to it."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from emulator import plot
+from emulator.plot import overview
+from emulator.trace import Header, TraceError
+from emulator.traces.hdf5 import TraceWriter
+
+from .synthetic import ONE_SITE, TWO_SITES, block, write
+
+
+def figure_of(path):
+    figure = plot._figure()
+    plot._draw(figure, plot._gather(path))
+    return figure
+
+
+def titles(figure) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
+
+
+def made(tmp_path, header: Header, rows=None):
+    return write(tmp_path / "t.h5", header, rows or block(header, 3000))
+
+
+def test_png_has_the_size_promised(tmp_path):
+    overview(made(tmp_path, ONE_SITE), tmp_path / "out" / "t.png")
+    start = (tmp_path / "out" / "t.png").read_bytes()[:24]
+    assert start[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", start[16:24]) == (1600, 1100)
+
+
+def test_svg_is_made_by_its_ending(tmp_path):
+    overview(made(tmp_path, ONE_SITE), tmp_path / "t.svg")
+    assert "<svg" in (tmp_path / "t.svg").read_text()[:2000]
+
+
+def test_panels_of_one_site(tmp_path):
+    figure = figure_of(made(tmp_path, ONE_SITE))
+    assert [title.split(":")[0].split(",")[0] for title in titles(figure)] == [
+        "campus", "battery", "frequency", "amplitude spectrum of power",
+    ]  # fmt: skip
+    assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes] == [
+        "power (MW)", "battery power (MW)", "frequency (Hz)", "amplitude (MW, peak of a sine)", "state of charge",
+    ]  # fmt: skip
+    assert figure.get_suptitle() == "made: 3 s, tick 1 ms, complete"
+
+
+def test_panels_follow_what_the_trace_has(tmp_path):
+    figure = figure_of(made(tmp_path, TWO_SITES))
+    assert [title.split(":")[0] for title in titles(figure)][:3] == ["west", "öst", "batteries"]
+    assert "tie flow" in titles(figure)
+    bare = replace(ONE_SITE, labels={**ONE_SITE.labels, "area": ()})
+    rows = block(bare, 3000)
+    rows["bess_soc"][:] = np.nan
+    assert len(figure_of(made(tmp_path, bare, rows)).axes) == 2
+    grid_only = replace(ONE_SITE, labels={"site": (), "job": (), "area": ("main",), "tie": ()}, nominal_kv=())
+    assert titles(figure_of(made(tmp_path, grid_only))) == ["frequency"]
+
+
+def test_many_sites_are_summed(tmp_path):
+    names = tuple(f"s{i}" for i in range(6))
+    header = replace(ONE_SITE, labels={**ONE_SITE.labels, "site": names}, nominal_kv=(138.0,) * 6)
+    rows = block(header, 2000)
+    rows["bess_soc"][:, 1] = np.nan  # no battery there
+    path = made(tmp_path, header, rows)
+    data = plot._gather(path)
+    total = rows["site_facility_power_mw"].astype(float).sum(axis=1)
+    assert [title for title, _ in data.groups] == ["sum of 6 sites"]
+    assert data.curves["facility"].high.max() == pytest.approx(total.max(), rel=1e-12)
+    mean = np.delete(rows["bess_soc"], 1, axis=1).mean(axis=1)
+    assert data.curves["soc"].low.min() == pytest.approx(mean.min(), rel=1e-12)
+    figure_of(path)
+
+
+@pytest.mark.parametrize("at_once", [333, 65_536])
+def test_every_peak_stays_visible(tmp_path, monkeypatch, at_once):
+    """One row in 20,000 sticks out, on either side; pixels are 1,400."""
+    monkeypatch.setattr(plot, "ROWS_AT_ONCE", at_once)
+    rows = block(ONE_SITE, 20_000)
+    for name in ("site_facility_power_mw", "site_pcc_power_mw"):
+        rows[name][12_345], rows[name][777] = 500.0, -500.0
+    data = plot._gather(made(tmp_path, ONE_SITE, rows))
+    for curve in (data.curves["facility"], data.curves["pcc"]):
+        assert curve.low.shape == (1400, 1)
+        assert np.argmax(curve.high) == 12_345 * 1400 // 20_000 and curve.high.max() == 500.0
+        assert np.argmin(curve.low) == 777 * 1400 // 20_000 and curve.low.min() == -500.0
+
+
+def test_envelope_equals_that_of_the_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(plot, "ROWS_AT_ONCE", 100)
+    rows = block(ONE_SITE, 4321)
+    curve = plot._gather(made(tmp_path, ONE_SITE, rows)).curves["frequency"]
+    pixel = np.arange(4321) * 1400 // 4321
+    for i in (0, 1, 700, 1399):
+        inside = rows["area_frequency_hz"][pixel == i, 0]
+        assert (curve.low[i, 0], curve.high[i, 0]) == (inside.min(), inside.max())
+
+
+@pytest.mark.parametrize("hz", [0.05, 19.5])
+@pytest.mark.parametrize(
+    ("seconds", "dt_s", "at_once"), [(80, 0.001, 65_536), (80, 0.001, 7_777), (900, 0.01, 7_777), (60, 0.0125, 7_777)]
+)
+def test_spectrum_reads_the_amplitude_of_a_sine(tmp_path, monkeypatch, hz, seconds, dt_s, at_once):
+    """7 MW whatever the tick: rows are means over a tick, as in a run. 1e-3 is for neighbours of the Hann line."""
+    monkeypatch.setattr(plot, "ROWS_AT_ONCE", at_once)
+    header = replace(ONE_SITE, dt_s=dt_s, double=True)
+    total = round(seconds / dt_s)
+    edges = np.arange(total + 1) * dt_s
+    means = 50.0 - np.diff(7.0 * np.cos(2 * np.pi * hz * edges)) / (2 * np.pi * hz * dt_s)
+    rows = {name: np.zeros((total, values.shape[1])) for name, values in block(header, 1).items()}
+    rows["site_pcc_power_mw"] = means[:, None]
+    found_hz, amplitude = plot._gather(made(tmp_path, header, rows)).spectra["pcc"].result()
+    line = np.argmax(amplitude)
+    assert found_hz[line] == pytest.approx(hz, abs=1e-9)
+    assert amplitude[line] == pytest.approx(7.0, rel=1e-3)
+    assert found_hz[0] >= 0.0099 and found_hz[-1] <= 20.03
+    assert amplitude[np.abs(found_hz - hz) > 0.1 + 3 / seconds].max(initial=0.0) < 0.01
+
+
+def test_a_short_or_steady_run_is_drawn_without_lines(tmp_path):
+    rows = {name: np.full_like(values, 50.0) for name, values in block(ONE_SITE, 2000).items()}
+    for header, made_rows in ((ONE_SITE, rows), (ONE_SITE, block(ONE_SITE, 1)), (ONE_SITE, block(ONE_SITE, 25))):
+        figure = figure_of(made(tmp_path, header, made_rows))
+        assert any("does not vary" in text.get_text() for axes in figure.axes for text in axes.texts)
+        figure.savefig(tmp_path / "t.png")
+
+
+def test_an_unfinished_run_says_so(tmp_path):
+    with pytest.raises(KeyboardInterrupt), TraceWriter(tmp_path / "t.h5", ONE_SITE, 100) as writer:
+        writer.append(0, block(ONE_SITE, 100), [])
+        raise KeyboardInterrupt
+    assert figure_of(tmp_path / "t.h5").get_suptitle().endswith("not complete: interrupted")
+
+
+def test_a_running_trace_can_be_drawn(tmp_path):
+    with TraceWriter(tmp_path / "t.h5", ONE_SITE, 100) as writer:
+        for i in range(8):
+            writer.append(100 * i, block(ONE_SITE, 100), [])
+        assert "going on" in figure_of(tmp_path / "t.h5").get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit", "scale"), [(60.0, "s", 1.0), (3600.0, "min", 60.0), (86_400.0, "h", 3600.0)]
+)
+def test_time_has_a_fitting_unit(tmp_path, seconds, unit, scale):
+    header = replace(ONE_SITE, dt_s=seconds / 100)
+    figure = figure_of(made(tmp_path, header, block(header, 100)))
+    labelled = [axes for axes in figure.axes if axes.get_xlabel() == f"time ({unit})"]
+    assert [axes.get_xlim() for axes in labelled] == [pytest.approx((0.0, seconds / scale))]
+
+
+def test_refusals_in_words(tmp_path, monkeypatch):
+    path = made(tmp_path, ONE_SITE)
+    with pytest.raises(TraceError, match="ends in .png"):
+        overview(path, tmp_path / "t.txt")
+    with pytest.raises(TraceError, match="no such file"):
+        overview(tmp_path / "none.h5", tmp_path / "t.png")
+    (tmp_path / "t.png").mkdir()
+    with pytest.raises(TraceError, match="cannot write .*t.png"):
+        overview(path, tmp_path / "t.png")
+    with pytest.raises(TraceError, match="without rows"):
+        overview(made(tmp_path, ONE_SITE, block(ONE_SITE, 0)), tmp_path / "u.png")
+    nothing = replace(ONE_SITE, labels={"site": (), "job": (), "area": (), "tie": ()}, nominal_kv=())
+    with pytest.raises(TraceError, match="nothing to draw"):
+        overview(made(tmp_path, nothing, block(nothing, 9)), tmp_path / "u.png")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(TraceError, match=r"install wattswing\[plot\]"):
+        overview(path, tmp_path / "u.png")
