@@ -11,7 +11,7 @@ demo: $(VENV)/.plot
 	@echo "picture in out/campus_100mw.png"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

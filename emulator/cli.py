@@ -123,7 +123,7 @@ def _run(args: argparse.Namespace) -> int:
 
     header = simulate.header_of(scenario)
     try:
-        writer = TraceWriter(out, header, simulate.WINDOW_TICKS)
+        writer = TraceWriter(out, header, max(1, simulate.WINDOW_TICKS // header.every_ticks))
     except TraceError as error:
         raise UsageError(str(error)) from error
     quiet = args.quiet or not sys.stderr.isatty()

@@ -106,6 +106,8 @@ def _ties(scenario: Scenario) -> Problems:
                 yield (*path, "between"), message
         if tie.between[0] == tie.between[1]:
             yield (*path, "between"), f"both ends are {tie.between[0]!r}"
+        if set(tie.between) in [set(other.between) for other in scenario.grid.tie[:i]]:
+            yield (*path, "between"), "these areas have a tie already: add the two up in one"
         if abs(tie.initial_mw) >= tie.synchronizing_mw_per_rad:
             most = tie.synchronizing_mw_per_rad
             yield (*path, "initial_mw"), f"is {tie.initial_mw:g} MW, no angle carries {most:g} MW or more; say less"

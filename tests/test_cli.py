@@ -38,6 +38,17 @@ inertia_s = 4.0
 """
 
 
+ROOT_ATTRIBUTES = (
+    "schema_version", "emulator_version", "config", "seed", "dt_s", "frequency_hz", "platform", "complete", "stop_reason",
+    "created_utc",
+)  # fmt: skip
+CHANNELS = (
+    "time_s", "site_it_power_mw", "site_facility_power_mw", "site_bess_power_mw", "site_pcc_power_mw",
+    "site_pcc_reactive_mvar", "site_pcc_voltage_pu", "site_connected_fraction", "bess_soc", "bess_command_mw",
+    "job_power_mw", "area_frequency_hz", "area_mechanical_power_mw",
+)  # fmt: skip
+
+
 def environment(cache: Path) -> dict[str, str]:
     """As a shell outside the project has it, with a compilation cache of the tests'."""
     return {**os.environ, "XDG_CACHE_HOME": str(cache), "XLA_FLAGS": ""}
@@ -81,16 +92,10 @@ def test_the_trace_holds_the_contract(wattswing, tmp_path):
     """Datasets, attributes and the balance of powers, read by h5py alone."""
     assert wattswing("run", "campus_100mw", "--out", "c.h5", "--set", "run.duration_s=1", "--quiet").returncode == 0
     with h5py.File(tmp_path / "c.h5") as file:
-        for name in (
-            "schema_version emulator_version config seed dt_s frequency_hz platform complete stop_reason created_utc"
-        ).split():
+        for name in ROOT_ATTRIBUTES:
             assert name in file.attrs, name
         trace = file["trace"]
-        for name in (
-            "time_s site_it_power_mw site_facility_power_mw site_bess_power_mw site_pcc_power_mw site_pcc_reactive_mvar "
-            "site_pcc_voltage_pu site_connected_fraction bess_soc bess_command_mw job_power_mw area_frequency_hz "
-            "area_mechanical_power_mw"
-        ).split():
+        for name in CHANNELS:
             assert "units" in trace[name].attrs and "long_name" in trace[name].attrs, name
         assert trace["time_s"].dtype == np.float64 and trace["area_frequency_hz"].dtype == np.float64
         difference = trace["site_facility_power_mw"][:] - trace["site_bess_power_mw"][:]

@@ -145,6 +145,12 @@ CASES = [  # what, old, new, what the message must say
     ),
     ("unknown tie end", '"main", "east"]', '"main", "eest"]', "no area 'eest'; nearest: east"),
     ("area left out", 'area = "main"\n[[', "[[", "site.0.area: missing key: the grid has several areas (main, east)"),
+    (
+        "a tie twice",
+        "per_rad = 300.0",
+        'per_rad = 300.0\n[[grid.tie]]\nbetween = ["east", "main"]\nsynchronizing_mw_per_rad = 1.0',
+        "these areas have a tie already",
+    ),
     ("too much flow", "per_rad = 300.0", "per_rad = 300.0\ninitial_mw = 301.0", "no angle carries 300 MW or more"),
     ("ticks", "duration_s = 10.0", "duration_s = 10.0005", "no whole number of ticks of 0.001 s; nearest: 10"),
     ("delay ticks", "energy_mwh = 5.0", "energy_mwh = 5.0\ndelay_s = 0.0015", "site.0.bess.delay_s: is 0.0015"),
