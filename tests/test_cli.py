@@ -39,8 +39,8 @@ inertia_s = 4.0
 
 
 ROOT_ATTRIBUTES = (
-    "schema_version", "emulator_version", "config", "seed", "dt_s", "frequency_hz", "platform", "complete", "stop_reason",
-    "created_utc",
+    "schema_version", "emulator_version", "config", "seed", "dt_s", "frequency_hz", "platform", "complete",
+    "stop_reason", "created_utc",
 )  # fmt: skip
 CHANNELS = (
     "time_s", "site_it_power_mw", "site_facility_power_mw", "site_bess_power_mw", "site_pcc_power_mw",
@@ -205,16 +205,17 @@ sys.exit(status)
 
 
 def test_memory_does_not_grow_with_duration(tmp_path):
-    """Ten times the rows: 1,080,000 more of 12 channels, 62 MB if they were held. Allowed: a fifth of that."""
+    """Five times the rows: 9.6 million more of 12 channels, 56 bytes each, 540 MB if they were held. Allowed: a fifth of
+    that, for what the allocator keeps; the shorter run is long enough for buffers to have filled."""
     (tmp_path / "long.toml").write_text(LONG.format(duration_s=1.0))
     peaks = []
-    for duration_s in ("120.0", "1200.0"):
+    for duration_s in ("2400.0", "12000.0"):
         done = subprocess.run(
             [sys.executable, "-c", MEASURE, duration_s],
             cwd=tmp_path, env=environment(ROOT / ".jax_cache"), capture_output=True, text=True, check=True,
         )  # fmt: skip
         peaks.append(int(done.stdout) / 1024)
-    assert peaks[1] - peaks[0] < 12.0, peaks
+    assert peaks[1] - peaks[0] < 108.0, peaks
 
 
 def test_from_a_wheel_outside_the_repository(tmp_path):
