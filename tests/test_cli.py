@@ -205,8 +205,8 @@ sys.exit(status)
 
 
 def test_memory_does_not_grow_with_duration(tmp_path):
-    """Five times the rows: 9.6 million more of 12 channels, 56 bytes each, 540 MB if they were held. Allowed: a fifth of
-    that, for what the allocator keeps; the shorter run is long enough for buffers to have filled."""
+    """Five times the rows: 9.6 million more of 12 channels, 56 bytes each, 540 MB if they were held. Allowed: a fifth
+    of that, for what the allocator keeps; the shorter run is long enough for buffers to have filled."""
     (tmp_path / "long.toml").write_text(LONG.format(duration_s=1.0))
     peaks = []
     for duration_s in ("2400.0", "12000.0"):
