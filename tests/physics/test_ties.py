@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from emulator import simulate
+from emulator.grid.frequency import tie_change_mw
 
 TWO_AREAS = """
     [run]
@@ -81,3 +86,17 @@ def test_initial_flow_is_kept(emulate, tmp_path):
     trace = emulate(TWO_AREAS, "run.duration_s=5.0", "grid.tie.0.initial_mw=150.0")
     np.testing.assert_allclose(trace.tie_power_mw, 150.0, atol=1e-5)
     np.testing.assert_allclose(trace.area_mechanical_power_mw[0], [550.0, -150.0], atol=1e-4)
+
+
+def test_flow_is_k_sine_delta_at_any_angle(x64, scenario, tmp_path):
+    """The form without cancellation equals K (sin(delta0 + a) - sin(delta0)), and float32 keeps small angles."""
+    write_sine(tmp_path, 0.0, 0.5, 1.0)
+    _, params, _, _ = simulate.build(scenario(TWO_AREAS, "run.duration_s=1.0", "grid.tie.0.initial_mw=200.0"))
+    start = np.arcsin(200.0 / 306.305)
+    for angle in (-1.0, -1e-3, 1e-9, 0.3, 1.2):
+        expected = 306.305 * (np.sin(start + angle) - np.sin(start))
+        ours = tie_change_mw(params.grid, jnp.array([angle]))
+        np.testing.assert_allclose(ours, [expected], rtol=1e-6 if abs(angle) < 1e-6 else 1e-12)
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params.grid)
+    tiny = tie_change_mw(single, jnp.array([1e-7], jnp.float32))
+    np.testing.assert_allclose(tiny, [306.305 * np.cos(start) * 1e-7], rtol=1e-6)
