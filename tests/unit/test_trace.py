@@ -231,10 +231,11 @@ def test_full_disk_is_said_and_the_file_reads(tmp_path, compression):
     """A limit on the size of files stands for the full disk. HDF5 left to itself crashes at exit."""
     limited = textwrap.dedent("""
         import resource
+        from emulator.trace import TraceError
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
         try:
             exec(compile(PROGRAM, "program", "exec"))
-        except Exception as error:
+        except TraceError as error:
             print(type(error).__name__, error, "from", type(error.__cause__).__name__)
     """)
     writing = program(f"PROGRAM = {textwrap.dedent(ENDLESS)!r}\n{limited}", tmp_path / "t.h5", compression)
