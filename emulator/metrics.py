@@ -184,7 +184,8 @@ NAME_WIDTH = 24
 def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall_s: float) -> str:
     """Summary on one screen, at most 24 lines of 80 characters. Batteries and voltages only where there are some."""
     heads = ("energy MWh", "mean MW", "peak MW", "p-p MW", f"in {CHANGE_WINDOW_S} s MW")
-    lines = [_cut(f"{header.name}: {emulated_s:g} s at {header.dt_s * 1e3:g} ms", 80), _row("", heads)]
+    lines = [_cut(f"{header.name}: {emulated_s:g} s at {header.dt_s * 1e3:g} ms", 80)]
+    lines += [_row("", heads)] if header.labels["site"] else []
     for i, site in enumerate(header.labels["site"][: MOST["site"]]):
         lines += _site_lines(metrics, f"site.{site}", site, header.nominal_kv[i])
     lines += _left_out("site", header)
@@ -195,7 +196,7 @@ def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall
     for tie in header.labels["tie"][: MOST["tie"]]:
         lines.append(_named(tie, f"tie flow p-p {metrics[f'tie.{tie}.swing_mw']:.2f} MW"))
     lines += _left_out("tie", header)
-    return "\n".join([*lines, f"emulated {emulated_s:g} s in {wall_s:.1f} s: {emulated_s / wall_s:.0f} x real time"])
+    return "\n".join([*lines, f"emulated {emulated_s:g} s in {wall_s:.2f} s: {emulated_s / wall_s:.0f} x real time"])
 
 
 def _site_lines(metrics: Mapping[str, float], at: str, site: str, nominal_kv: float) -> Iterator[str]:

@@ -25,8 +25,3 @@ def struct(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass and a pytree; fields made by `static()` are its structure."""
     frozen = dataclasses.dataclass(frozen=True)(cls)
     return jax.tree_util.register_dataclass(frozen)
-
-
-def units_of(cls: type) -> dict[str, str]:
-    """Unit of every quantity of a struct, by field name."""
-    return {f.name: f.metadata["unit"] for f in dataclasses.fields(cls) if "unit" in f.metadata}

@@ -115,8 +115,8 @@ def respond(
     Reference: Gillespie, Phys. Rev. E 54:2084, 1996.
     """
     gain = lag_gain(params.response_s, window.dt_s)
-    decay = 1.0 - lag_gain(params.workload.noise_correlation_s, window.dt_s)
-    drive = jnp.sqrt(1.0 - decay**2)
+    fade = lag_gain(params.workload.noise_correlation_s, window.dt_s)
+    drive = jnp.sqrt(fade * (2.0 - fade))  # 1 - (1 - fade)^2, which float32 would cancel at long correlations
     on = window.first + jnp.arange(window.ticks, dtype=jnp.int32) < layout.stop_tick
 
     def one(carry, xs):
@@ -124,7 +124,7 @@ def respond(
         (target_step, amplitude_step), draw, runs = xs
         target, amplitude = target + target_step, amplitude + amplitude_step
         level = level + gain * (jnp.where(runs, target, 0.0) - level)
-        noise = decay * noise + drive * draw
+        noise = noise + drive * draw - fade * noise
         return (target, amplitude, level, noise), level + jnp.where(runs, amplitude * noise, 0.0)
 
     zero = jnp.zeros((), draws.dtype)

@@ -188,7 +188,7 @@ def test_summary_shows_the_numbers():
     for key in ("mean_mw", "peak_mw", "swing_mw", "change_5s_mw"):
         assert f"{found[f'site.campus.pcc_{key}']:.2f}" in text
     assert "campus grid" in text and "of 138 kV" in text and "battery SOC" in text
-    assert text.splitlines()[-1] == "emulated 120 s in 3.2 s: 37 x real time"
+    assert text.splitlines()[-1] == "emulated 120 s in 3.25 s: 37 x real time"
 
 
 def test_summary_leaves_out_what_is_not_there():
@@ -209,3 +209,9 @@ def test_summary_fits_on_a_screen(many):
     lines = summary_of(header).splitlines()
     assert len(lines) <= 24 and max(map(len, lines)) <= 80
     assert sum("more of kind" in line for line in lines) == (3 if many == 40 else 1 if many == 3 else 0)
+
+
+def test_no_table_of_sites_without_sites():
+    header = replace(TWO_SITES, labels={**TWO_SITES.labels, "site": (), "job": ()}, nominal_kv=())
+    text = render(dict.fromkeys(names(header), 1.0), header, 1.0, 0.012)
+    assert "energy" not in text and "in 0.01 s" in text
