@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import config, schema, simulate
+from emulator import config, jobs_schema, schema, simulate
 from emulator.kernels.passed_share import passed_share_increments
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Trace
@@ -105,7 +105,7 @@ def three_areas() -> schema.Scenario:
     )
     ties = tuple(schema.Tie(between=pair, synchronizing_mw_per_rad=500.0) for pair in pairwise(names))
     campus = config.load("campus_100mw")
-    load = schema.ConstantJob(name="base", kind="constant", power_mw=90.0)
+    load = jobs_schema.ConstantJob(name="base", kind="constant", power_mw=90.0)
     site = campus.site[0].model_copy(update={"job": (load,), "area": "east"})
     return campus.model_copy(update={"site": (site,), "grid": schema.Grid(area=areas, tie=ties)})
 

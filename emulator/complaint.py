@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from emulator.schema import Scenario, Table
+from emulator.schema import Scenario
+from emulator.tables import Table
 
 Path = tuple[str | int, ...]
 Lines = Mapping[Path, int]

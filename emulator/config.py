@@ -27,7 +27,8 @@ from emulator.complaint import (
     translate,
     unit_of,
 )
-from emulator.schema import Scenario, Table
+from emulator.schema import Scenario
+from emulator.tables import Table
 
 # Tables that take a preset, by path with list indices left out, and the kind of preset.
 PRESET_KINDS = {

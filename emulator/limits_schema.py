@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emulator.schema import Table, key
+from emulator.tables import Table, key
 
 
 class _Limit(Table):

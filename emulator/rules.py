@@ -8,18 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from emulator.clock import ticks_exact, ticks_nearest
 from emulator.complaint import Path, nearest
-from emulator.schema import (
-    Area,
-    LowPassController,
-    NoController,
-    ReplayJob,
-    Scenario,
-    Site,
-    Tgov1Governor,
-    Tie,
-    TrainingJob,
-    Workload,
-)
+from emulator.jobs_schema import ReplayJob, TrainingJob, Workload
+from emulator.schema import Area, LowPassController, NoController, Scenario, Site, Tgov1Governor, Tie
 
 Problems = Iterator[tuple[Path, str]]
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import schema
+from emulator import jobs_schema, schema
 from emulator.bess.battery import BatteryParams
 from emulator.bess.controller import ControllerParams, LowPassParams, RampLimitParams
 from emulator.clock import fraction, ticks_nearest
@@ -30,15 +30,15 @@ from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams, StepL
 from emulator.units import W_PER_MW
 
 # Time in s and power in W of every replayed job's file, read once.
-Records = dict[schema.ReplayJob, tuple[np.ndarray, np.ndarray]]
+Records = dict[jobs_schema.ReplayJob, tuple[np.ndarray, np.ndarray]]
 
 
 def records_of(scenario: schema.Scenario) -> Records:
     """Read the files of the replayed jobs."""
-    return {job: replay.read(job) for _, job in jobs_of(scenario) if isinstance(job, schema.ReplayJob)}
+    return {job: replay.read(job) for _, job in jobs_of(scenario) if isinstance(job, jobs_schema.ReplayJob)}
 
 
-def jobs_of(scenario: schema.Scenario) -> Iterator[tuple[schema.Site, schema.Job]]:
+def jobs_of(scenario: schema.Scenario) -> Iterator[tuple[schema.Site, jobs_schema.Job]]:
     """All jobs in the order of the trace's job axis: site by site, as written."""
     return ((site, job) for site in scenario.site for job in site.job)
 
@@ -48,7 +48,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
     run = scenario.run
     jobs = list(jobs_of(scenario))
     training = {
-        i: _training_layout(s, j, run.dt_s) for i, (s, j) in enumerate(jobs) if isinstance(j, schema.TrainingJob)
+        i: _training_layout(s, j, run.dt_s) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.TrainingJob)
     }
     places = iter(range(len(jobs)))
     return Layout(
@@ -74,7 +74,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
 
 def params_of(scenario: schema.Scenario, records: Records) -> Params:
     """Every differentiable number, as arrays of JAX's default float type (float64 under --x64)."""
-    training = [job for _, job in jobs_of(scenario) if isinstance(job, schema.TrainingJob)]
+    training = [job for _, job in jobs_of(scenario) if isinstance(job, jobs_schema.TrainingJob)]
     return Params(
         training=tuple(_training_params(job) for job in training),
         sites=tuple(_site_params(site, records) for site in scenario.site),
@@ -87,7 +87,7 @@ def inputs_of(
     scenario: schema.Scenario, records: Records, first_tick: int, ticks: int, seed: int | None = None
 ) -> Inputs:
     """Seed and given powers of a window: the replayed and the constant jobs, as tick means."""
-    given = [job for _, job in jobs_of(scenario) if not isinstance(job, schema.TrainingJob)]
+    given = [job for _, job in jobs_of(scenario) if not isinstance(job, jobs_schema.TrainingJob)]
     power = np.zeros((ticks, len(given)))
     for column, job in enumerate(given):
         power[:, column] = _given_power_mw(job, records, first_tick, ticks, scenario.run.dt_s)
@@ -99,7 +99,7 @@ def _array(values: object) -> jax.Array:
     return jnp.asarray(values, dtype=jnp.result_type(float))
 
 
-def _training_layout(site: schema.Site, job: schema.TrainingJob, dt_s: float) -> TrainingLayout:
+def _training_layout(site: schema.Site, job: jobs_schema.TrainingJob, dt_s: float) -> TrainingLayout:
     workload = job.workload
     last = len(workload.phase) - 1
     # float32 normals stay within 5.5 s.d.; the bound on iterations in a window has a factor 2 besides.
@@ -119,7 +119,7 @@ def _training_layout(site: schema.Site, job: schema.TrainingJob, dt_s: float) ->
     )
 
 
-def _training_params(job: schema.TrainingJob) -> TrainingParams:
+def _training_params(job: jobs_schema.TrainingJob) -> TrainingParams:
     device = job.accelerator
     idle_w, peak_w = (device.server_fixed_w + (1 + device.server_fraction) * w for w in (device.idle_w, device.tdp_w))
     return TrainingParams(
@@ -131,7 +131,7 @@ def _training_params(job: schema.TrainingJob) -> TrainingParams:
     )
 
 
-def _workload_params(workload: schema.Workload, idle_share: float) -> WorkloadParams:
+def _workload_params(workload: jobs_schema.Workload, idle_share: float) -> WorkloadParams:
     """Levels as shares of the range idle to peak, whichever way the workload gives them."""
     floor = idle_share if workload.level_of == "peak" else 0.0
     scale = 1.0 / (1.0 - floor)
@@ -175,15 +175,15 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
     )
 
 
-def _rated_mw(job: schema.Job, records: Records) -> float:
+def _rated_mw(job: jobs_schema.Job, records: Records) -> float:
     """Largest power of a job, the base of the auxiliaries' share."""
     match job:
-        case schema.TrainingJob(accelerator=device):
+        case jobs_schema.TrainingJob(accelerator=device):
             server_w = device.server_fixed_w + (1 + device.server_fraction) * device.tdp_w
             return job.devices * server_w / W_PER_MW
-        case schema.ReplayJob():
+        case jobs_schema.ReplayJob():
             return float(np.max(records[job][1])) / W_PER_MW
-        case schema.ConstantJob():
+        case jobs_schema.ConstantJob():
             return job.power_mw
 
 
@@ -213,12 +213,12 @@ def _controller_params(table: schema.Controller) -> ControllerParams | None:
 
 
 def _given_power_mw(
-    job: schema.ReplayJob | schema.ConstantJob, records: Records, first_tick: int, ticks: int, dt_s: float
+    job: jobs_schema.ReplayJob | jobs_schema.ConstantJob, records: Records, first_tick: int, ticks: int, dt_s: float
 ) -> np.ndarray:
     start, stop = ticks_nearest(job.start_s, dt_s), ticks_nearest(job.stop_s, dt_s)
     tick = np.arange(first_tick, first_tick + ticks)
     on = (tick >= start) & (tick < stop)
-    if isinstance(job, schema.ConstantJob):
+    if isinstance(job, jobs_schema.ConstantJob):
         return np.where(on, job.power_mw, 0.0)
     if not on.any():
         return np.zeros(ticks)

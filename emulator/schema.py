@@ -1,35 +1,20 @@
-"""The tables and keys of a configuration, with unit, range, default and the default's source.
+"""The tables and keys of a configuration, with unit, range, default and the default's source; jobs: jobs_schema.py.
 
-Pure pydantic: nothing here imports JAX or NumPy, so a bad file is refused within a fraction of a second.
 Every table is frozen and forbids unknown keys. A table left out means the ideal part.
 Signs: load positive = draws from the grid; battery positive = discharges; tie positive = from first area to second.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-IDEAL = "ideal part: the effect is left out"
-PROGRAM = "choice of this program"
+from emulator.jobs_schema import Job
+from emulator.tables import IDEAL, PROGRAM, Name, Table, key
+
 ANDERSON = "Anderson & Mirheydar, IEEE Trans. Power Syst. 5(3):720, 1990, typical values [M]"
 ANDES_TGOV1 = "ANDES 2.0.0 TGOV1 default, not plant data [V]"
-
-
-class Table(BaseModel):
-    """Base of every table: immutable, strict types, no unknown keys, no NaN or infinity."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
-
-
-def key(doc: str, default: Any = ..., *, unit: str = "", source: str = "", **bounds: Any) -> Any:
-    """One configuration key: what it means, its unit, its default and where that default comes from."""
-    extra: dict[str, Any] = {name: text for name, text in (("unit", unit), ("source", source)) if text}
-    return Field(default, description=doc, json_schema_extra=extra or None, **bounds)
-
-
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s./\[\]\"']+$")]
 
 
 class Run(Table):
@@ -40,134 +25,6 @@ class Run(Table):
         "ticks that a gradient recomputes at a time instead of holding them", 100, ge=1, le=100_000, source=PROGRAM
     )
     seed: int = key("root of every random draw", 0, ge=0, lt=2**31, source=PROGRAM)
-
-
-class Phase(Table):
-    """One stretch of a training iteration, as every device lives through it."""
-
-    name: str = key("what the devices do")
-    duration_s: float = key("mean time a device spends in it", unit="s", gt=0, le=1e5)
-    level: float = key("power while in it: 0 and 1 as workload.level_of says", unit="1", ge=-1, le=2)
-    level_jitter: float = key(
-        "s.d. of the level from iteration to iteration, common to all devices", 0.0, unit="1", ge=0, le=1, source=IDEAL
-    )
-    noise: float = key(
-        "s.d. of the fluctuation common to all devices while in it", 0.0, unit="1", ge=0, le=1, source=IDEAL
-    )
-    spread_s: float = key(
-        "s.d. of a device's own duration about the mean, drawn per device and iteration",
-        0.0,
-        unit="s",
-        ge=0,
-        source=IDEAL,
-    )
-    release_skew_s: float = key(
-        "devices enter it spread evenly over this time after a barrier", 0.0, unit="s", ge=0, source=IDEAL
-    )
-    end_shift: float = key(
-        "half-width of an even, per-iteration shift of its end, as a share of the iteration, taken from the next phase",
-        0.0,
-        unit="1",
-        ge=0,
-        lt=0.5,
-        source=IDEAL,
-    )
-    barrier: bool = key("at its end every device waits for the slowest", False, source=PROGRAM)
-    wait_level: float | None = key(
-        "power while waiting at the barrier; left out: the level of the phase", None, unit="1", ge=-1, le=2
-    )
-
-
-class Workload(Table):
-    """A bulk-synchronous training iteration: phases in order, a barrier at the end of the last one."""
-
-    level_of: Literal["range", "peak"] = key(
-        "levels are shares of idle to peak (0 = idle) or of peak power (0 = nothing)", "range", source=PROGRAM
-    )
-    rate_spread: float = key(
-        "half-width of an even draw of the iteration rate, once per job, relative",
-        0.0,
-        unit="1",
-        ge=0,
-        lt=1,
-        source=IDEAL,
-    )
-    jitter: float = key(
-        "s.d. of xi in T_i = T/(1 + xi), drawn per iteration", 0.0, unit="1", ge=0, le=0.15, source=IDEAL
-    )
-    noise_correlation_s: float = key(
-        "correlation time of the phases' noise", 0.1, unit="s", gt=0, le=1e3, source="assumed: no published value"
-    )
-    phase: tuple[Phase, ...] = key(
-        "phases in order; the last one ends at a barrier whether it says so or not",
-        min_length=1,
-        max_length=200,
-        strict=False,
-    )
-
-
-class Accelerator(Table):
-    """Power of one accelerator with its share of the server: idle, peak, spread and response."""
-
-    idle_w: float = key("accelerator at rest", unit="W", ge=0)
-    tdp_w: float = key("accelerator at its thermal design power", unit="W", gt=0)
-    server_fixed_w: float = key(
-        "server parts that do not follow the load, per accelerator", 0.0, unit="W", ge=0, source=IDEAL
-    )
-    server_fraction: float = key(
-        "server parts that follow the load (CPU, NIC, fans, conversion), per W of accelerator",
-        0.0,
-        unit="1",
-        ge=0,
-        le=5,
-        source=IDEAL,
-    )
-    gain_spread: float = key(
-        "device-to-device s.d. of the power above idle, relative", 0.0, unit="1", ge=0, le=0.15, source=IDEAL
-    )
-    response_s: float = key(
-        "first-order time constant of power; 0 = instantaneous", 0.0, unit="s", ge=0, le=10, source=IDEAL
-    )
-
-
-class _Job(Table):
-    name: Name = key("unique within the site")
-    start_s: float = key(
-        "before it a training job idles, another kind draws nothing", 0.0, unit="s", ge=0, le=1e9, source=PROGRAM
-    )
-    stop_s: float = key(
-        "after it a training job idles, another kind draws nothing", 1e9, unit="s", gt=0, le=1e9, source="never"
-    )
-
-
-class TrainingJob(_Job):
-    kind: Literal["training"]
-    accelerator: Accelerator = key("preset name or table")
-    devices: int = key("accelerators that train in step", ge=1, le=10_000_000)
-    workload: Workload = key("preset name or table")
-
-
-class ReplayJob(_Job):
-    kind: Literal["replay"]
-    path: str = key("CSV file, relative to the config; its first sample plays at start_s", min_length=1)
-    time_column: str = key("name of the time column, in seconds", "t_s", source=PROGRAM)
-    power_column: str = key("name of the power column", "p_mw", source=PROGRAM)
-    unit: Literal["w", "kw", "mw"] = key("unit of the power column", "mw", source=PROGRAM)
-    scale: float = key(
-        "factor on the power column, for example the MW of a normalised record", 1.0, unit="1", ge=0, source=PROGRAM
-    )
-    interpolation: Literal["linear", "previous"] = key(
-        "between samples; either way a tick gets the mean over the tick", "linear", source=PROGRAM
-    )
-    repeat: bool = key("start again one sampling interval after the last sample", False, source=PROGRAM)
-
-
-class ConstantJob(_Job):
-    kind: Literal["constant"]
-    power_mw: float = key("power from start_s to stop_s", unit="MW", ge=0, le=1e6)
-
-
-Job = Annotated[TrainingJob | ReplayJob | ConstantJob, Field(discriminator="kind")]
 
 
 class Facility(Table):

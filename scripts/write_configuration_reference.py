@@ -9,9 +9,9 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulator import schema
+from emulator import jobs_schema, schema
 from emulator.complaint import bounds, unit_of
-from emulator.schema import Table
+from emulator.tables import Table
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -33,12 +33,12 @@ This page is written by `scripts/write_configuration_reference.py` from the sche
 TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[run]", schema.Run),
     ("[[site]]", schema.Site),
-    ('[[site.job]], kind = "training"', schema.TrainingJob),
-    ("[site.job.accelerator]", schema.Accelerator),
-    ("[site.job.workload]", schema.Workload),
-    ("[[site.job.workload.phase]]", schema.Phase),
-    ('[[site.job]], kind = "replay"', schema.ReplayJob),
-    ('[[site.job]], kind = "constant"', schema.ConstantJob),
+    ('[[site.job]], kind = "training"', jobs_schema.TrainingJob),
+    ("[site.job.accelerator]", jobs_schema.Accelerator),
+    ("[site.job.workload]", jobs_schema.Workload),
+    ("[[site.job.workload.phase]]", jobs_schema.Phase),
+    ('[[site.job]], kind = "replay"', jobs_schema.ReplayJob),
+    ('[[site.job]], kind = "constant"', jobs_schema.ConstantJob),
     ("[site.facility]", schema.Facility),
     ("[site.pcc]", schema.Pcc),
     ("[site.bess]", schema.Bess),

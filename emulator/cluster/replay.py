@@ -9,7 +9,7 @@ import numpy as np
 
 from emulator.clock import seconds_at
 from emulator.complaint import nearest
-from emulator.schema import ReplayJob
+from emulator.jobs_schema import ReplayJob
 
 WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
 LARGEST_GAP = 10.0  # times the median interval: beyond it the record has a hole that nobody should fill by guessing

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from emulator import catalog, config, schema
+from emulator import catalog, config, jobs_schema, schema
 from emulator.config import _kind_path, _leaves
 from emulator.limits_schema import Limits
 
 TABLES = {
-    "accelerators": schema.Accelerator,
-    "workloads": schema.Workload,
+    "accelerators": jobs_schema.Accelerator,
+    "workloads": jobs_schema.Workload,
     "grids": schema.Grid,
     "batteries": schema.Bess,
     "facilities": schema.Facility,
@@ -67,7 +67,7 @@ def test_every_limit_has_source_and_status(name):
 
 
 def test_h100_server_is_a_dgx(scenario):
-    device = schema.Accelerator.model_validate(catalog.read("accelerators", "h100"))
+    device = jobs_schema.Accelerator.model_validate(catalog.read("accelerators", "h100"))
     peak = device.server_fixed_w + (1 + device.server_fraction) * device.tdp_w
     idle = device.server_fixed_w + (1 + device.server_fraction) * device.idle_w
     assert 8 * peak == pytest.approx(10_200, rel=1e-3)
@@ -75,7 +75,7 @@ def test_h100_server_is_a_dgx(scenario):
 
 
 def test_gb300_rack_is_its_template():
-    device = schema.Accelerator.model_validate(catalog.read("accelerators", "gb300"))
+    device = jobs_schema.Accelerator.model_validate(catalog.read("accelerators", "gb300"))
     idle, peak = (
         72e-3 * (device.server_fixed_w + (1 + device.server_fraction) * w) for w in (device.idle_w, device.tdp_w)
     )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.cluster import replay
-from emulator.schema import ReplayJob
+from emulator.jobs_schema import ReplayJob
 
 
 def record(tmp_path, text: str, **keys) -> ReplayJob:
