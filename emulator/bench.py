@@ -80,7 +80,7 @@ def demand_rate() -> float:
     scenario = config.load("campus_100mw", [f"site.0.job.0.devices={DEVICES}"])
     layout, params, state, inputs = simulate.build(scenario, ticks=TICKS)
     step = jax.jit(job_power, static_argnums=0)
-    return DEVICES * TICKS / best_seconds(lambda: step(layout, params, state.training, state.tick, inputs)[1])
+    return DEVICES * TICKS / best_seconds(lambda: step(layout, params, state, inputs)[1])
 
 
 def closed_loop_us() -> float:

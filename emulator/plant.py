@@ -46,6 +46,9 @@ class Layout:
     chunk_ticks: int = static()
     every_ticks: int = static()
     jobs: int = static()
+    halls: int = static()  # power groups of all sites
+    training_halls: tuple[tuple[int, ...], ...] = static()  # of each training job, in the order of its groups
+    given_hall: tuple[int, ...] = static()  # of each given job
     training: tuple[demand.TrainingLayout, ...] = static()
     training_job: tuple[int, ...] = static()  # place of each training job in the list of all jobs
     given_job: tuple[int, ...] = static()  # likewise of the jobs whose power comes in with Inputs
@@ -96,6 +99,16 @@ class Inputs:
 
 
 @struct
+class Jobs:
+    """What the jobs do in a tick, tick means; see `cluster.demand.Demand`."""
+
+    mw: jax.Array = quantity("MW", "jobs")
+    wanted_mw: jax.Array = quantity("MW", "jobs", "without what mitigations at the accelerators add and withhold")
+    bits: jax.Array = quantity("1", "jobs", "int32: what begins in the tick, bits of `cluster.pauses`")
+    hall_mw: jax.Array = quantity("MW", "halls")
+
+
+@struct
 class Frame:
     """What a tick leaves behind."""
 
@@ -108,11 +121,15 @@ class Frame:
     connected: jax.Array = quantity("1", "sites")
     command_mw: jax.Array = quantity("MW", "sites")
     job_mw: jax.Array = quantity("MW", "jobs")
+    job_wanted_mw: jax.Array = quantity("MW", "jobs")
+    job_bits: jax.Array = quantity("1", "jobs", "int32")
+    hall_mw: jax.Array = quantity("MW", "halls")
     soc: jax.Array = quantity("1", "sites", "at the tick's start")
     speed_pu: jax.Array = quantity("pu", "areas", "deviation at the tick's start")
     mechanical_mw: jax.Array = quantity("MW", "areas", "at the tick's start")
     tie_mw: jax.Array = quantity("MW", "ties", "at the tick's start")
     status: jax.Array = quantity("1", "sites", "POWER_LIMIT | SOC_LIMIT | VOLTAGE_COLLAPSE")
+    watched_w: jax.Array | None = quantity("W", "watched devices", "in a whole window: (rows, devices), rows their own")
 
 
 def equilibrium(layout: Layout, params: Params, job_mw: jax.Array) -> PlantState:
@@ -139,14 +156,12 @@ def _area_draw(layout: Layout, sites: tuple[SiteState, ...]) -> jax.Array:
     return sum_at(jnp.stack([mw for mw, _ in draws]), tuple(area for _, area in draws), layout.grid.areas)
 
 
-def tick(
-    layout: Layout, params: Params, state: PlantState, number: jax.Array, job_mw: jax.Array
-) -> tuple[PlantState, Frame]:
+def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, jobs: Jobs) -> tuple[PlantState, Frame]:
     """One tick of the closed loop: each site from IT power to its draw, then the grid under the sum.
 
     Args:
       number: int32, the tick.
-      job_mw: (jobs,) mean power of each job in the tick.
+      jobs: power of each job in the tick, and what else there is to record of it.
     """
     step_mw = _steps_now(layout, params.step_mw, number)
     sites, site_frames = [], []
@@ -154,7 +169,7 @@ def tick(
         extra_mw = _at_place(step_mw, tuple(s.site for s in layout.steps), i)
         with jax.named_scope(f"site{i}"):
             site, frame = _site_tick(
-                at, params.sites[i], state.sites[i], number, _it_power(at, job_mw), extra_mw, layout.dt_s
+                at, params.sites[i], state.sites[i], number, _it_power(at, jobs.mw), extra_mw, layout.dt_s
             )
         sites.append(site)
         site_frames.append(frame)
@@ -165,10 +180,14 @@ def tick(
         )
     frame = Frame(
         **_stacked(site_frames),
-        job_mw=job_mw,
+        job_mw=jobs.mw,
+        job_wanted_mw=jobs.wanted_mw,
+        job_bits=jobs.bits,
+        hall_mw=jobs.hall_mw,
         speed_pu=state.grid.motion.value.speed_pu,
         mechanical_mw=frequency.mechanical_power_mw(layout.grid, params.grid, state.grid),
         tie_mw=frequency.tie_power_mw(params.grid, state.grid),
+        watched_w=None,
     )
     return PlantState(sites=tuple(sites), grid=grid), frame
 

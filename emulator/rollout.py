@@ -6,16 +6,20 @@ chunk by chunk. A chunk is rematerialised in the backward pass: a gradient holds
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 
 from emulator import plant
 from emulator.cluster import demand
-from emulator.plant import Frame, Inputs, Layout, Params, PlantState
+from emulator.cluster.iteration import Window
+from emulator.plant import Frame, Inputs, Jobs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
 from emulator.units import W_PER_MW
 
 STATES = ("soc", "speed_pu", "mechanical_mw", "tie_mw")
+FLAGS = ("status", "job_bits")
 
 
 @struct
@@ -24,26 +28,53 @@ class State:
 
     tick: jax.Array = quantity("tick", "", "next tick, int32")
     training: tuple[demand.TrainingState, ...] = quantity("")
+    ordered_w: jax.Array = quantity("W", "training jobs", "power cap per accelerator that the site orders")
     plant: PlantState = quantity("")
     overflow: jax.Array = quantity("1", "", "true once a window held more iterations than planned for")
 
 
 def job_power(
-    layout: Layout, params: Params, training: tuple[demand.TrainingState, ...], tick: jax.Array, inputs: Inputs
-) -> tuple[tuple[demand.TrainingState, ...], jax.Array, jax.Array]:
-    """(ticks, jobs) MW of all jobs in a window, the training states after it, and the overflow flag."""
-    ticks = inputs.given_mw.shape[0]
+    layout: Layout, params: Params, state: State, inputs: Inputs
+) -> tuple[tuple[demand.TrainingState, ...], Jobs, jax.Array, jax.Array]:
+    """What all jobs do in a window.
+
+    Returns their states after it, `Jobs` with a leading axis of ticks, (rows, watched devices) W of single devices, and
+    the overflow flag.
+    """
+    window = Window(state.tick, inputs.given_mw.shape[0], layout.dt_s)
     key = jax.random.key(inputs.seed)
-    columns = {job: inputs.given_mw[:, i] for i, job in enumerate(layout.given_job)}
-    after, overflow = [], jnp.asarray(False)
-    for job, at, p, s in zip(layout.training_job, layout.training, params.training, training, strict=True):
+    dtype = inputs.given_mw.dtype
+    power = {job: inputs.given_mw[:, i] for i, job in enumerate(layout.given_job)}
+    wanted, bits = dict(power), {job: jnp.zeros(window.ticks, jnp.int32) for job in power}
+    halls = [jnp.zeros(window.ticks, dtype) for _ in range(layout.halls)]
+    for job, hall in zip(layout.given_job, layout.given_hall, strict=False):  # halls are there where recorded
+        halls[hall] = halls[hall] + power[job]
+    after, watched, overflow = [], [], jnp.asarray(False)
+    for i, job in enumerate(layout.training_job):
         with jax.named_scope(f"job{job}"):
-            s, power_w, over = demand.advance(at, p, s, key, tick, ticks, layout.dt_s)
-        columns[job] = power_w / W_PER_MW
-        overflow = overflow | over
-        after.append(s)
-    power = jnp.stack([columns[job] for job in range(layout.jobs)], axis=1) if columns else jnp.zeros((ticks, 0))
-    return tuple(after), power, overflow
+            at, p, ordered_w = layout.training[i], params.training[i], state.ordered_w[i]
+            its, found = demand.advance(at, p, state.training[i], key, ordered_w, window)
+        power[job] = jnp.sum(found.power_w, axis=1) / W_PER_MW
+        wanted[job] = jnp.sum(found.wanted_w, axis=1) / W_PER_MW
+        bits[job] = found.bits
+        for group, hall in enumerate(layout.training_halls[i]):
+            halls[hall] = halls[hall] + found.power_w[:, group] / W_PER_MW
+        overflow = overflow | found.overflow
+        after.append(its)
+        if at.watched:
+            watched.append(found.watched_w)
+
+    def columns(parts: list[jax.Array], kind: jnp.dtype) -> jax.Array:
+        return jnp.stack(parts, axis=1) if parts else jnp.zeros((window.ticks, 0), kind)
+
+    places = range(layout.jobs)
+    jobs = Jobs(
+        mw=columns([power[job] for job in places], dtype),
+        wanted_mw=columns([wanted[job] for job in places], dtype),
+        bits=columns([bits[job] for job in places], jnp.int32),
+        hall_mw=columns(halls, dtype),
+    )
+    return tuple(after), jobs, jnp.concatenate(watched, axis=1) if watched else jnp.zeros((0, 0), dtype), overflow
 
 
 def initial_state(layout: Layout, params: Params) -> State:
@@ -53,21 +84,22 @@ def initial_state(layout: Layout, params: Params) -> State:
     return State(
         tick=jnp.zeros((), jnp.int32),
         training=tuple(demand.initial(at, dtype) for at in layout.training),
+        ordered_w=jnp.full(len(layout.training), jnp.inf, dtype),
         plant=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape),
         overflow=jnp.asarray(False),
     )
 
 
 def advance(
-    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, job_mw: jax.Array
+    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, jobs: Jobs
 ) -> tuple[PlantState, Frame]:
-    """The closed loop over one chunk. job_mw: (chunk_ticks, jobs). Frames come out every `every_ticks`."""
+    """The closed loop over one chunk; `jobs` has a leading axis of ticks. Frames come out every `every_ticks`."""
 
-    def one(carry: PlantState, xs: tuple[jax.Array, jax.Array]) -> tuple[PlantState, Frame]:
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs]) -> tuple[PlantState, Frame]:
         return plant.tick(layout, params, carry, *xs)
 
     ticks = first_tick + jnp.arange(layout.chunk_ticks, dtype=jnp.int32)
-    state, frames = jax.lax.scan(one, state, (ticks, job_mw))
+    state, frames = jax.lax.scan(one, state, (ticks, jobs))
     return state, thinned(frames, layout.every_ticks)
 
 
@@ -79,9 +111,10 @@ def thinned(frames: Frame, every: int) -> Frame:
     def groups(x: jax.Array) -> jax.Array:
         return x.reshape(x.shape[0] // every, every, *x.shape[1:])
 
-    parts = {name: groups(getattr(frames, name)) for name in Frame.__dataclass_fields__}
-    thin = {name: x[:, 0] if name in STATES else jnp.mean(x, axis=1) for name, x in parts.items() if name != "status"}
-    return Frame(**thin, status=jax.lax.reduce_or(parts["status"], (1,)))
+    parts = {name: groups(getattr(frames, name)) for name in Frame.__dataclass_fields__ if name != "watched_w"}
+    thin = {name: x[:, 0] if name in STATES else jnp.mean(x, axis=1) for name, x in parts.items() if name not in FLAGS}
+    flags = {name: jax.lax.reduce_or(parts[name], (1,)) for name in FLAGS}
+    return Frame(**thin, **flags, watched_w=frames.watched_w)
 
 
 def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
@@ -90,19 +123,25 @@ def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tup
     Before tick 0 the plant is put into equilibrium under the load of that tick.
     Returns the state after it and the frames, (rows, ...) with rows = ticks / every_ticks.
     """
-    ticks = inputs.given_mw.shape[0]
-    training, power, overflow = job_power(layout, params, state.training, state.tick, inputs)
-    settled = plant.equilibrium(layout, params, power[0])
+    training, jobs, watched_w, overflow = job_power(layout, params, state, inputs)
+    settled = plant.equilibrium(layout, params, jobs.mw[0])
     start = jax.tree.map(lambda new, old: jnp.where(state.tick == 0, new, old), settled, state.plant)
+    ticks = inputs.given_mw.shape[0]
     chunks = ticks // layout.chunk_ticks
     firsts = state.tick + layout.chunk_ticks * jnp.arange(chunks, dtype=jnp.int32)
-    chunked = power.reshape(chunks, layout.chunk_ticks, layout.jobs)
+    chunked = jax.tree.map(lambda x: x.reshape(chunks, layout.chunk_ticks, *x.shape[1:]), jobs)
 
     @jax.checkpoint
-    def one(carry: PlantState, xs: tuple[jax.Array, jax.Array]) -> tuple[PlantState, Frame]:
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs]) -> tuple[PlantState, Frame]:
         return advance(layout, params, carry, *xs)
 
     after, frames = jax.lax.scan(one, start, (firsts, chunked))
     frames = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), frames)
-    state = State(tick=state.tick + ticks, training=training, plant=after, overflow=state.overflow | overflow)
-    return state, frames
+    state = State(
+        tick=state.tick + ticks,
+        training=training,
+        ordered_w=state.ordered_w,
+        plant=after,
+        overflow=state.overflow | overflow,
+    )
+    return state, replace(frames, watched_w=watched_w)

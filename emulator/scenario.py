@@ -6,7 +6,6 @@ switching time an integer tick, every W a MW where the border asks for it.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from itertools import chain
 
@@ -19,14 +18,14 @@ from emulator.bess.battery import BatteryParams
 from emulator.bess.controller import ControllerParams, LowPassParams, RampLimitParams
 from emulator.clock import fraction, ticks_nearest
 from emulator.cluster import replay
-from emulator.cluster.demand import TrainingLayout, TrainingParams
-from emulator.cluster.schedule import PhaseLayout
-from emulator.cluster.workload import WorkloadParams
 from emulator.facility.power_chain import FacilityParams
 from emulator.grid import governor
 from emulator.grid.frequency import GridLayout, GridParams
 from emulator.grid.voltage import PccParams
+from emulator.jobs import training_layout, training_params
 from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams, StepLayout
+from emulator.struct import as_array
+from emulator.topology import hall_names, hall_parts, server_power_w
 from emulator.units import W_PER_MW
 
 # Time in s and power in W of every replayed job's file, read once.
@@ -43,19 +42,43 @@ def jobs_of(scenario: schema.Scenario) -> Iterator[tuple[schema.Site, jobs_schem
     return ((site, job) for site in scenario.site for job in site.job)
 
 
+def hall_labels(scenario: schema.Scenario) -> tuple[str, ...]:
+    """Names of the recorded halls, SITE/HALL; none unless they are asked for."""
+    if not scenario.record.groups:
+        return ()
+    return tuple(f"{site.name}/{name}" for site in scenario.site for name in hall_names(site))
+
+
+def _halls_of(scenario: schema.Scenario) -> list[tuple[int, ...]]:
+    """Places of the halls that each job is in, in the order of all jobs; jobs without racks count in the first."""
+    if not scenario.record.groups:
+        return [() for _ in jobs_of(scenario)]
+    first, halls = 0, []
+    for site in scenario.site:
+        for job in site.job:
+            placed = isinstance(job, jobs_schema.TrainingJob | jobs_schema.InferenceJob)
+            halls.append(tuple(first + place for place, _ in hall_parts(site, job)) if placed else (first,))
+        first += len(hall_names(site))
+    return halls
+
+
 def layout_of(scenario: schema.Scenario) -> Layout:
     """Sizes, switches and integer times."""
     run = scenario.run
     jobs = list(jobs_of(scenario))
     training = {
-        i: _training_layout(s, j, run.dt_s) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.TrainingJob)
+        i: training_layout(scenario, s, j) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.TrainingJob)
     }
+    halls = _halls_of(scenario)
     places = iter(range(len(jobs)))
     return Layout(
         dt_s=run.dt_s,
         chunk_ticks=run.chunk_ticks,
         every_ticks=scenario.record.every_ticks,
         jobs=len(jobs),
+        halls=len(hall_labels(scenario)),
+        training_halls=tuple(halls[i] for i in training),
+        given_hall=tuple(halls[i][0] for i in range(len(jobs)) if i not in training and halls[i]),
         training=tuple(training.values()),
         training_job=tuple(training),
         given_job=tuple(i for i in range(len(jobs)) if i not in training),
@@ -76,10 +99,10 @@ def params_of(scenario: schema.Scenario, records: Records) -> Params:
     """Every differentiable number, as arrays of JAX's default float type (float64 under --x64)."""
     training = [job for _, job in jobs_of(scenario) if isinstance(job, jobs_schema.TrainingJob)]
     return Params(
-        training=tuple(_training_params(job) for job in training),
+        training=tuple(training_params(job) for job in training),
         sites=tuple(_site_params(site, records) for site in scenario.site),
         grid=_grid_params(scenario.grid),
-        step_mw=_array([step.mw for step in scenario.disturbance]),
+        step_mw=as_array([step.mw for step in scenario.disturbance]),
     )
 
 
@@ -92,64 +115,7 @@ def inputs_of(
     for column, job in enumerate(given):
         power[:, column] = _given_power_mw(job, records, first_tick, ticks, scenario.run.dt_s)
     root = scenario.run.seed if seed is None else seed
-    return Inputs(seed=jnp.asarray(root, jnp.uint32), given_mw=_array(power))
-
-
-def _array(values: object) -> jax.Array:
-    return jnp.asarray(values, dtype=jnp.result_type(float))
-
-
-def _training_layout(site: schema.Site, job: jobs_schema.TrainingJob, dt_s: float) -> TrainingLayout:
-    workload = job.workload
-    last = len(workload.phase) - 1
-    # float32 normals stay within 5.5 s.d.; the bound on iterations in a window has a factor 2 besides.
-    slow_rate = (1.0 + workload.rate_spread) * (1.0 + 5.0 * workload.jitter)
-    return TrainingLayout(
-        stream=zlib.crc32(f"{site.name}/{job.name}".encode()),
-        devices=job.devices,
-        start_tick=ticks_nearest(job.start_s, dt_s),
-        stop_tick=min(ticks_nearest(job.stop_s, dt_s), 2**31 - 1),
-        phases=tuple(
-            PhaseLayout(barrier=p.barrier or i == last, spread=p.spread_s > 0, skew=p.release_skew_s > 0)
-            for i, p in enumerate(workload.phase)
-        ),
-        shortest_s=sum(p.duration_s for p in workload.phase) / slow_rate,
-        noisy=any(p.noise > 0 for p in workload.phase),
-        method="scatter",
-    )
-
-
-def _training_params(job: jobs_schema.TrainingJob) -> TrainingParams:
-    device = job.accelerator
-    idle_w, peak_w = (device.server_fixed_w + (1 + device.server_fraction) * w for w in (device.idle_w, device.tdp_w))
-    return TrainingParams(
-        workload=_workload_params(job.workload, idle_w / peak_w),
-        idle_w=_array(idle_w),
-        peak_w=_array(peak_w),
-        gain_spread=_array(device.gain_spread),
-        response_s=_array(device.response_s),
-    )
-
-
-def _workload_params(workload: jobs_schema.Workload, idle_share: float) -> WorkloadParams:
-    """Levels as shares of the range idle to peak, whichever way the workload gives them."""
-    floor = idle_share if workload.level_of == "peak" else 0.0
-    scale = 1.0 / (1.0 - floor)
-    phases = workload.phase
-    waits = [p.level if p.wait_level is None else p.wait_level for p in phases]
-    return WorkloadParams(
-        duration_s=_array([p.duration_s for p in phases]),
-        level=_array([(p.level - floor) * scale for p in phases]),
-        wait_level=_array([(w - floor) * scale for w in waits]),
-        level_jitter=_array([p.level_jitter * scale for p in phases]),
-        noise=_array([p.noise * scale for p in phases]),
-        spread_s=_array([p.spread_s for p in phases]),
-        release_skew_s=_array([p.release_skew_s for p in phases]),
-        end_shift=_array([p.end_shift for p in phases]),
-        rate_spread=_array(workload.rate_spread),
-        jitter=_array(workload.jitter),
-        noise_correlation_s=_array(workload.noise_correlation_s),
-    )
+    return Inputs(seed=jnp.asarray(root, jnp.uint32), given_mw=as_array(power))
 
 
 def _site_params(site: schema.Site, records: Records) -> SiteParams:
@@ -157,18 +123,18 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
     chain_of = site.facility
     return SiteParams(
         facility=FacilityParams(
-            server_efficiency=_array(chain_of.server_efficiency),
-            psu_efficiency=_array(chain_of.psu_efficiency),
-            ups_efficiency=_array(chain_of.ups_efficiency),
-            transformer_efficiency=_array(chain_of.transformer_efficiency),
-            auxiliary_mw=_array(chain_of.auxiliary_fraction * rated_it_mw),
-            power_factor=_array(chain_of.power_factor),
+            server_efficiency=as_array(chain_of.server_efficiency),
+            psu_efficiency=as_array(chain_of.psu_efficiency),
+            ups_efficiency=as_array(chain_of.ups_efficiency),
+            transformer_efficiency=as_array(chain_of.transformer_efficiency),
+            auxiliary_mw=as_array(chain_of.auxiliary_fraction * rated_it_mw),
+            power_factor=as_array(chain_of.power_factor),
         ),
         pcc=site.pcc
         and PccParams(
-            short_circuit_ratio=_array(site.pcc.short_circuit_ratio),
-            x_over_r=_array(site.pcc.x_over_r),
-            rated_mw=_array(site.pcc.rated_mw),
+            short_circuit_ratio=as_array(site.pcc.short_circuit_ratio),
+            x_over_r=as_array(site.pcc.x_over_r),
+            rated_mw=as_array(site.pcc.rated_mw),
         ),
         battery=site.bess and _battery_params(site.bess),
         controller=_controller_params(site.controller),
@@ -179,8 +145,7 @@ def _rated_mw(job: jobs_schema.Job, records: Records) -> float:
     """Largest power of a job, the base of the auxiliaries' share."""
     match job:
         case jobs_schema.TrainingJob(accelerator=device):
-            server_w = device.server_fixed_w + (1 + device.server_fraction) * device.tdp_w
-            return job.devices * server_w / W_PER_MW
+            return job.devices * server_power_w(device, device.tdp_w) / W_PER_MW
         case jobs_schema.ReplayJob():
             return float(np.max(records[job][1])) / W_PER_MW
         case jobs_schema.ConstantJob():
@@ -190,24 +155,24 @@ def _rated_mw(job: jobs_schema.Job, records: Records) -> float:
 def _battery_params(bess: schema.Bess) -> BatteryParams:
     ramp = np.inf if bess.ramp_mw_per_s is None else bess.units * bess.ramp_mw_per_s
     return BatteryParams(
-        power_mw=_array(bess.units * bess.power_mw),
-        energy_mwh=_array(bess.units * bess.energy_mwh),
-        soc_initial=_array(bess.soc_initial),
-        soc_min=_array(bess.soc_min),
-        soc_max=_array(bess.soc_max),
-        charge_efficiency=_array(bess.charge_efficiency),
-        discharge_efficiency=_array(bess.discharge_efficiency),
-        response_s=_array(bess.response_s),
-        ramp_mw_per_s=_array(ramp),
+        power_mw=as_array(bess.units * bess.power_mw),
+        energy_mwh=as_array(bess.units * bess.energy_mwh),
+        soc_initial=as_array(bess.soc_initial),
+        soc_min=as_array(bess.soc_min),
+        soc_max=as_array(bess.soc_max),
+        charge_efficiency=as_array(bess.charge_efficiency),
+        discharge_efficiency=as_array(bess.discharge_efficiency),
+        response_s=as_array(bess.response_s),
+        ramp_mw_per_s=as_array(ramp),
     )
 
 
 def _controller_params(table: schema.Controller) -> ControllerParams | None:
     match table:
         case schema.LowPassController():
-            return LowPassParams(cutoff_hz=_array(table.cutoff_hz), soc_gain=_array(table.soc_gain))
+            return LowPassParams(cutoff_hz=as_array(table.cutoff_hz), soc_gain=as_array(table.soc_gain))
         case schema.RampLimitController():
-            return RampLimitParams(ramp_mw_per_s=_array(table.ramp_mw_per_s), soc_gain=_array(table.soc_gain))
+            return RampLimitParams(ramp_mw_per_s=as_array(table.ramp_mw_per_s), soc_gain=as_array(table.soc_gain))
         case schema.NoController():
             return None
 
@@ -271,16 +236,16 @@ def _grid_params(grid: schema.Grid) -> GridParams:
     governors = list(chain.from_iterable(area.governor for area in grid.area))
 
     def of(model: str, *keys: str) -> dict[str, jax.Array]:
-        return {key: _array([getattr(g, key) for g in governors if g.model == model]) for key in keys}
+        return {key: as_array([getattr(g, key) for g in governors if g.model == model]) for key in keys}
 
     return GridParams(
-        rated_mva=_array([grid.base_mva if a.rated_mva is None else a.rated_mva for a in grid.area]),
-        inertia_s=_array([a.inertia_s for a in grid.area]),
-        damping_pu=_array([a.damping_pu for a in grid.area]),
-        load_mw=_array([a.load_mw for a in grid.area]),
-        frequency_hz=_array(grid.frequency_hz),
-        synchronizing_mw_per_rad=_array([t.synchronizing_mw_per_rad for t in grid.tie]),
-        initial_mw=_array([t.initial_mw for t in grid.tie]),
+        rated_mva=as_array([grid.base_mva if a.rated_mva is None else a.rated_mva for a in grid.area]),
+        inertia_s=as_array([a.inertia_s for a in grid.area]),
+        damping_pu=as_array([a.damping_pu for a in grid.area]),
+        load_mw=as_array([a.load_mw for a in grid.area]),
+        frequency_hz=as_array(grid.frequency_hz),
+        synchronizing_mw_per_rad=as_array([t.synchronizing_mw_per_rad for t in grid.tie]),
+        initial_mw=as_array([t.initial_mw for t in grid.tie]),
         reheat=governor.ReheatParams(**of("reheat", "share", "droop_pu", "gain_pu", "hp_fraction", "reheat_s")),
         lag=governor.LagParams(**of("lag", "share", "droop_pu", "lag_s")),
         tgov1=governor.Tgov1Params(

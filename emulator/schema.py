@@ -104,10 +104,18 @@ class RampLimitController(Table):
 Controller = Annotated[NoController | LowPassController | RampLimitController, Field(discriminator="kind")]
 
 
+class Hall(Table):
+    """A power group of a site: racks behind one feed."""
+
+    name: Name = key("unique within the site")
+    racks: int = key("racks that it holds; jobs fill the halls in order", ge=1, le=1_000_000)
+
+
 class Site(Table):
     name: Name = key("unique")
     area: str | None = key("grid area it hangs on; may be left out where there is one area", None)
     job: tuple[Job, ...] = key("one or many, any mix", min_length=1, strict=False)
+    hall: tuple[Hall, ...] = key("left out: one, as large as the jobs need", (), strict=False, source=PROGRAM)
     facility: Facility = key("power chain", Facility(), source=IDEAL)
     pcc: Pcc | None = key("left out: stiff voltage", None)
     bess: Bess | None = key("left out: no battery", None)
@@ -203,9 +211,23 @@ class LoadStep(Table):
     site: str | None = key("site whose load steps", None)
 
 
+class Watch(Table):
+    """Consecutive devices or racks of a job whose power is recorded one by one."""
+
+    job: str = key("name of the job, or SITE/JOB")
+    first: int = key("number of the first one, from 0", 0, ge=0, source=PROGRAM)
+    count: int = key("how many", ge=1, le=100_000)
+
+
 class Record(Table):
     every_ticks: int = key(
         "rows are this many ticks apart; powers are means over them. Must divide chunk_ticks", 1, ge=1, source=PROGRAM
+    )
+    groups: bool = key("also the power of every hall", False, source=PROGRAM)
+    devices: tuple[Watch, ...] = key("devices to record one by one", (), strict=False, source=PROGRAM)
+    racks: tuple[Watch, ...] = key("racks to record one by one", (), strict=False, source=PROGRAM)
+    device_every_ticks: int = key(
+        "rows of devices and racks are means over this many ticks. Must divide chunk_ticks", 1, ge=1, source=PROGRAM
     )
     compression: Literal["gzip", "lzf", "none"] = key(
         "gzip is read by every HDF5 tool, lzf by h5py only", "gzip", source=PROGRAM

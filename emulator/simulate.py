@@ -19,7 +19,7 @@ from emulator.config import to_toml
 from emulator.metrics import Summary
 from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
-from emulator.scenario import Records, inputs_of, jobs_of, layout_of, params_of, records_of
+from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
 from emulator.trace import CHANNELS, SCHEMA_VERSION, Event, Header, Trace, row_times
 
 # Ticks per call of the compiled rollout: long enough that a call's overhead and the repeated evaluation of the
@@ -111,6 +111,7 @@ def header_of(scenario: schema.Scenario) -> Header:
         labels={
             "site": tuple(site.name for site in scenario.site),
             "job": tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario)),
+            "hall": hall_labels(scenario),
             "area": tuple(area.name for area in scenario.grid.area),
             "tie": tuple("-".join(tie.between) for tie in scenario.grid.tie),
         },
@@ -210,6 +211,8 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
         "bess_soc": frame.soc,
         "bess_command_mw": frame.command_mw,
         "job_power_mw": frame.job_mw,
+        "job_wanted_power_mw": frame.job_wanted_mw,
+        "hall_power_mw": frame.hall_mw,
         "area_frequency_hz": header.frequency_hz * (1.0 + speed),
         "area_mechanical_power_mw": frame.mechanical_mw,
         "tie_power_mw": frame.tie_mw,

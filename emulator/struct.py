@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 
 T = TypeVar("T")
 
@@ -13,6 +14,11 @@ T = TypeVar("T")
 def quantity(unit: str, shape: str = "", doc: str = "") -> Any:
     """An array leaf. `unit` as in HDF5 attributes ("1" = none), `shape` in words, "" for a scalar."""
     return dataclasses.field(metadata={"unit": unit, "shape": shape, "doc": doc})
+
+
+def as_array(values: object) -> jax.Array:
+    """As an array of JAX's default float type (float64 under --x64)."""
+    return jnp.asarray(values, dtype=jnp.result_type(float))
 
 
 def static() -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from emulator.clock import fraction, seconds_at
 
 SCHEMA_VERSION = 1
-AXES = ("site", "job", "area", "tie")
+AXES = ("site", "job", "hall", "area", "tie")
 FLOAT64_EXACT = 2**53  # integers below it are float64 without rounding
 
 
@@ -30,7 +30,7 @@ class Channel:
     """One recorded quantity, (rows, length of its axis)."""
 
     name: str
-    axis: Literal["site", "job", "area", "tie"]
+    axis: Literal["site", "job", "hall", "area", "tie", "device", "rack"]
     unit: str
     long_name: str
     dtype: Literal["f4", "f8"] = "f4"
@@ -48,6 +48,8 @@ CHANNELS = (
     Channel("bess_soc", "site", "1", "state of charge of the battery, NaN where there is none", "f8", state=True),
     Channel("bess_command_mw", "site", "MW", "power that the controller asks of the battery, discharge positive"),
     Channel("job_power_mw", "job", "MW", "power of the job at the accelerators' servers"),
+    Channel("job_wanted_power_mw", "job", "MW", "the same without smoothing, dummy work and power caps"),
+    Channel("hall_power_mw", "hall", "MW", "power of the servers in a hall"),
     Channel("area_frequency_hz", "area", "Hz", "frequency of the area", "f8", state=True),
     Channel("area_mechanical_power_mw", "area", "MW", "mechanical power of the area's generators", state=True),
     Channel("tie_power_mw", "tie", "MW", "flow from the first area to the second", state=True),
@@ -113,6 +115,8 @@ class Trace:
     bess_soc: np.ndarray
     bess_command_mw: np.ndarray
     job_power_mw: np.ndarray
+    job_wanted_power_mw: np.ndarray
+    hall_power_mw: np.ndarray
     area_frequency_hz: np.ndarray
     area_mechanical_power_mw: np.ndarray
     tie_power_mw: np.ndarray

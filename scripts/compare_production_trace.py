@@ -18,6 +18,7 @@ import numpy as np
 
 import emulator as em
 from emulator.rollout import job_power
+from emulator.topology import server_power_w
 from emulator.units import W_PER_MW
 
 GRID_S = 0.025  # both records are compared on the grid of the published one
@@ -121,9 +122,13 @@ def emulated(seed: int, iterations: int = ITERATIONS) -> np.ndarray:
     scenario = em.load("campus_100mw", [f"run.seed={seed}", "run.dt_s=0.005", "run.duration_s=1000.0"])
     dt_s = scenario.run.dt_s
     layout, params, state, inputs = em.build(scenario, ticks=round(22.0 * (iterations + 2) / dt_s))
-    _, power_mw, _ = jax.jit(job_power, static_argnums=0)(layout, params, state.training, state.tick, inputs)
-    job = params.training[0]
-    idle_mw, peak_mw = (float(w) * layout.training[0].devices / W_PER_MW for w in (job.idle_w, job.peak_w))
+    _, jobs, _, _ = jax.jit(job_power, static_argnums=0)(layout, params, state, inputs)
+    power_mw = jobs.mw
+    job = scenario.site[0].job[0]
+    idle_mw, peak_mw = (
+        server_power_w(job.accelerator, w) * job.devices / W_PER_MW
+        for w in (job.accelerator.idle_w, job.accelerator.tdp_w)
+    )
     share = (np.asarray(power_mw, np.float64)[:, 0] - idle_mw) / (peak_mw - idle_mw)
     return share.reshape(-1, round(GRID_S / dt_s)).mean(axis=1)
 

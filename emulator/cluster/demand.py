@@ -1,20 +1,28 @@
-"""Power of one training job over a window of ticks, by events. Load positive, W.
+"""Power of one training job over a window of ticks. Load positive, W.
 
-A linear device may be summed before it is filtered: the job's level is a weighted histogram of its devices' events,
-accumulated once and passed once through the devices' first-order response. Cost O(devices x events + ticks).
+Two paths. By events (`events.py`), where devices are linear: a linear device may be summed before it is filtered, so
+the job's level is a weighted histogram of its devices' events, accumulated once and passed once through the devices'
+response; cost O(devices x events + ticks). By devices (`devices.py`), where a floor, a ceiling, dummy work or a cap
+makes each device's power a function of its own past.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import accumulate as running_sum
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from emulator.blocks import lag_gain
+from emulator.cluster import devices, iteration
 from emulator.cluster import workload as wl
-from emulator.cluster.schedule import JobTime, PhaseLayout, later, passages
-from emulator.kernels.passed_share import Method, passed_share_increments
+from emulator.cluster.devices import Carry, Group, Setting
+from emulator.cluster.events import Overshoot, Part, accumulate
+from emulator.cluster.fluctuation import fluctuation
+from emulator.cluster.iteration import Job, JobLayout, JobParams, Progress, Window
+from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams, settings
+from emulator.kernels import device_tick as kernel
 from emulator.struct import quantity, static, struct
 
 
@@ -22,43 +30,77 @@ from emulator.struct import quantity, static, struct
 class TrainingLayout:
     """Sizes and switches of a training job."""
 
-    stream: int = static()  # of its random draws, from the names of site and job
-    devices: int = static()
-    start_tick: int = static()
-    stop_tick: int = static()
-    phases: tuple[PhaseLayout, ...] = static()
-    shortest_s: float = static()  # no iteration is expected to be shorter; bounds the iterations in a window
+    job: JobLayout = static()
+    path: Literal["events", "devices"] = static()
+    groups: tuple[int, ...] = static()  # devices in each power group (hall) that the job is in, in order
+    overshoot_ticks: tuple[int, int] | None = static()  # its length, and the time over which it averages out
     noisy: bool = static()
-    method: Method = static()
+    own_noise: bool = static()  # a part of the noise is each device's own
+    limits: LimitLayout = static()
+    watched: tuple[int, ...] = static()  # devices whose power is recorded one by one
+    watch_every: int = static()  # ticks over which it is averaged
+
+
+@struct
+class DeviceParams:
+    """Numbers of an accelerator and its share of the server."""
+
+    idle_w: jax.Array = quantity("W", "", "accelerator at rest")
+    tdp_w: jax.Array = quantity("W", "", "accelerator at level 1")
+    server_fixed_w: jax.Array = quantity("W")
+    server_fraction: jax.Array = quantity("1")
+    gain_spread: jax.Array = quantity("1")
+    response_s: jax.Array = quantity("s")
+    edp_fraction: jax.Array = quantity("1")
 
 
 @struct
 class TrainingParams:
-    """Numbers of a training job: its workload and its devices (with their share of the server)."""
+    """Numbers of a training job. None stands for a mitigation that the job does not use."""
 
-    workload: wl.WorkloadParams = quantity("")
-    idle_w: jax.Array = quantity("W", "", "server power per device at rest")
-    peak_w: jax.Array = quantity("W", "", "server power per device at level 1")
-    gain_spread: jax.Array = quantity("1")
-    response_s: jax.Array = quantity("s")
+    job: JobParams = quantity("")
+    device: DeviceParams = quantity("")
+    smoothing: SmoothingParams | None = quantity("")
+    dummy: DummyParams | None = quantity("")
 
 
 @struct
 class TrainingState:
-    """Iteration in progress and the two filters."""
+    """Progress and filters; those of the path not taken are empty."""
 
-    number: jax.Array = quantity("1", "", "iteration in progress")
-    start: JobTime = quantity("tick", "", "when it started")
-    level_before: jax.Array = quantity("1", "", "with which the one before it ended")
-    level: jax.Array = quantity("1", "", "filtered level at the end of the last tick")
-    noise: jax.Array = quantity("1", "", "unit-variance fluctuation in the last tick")
+    progress: Progress = quantity("")
+    common: jax.Array = quantity("1", "", "unit-variance fluctuation common to all devices, in the last tick")
+    level: jax.Array = quantity("1", "groups", "by events: filtered level at the end of the last tick")
+    own: jax.Array = quantity("1", "groups", "by events: unit-variance sum of the devices' own fluctuations")
+    devices: tuple[kernel.State, ...] = quantity("1", "groups, devices", "by devices")
+    watched: tuple[Progress, kernel.State] | None = quantity("1", "devices", "recorded one by one")
+
+
+@struct
+class Demand:
+    """What a job draws in a window; tick means at the accelerators' servers."""
+
+    power_w: jax.Array = quantity("W", "ticks, groups")
+    wanted_w: jax.Array = quantity("W", "ticks, groups", "without floor, ceiling, dummy work and cap")
+    bits: jax.Array = quantity("1", "ticks", "int32: what begins in the tick, bits of `pauses`")
+    watched_w: jax.Array = quantity("W", "ticks / watch_every, watched devices")
+    overflow: jax.Array = quantity("1", "", "true where there were more iterations than planned for")
 
 
 def initial(layout: TrainingLayout, dtype: jnp.dtype) -> TrainingState:
     """Idle, before the first tick. The filters settle at the first tick's level when that tick is computed."""
-    zero = jnp.zeros((), dtype)
-    start = JobTime(tick=jnp.asarray(layout.start_tick, jnp.int32), fraction=zero)
-    return TrainingState(number=jnp.zeros((), jnp.int32), start=start, level_before=zero, level=zero, noise=zero)
+    progress = iteration.initial(layout.job, dtype)
+    by_events = layout.path == "events"
+    groups = jnp.zeros(len(layout.groups) if by_events else 0, dtype)
+    switches = _switches(layout)
+    return TrainingState(
+        progress=progress,
+        common=jnp.zeros((), dtype),
+        level=groups,
+        own=groups,
+        devices=() if by_events else tuple(kernel.at_rest(switches, n, dtype) for n in _row_counts(layout)),
+        watched=(progress, kernel.at_rest(switches, len(layout.watched), dtype)) if layout.watched else None,
+    )
 
 
 def advance(
@@ -66,159 +108,242 @@ def advance(
     params: TrainingParams,
     state: TrainingState,
     seed_key: jax.Array,
-    first_tick: jax.Array,
-    ticks: int,
-    dt_s: float,
-) -> tuple[TrainingState, jax.Array, jax.Array]:
-    """Power of the job in `ticks` ticks from `first_tick` on.
+    ordered_w: jax.Array,
+    window: Window,
+) -> tuple[TrainingState, Demand]:
+    """Power of the job in a window of ticks, and its state after it.
 
-    Returns the state after them, (ticks,) W as tick means, and a flag that is true where the window held more
-    iterations than its bound allows (the power is then wrong).
+    Args:
+      ordered_w: power cap per accelerator that the site's controller has ordered; infinite = none.
     """
-    key = jax.random.fold_in(seed_key, layout.stream)
-    window = _Window(first_tick, ticks, dt_s)
-    increments, here, overflow = accumulate(layout, params, state, key, window)
-    at_start = first_tick == 0
-    draws, noise = jnp.zeros(ticks, state.noise.dtype), state.noise
+    job = iteration.draw_job(layout.job, params.job, seed_key)
+    limited = jnp.isfinite(ordered_w)
+    above_idle_w = jnp.where(limited, ordered_w, 0.0) - params.device.idle_w
+    ordered = jnp.where(limited, above_idle_w / (params.device.tdp_w - params.device.idle_w), jnp.inf)
+    common, series = state.common, jnp.zeros(window.ticks, state.common.dtype)
     if layout.noisy:
-        draws = noise_draws(key, window, noise.dtype)
-        noise = jnp.where(
-            at_start, jax.random.normal(jax.random.fold_in(key, wl.NOISE_AT_START), (), noise.dtype), noise
-        )
-    level = jnp.where(at_start, increments[0, 0], state.level)
-    (level, noise), power = respond(layout, params, increments, draws, (level, noise), window)
-    power_w = layout.devices * (params.idle_w + (params.peak_w - params.idle_w) * power)
-    after = TrainingState(number=here.number, start=here.start, level_before=here.level, level=level, noise=noise)
-    return after, power_w, overflow
+        stream = jax.random.fold_in(job.key, wl.NOISE)
+        common, series = fluctuation(stream, params.job.workload.noise_correlation_s, common, window)
+    path = _by_events if layout.path == "events" else _by_devices
+    after, power, wanted, bits, overflow = path(layout, params, state, job, ordered, series, window)
+    watched, watched_share = _watch(layout, params, state, job, ordered, series, window)
+    after = TrainingState(**{**after, "common": common, "watched": watched})
+    counts = jnp.asarray(layout.groups, power.dtype)[None, :]
+    demand = Demand(
+        power_w=counts * _server_w(params.device, power),
+        wanted_w=counts * _server_w(params.device, wanted),
+        bits=bits,
+        watched_w=_server_w(params.device, watched_share),
+        overflow=overflow,
+    )
+    return after, demand
 
 
-def noise_draws(key: jax.Array, window: _Window, dtype: jnp.dtype) -> jax.Array:
-    """(ticks,) standard normal draws, each keyed by its tick."""
-    stream = jax.random.fold_in(key, wl.NOISE)
-    at = window.first + jnp.arange(window.ticks, dtype=jnp.int32)
-    return jax.vmap(lambda tick: jax.random.normal(jax.random.fold_in(stream, tick), (), dtype))(at)
+def _server_w(device: DeviceParams, share: jax.Array) -> jax.Array:
+    """Power of a device's server from the share of the device's range that it draws."""
+    accelerator_w = device.idle_w + (device.tdp_w - device.idle_w) * share
+    return device.server_fixed_w + (1.0 + device.server_fraction) * accelerator_w
 
 
-def respond(
+def _by_events(
     layout: TrainingLayout,
     params: TrainingParams,
-    increments: jax.Array,
-    draws: jax.Array,
-    before: tuple[jax.Array, jax.Array],
-    window: _Window,
-) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """Sum the increments (2, ticks) and pass them through the devices: (level, noise) after the window, and (ticks,)
-    power as a share of the range.
+    state: TrainingState,
+    job: Job,
+    ordered: jax.Array,
+    common: jax.Array,
+    window: Window,
+) -> tuple[dict, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """State's fields, (ticks, groups) power and wanted power as shares of the range, bits, overflow.
 
-    Power follows the level through 1/(1 + s T), exact for a level that is constant within the tick. The fluctuation has
-    unit variance and correlation exp(-|t|/T_n) whatever the tick: an exact Ornstein-Uhlenbeck recurrence.
-    Reference: Gillespie, Phys. Rev. E 54:2084, 1996.
+    Power follows the level through 1/(1 + s T), exact for a level that is constant within the tick. The devices' own
+    fluctuations sum to one whose variance is the sum of theirs.
     """
-    gain = lag_gain(params.response_s, window.dt_s)
-    fade = lag_gain(params.workload.noise_correlation_s, window.dt_s)
-    drive = jnp.sqrt(fade * (2.0 - fade))  # 1 - (1 - fade)^2, which float32 would cancel at long correlations
-    on = window.first + jnp.arange(window.ticks, dtype=jnp.int32) < layout.stop_tick
-
-    def one(carry, xs):
-        target, amplitude, level, noise = carry
-        (target_step, amplitude_step), draw, runs = xs
-        target, amplitude = target + target_step, amplitude + amplitude_step
-        level = level + gain * (jnp.where(runs, target, 0.0) - level)
-        noise = noise + drive * draw - fade * noise
-        return (target, amplitude, level, noise), level + jnp.where(runs, amplitude * noise, 0.0)
-
-    zero = jnp.zeros((), draws.dtype)
-    (_, _, level, noise), power = jax.lax.scan(one, (zero, zero, *before), (tuple(increments), draws, on))
-    return (level, noise), power
-
-
-class _Job(NamedTuple):
-    """What a job keeps from its random streams for all iterations."""
-
-    weight: jax.Array
-    rate: jax.Array
-    iterations: jax.Array  # key
-    devices: jax.Array  # key
-
-
-class _Progress(NamedTuple):
-    """Iteration in progress: number, start, and the level that the one before ended with."""
-
-    number: jax.Array
-    start: JobTime
-    level: jax.Array
-
-
-class _Window(NamedTuple):
-    first: jax.Array
-    ticks: int
-    dt_s: float
-
-
-def accumulate(
-    layout: TrainingLayout, params: TrainingParams, state: TrainingState, key: jax.Array, window: _Window
-) -> tuple[jax.Array, _Progress, jax.Array]:
-    """Increments of level and noise amplitude, (2, ticks), iteration by iteration.
-
-    Each iteration writes its own stretch: sums are anchored anew at every barrier and do not drift.
-    Returns them with the iteration in progress at the window's end and the overflow flag.
-    """
-    end = window.first + window.ticks
-    stop = jnp.minimum(end, layout.stop_tick)
-    weight = device_weights(layout, params, key)
-    fold = jax.random.fold_in
-    job = _Job(weight, wl.job_rate(params.workload, key), fold(key, wl.ITERATIONS), fold(key, wl.DEVICES))
-    bound = 2 * int(window.ticks * window.dt_s / layout.shortest_s) + 2
-    nothing = jnp.zeros((2, window.ticks), weight.dtype)
-
-    def one(carry: tuple[_Progress, jax.Array, jax.Array], _: None):
-        here, total, more = carry
-        runs = more & (here.start.tick < stop)
-        increments, following = jax.lax.cond(
-            runs, lambda h: iteration_increments(layout, params, job, h, window), lambda h: (nothing, h), here
+    workload, gains = params.job.workload, _gains(layout, params, job)
+    parts = tuple(Part(rows, count * gains[rows]) for rows, count in _rows(layout))
+    increments, bits, progress, overflow = accumulate(
+        layout.job, params.job, state.progress, job, parts, _overshoot(layout, params), ordered, window
+    )
+    response = lag_gain(params.device.response_s, window.dt_s)
+    own, own_series = state.own, jnp.zeros((window.ticks, len(parts)), common.dtype)
+    if layout.own_noise:
+        stream = jax.random.fold_in(job.key, wl.OWN_NOISE)
+        keys = jax.vmap(lambda group: jax.random.fold_in(stream, group))(jnp.arange(len(parts)))
+        own, own_series = jax.vmap(fluctuation, (0, None, 0, None), (0, 1))(
+            keys, workload.noise_correlation_s, own, window
         )
-        more = runs & (following.start.tick < end)
-        here = jax.tree.map(lambda new, old: jnp.where(more, new, old), following, here)
-        return (here, total + increments, more), None
+    # Sum over w^2 a^2 from the sum over w a^2: exact where a is the same for all, that is but for transitions.
+    spread = jnp.stack([jnp.sum(p.weight**2) / jnp.sum(p.weight) for p in parts])
 
-    start = _Progress(state.number, state.start, state.level_before), nothing, jnp.asarray(True)
-    (here, total, overflow), _ = jax.lax.scan(one, start, length=bound)
-    return total, here, overflow
+    def one(carry: tuple, xs: tuple) -> tuple[tuple, jax.Array]:
+        target, amplitude, square, level = carry
+        level_step, amplitude_step, square_step, common, own = xs
+        target, amplitude, square = target + level_step, amplitude + amplitude_step, square + square_step
+        level = level + response * (target - level)
+        power = level
+        if layout.noisy:
+            power = power + jnp.sqrt(workload.noise_coherence) * amplitude * common
+        if layout.own_noise:
+            power = power + _root((1.0 - workload.noise_coherence) * spread * square) * own
+        return (target, amplitude, square, level), power
+
+    zero = jnp.zeros_like(state.level)
+    level = jnp.where(window.first == 0, increments.level[0], state.level)
+    (*_, level), power = jax.lax.scan(one, (zero, zero, zero, level), (*increments, common, own_series))
+    after = {"progress": progress, "level": level, "own": own, "devices": ()}
+    return after, power, power, bits, overflow
 
 
-def device_weights(layout: TrainingLayout, params: TrainingParams, key: jax.Array) -> jax.Array:
-    """(devices,) share of each device in the job's power above idle: its gain over the number of devices."""
-    draws = wl.even(jax.random.fold_in(key, wl.GAINS), (layout.devices,), params.gain_spread.dtype)
-    return (1.0 + params.gain_spread * wl.normal_of(draws)) / layout.devices
+def _root(square: jax.Array) -> jax.Array:
+    """Square root with slope 0 at 0, where rounding may also leave a little less."""
+    some = square > 1e-12
+    return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
 
 
-def iteration_increments(
-    layout: TrainingLayout, params: TrainingParams, job: _Job, here: _Progress, window: _Window
-) -> tuple[jax.Array, _Progress]:
-    """Increments of level and noise amplitude, (2, ticks), that one iteration writes into a window, and what follows.
+def _by_devices(
+    layout: TrainingLayout,
+    params: TrainingParams,
+    state: TrainingState,
+    job: Job,
+    ordered: jax.Array,
+    common: jax.Array,
+    window: Window,
+) -> tuple[dict, jax.Array, jax.Array, jax.Array, jax.Array]:
+    """As `_by_events`."""
+    gains = _gains(layout, params, job)
+    keys = _own_keys(layout, job)
+    groups = tuple(
+        Group(rows, kernel.Devices(gains[rows], jnp.broadcast_to(count, gains[rows].shape), keys[rows]))
+        for rows, count in _rows(layout)
+    )
+    carry, sums, bits, overflow = devices.advance(
+        layout.job,
+        params.job,
+        job,
+        _setting(layout, params, window.dt_s),
+        groups,
+        Carry(state.progress, state.devices),
+        ordered,
+        common,
+        _cap(layout, params, ordered, window),
+        window,
+    )
+    after = {"progress": carry.progress, "level": state.level, "own": state.own, "devices": carry.devices}
+    return after, sums[..., 0], sums[..., 1], bits, overflow
 
-    The iteration takes over the level that the last one ended with and takes its own last level away at its end.
-    """
-    drawn = wl.draw_iteration(params.workload, job.rate, jax.random.fold_in(job.iterations, here.number))
-    stream = jax.random.fold_in(job.devices, here.number)
-    events, length_s = passages(layout.phases, params.workload, drawn, stream, layout.devices)
 
-    quiet = jnp.zeros((), job.weight.dtype)
-    level, noise = [here.level], [quiet]
-    for event in events:
-        level.append(drawn.wait_level[event.phase] if event.waits else drawn.level[event.phase])
-        noise.append(quiet if event.waits else params.workload.noise[event.phase])
-    after_s = [quiet, *(event.after_s for event in events), length_s]
-    value = jnp.stack([jnp.stack([*level, quiet]), jnp.stack([*noise, quiet])])
-    step = jnp.diff(value, axis=1, prepend=0.0)
+def _watch(
+    layout: TrainingLayout,
+    params: TrainingParams,
+    state: TrainingState,
+    job: Job,
+    ordered: jax.Array,
+    common: jax.Array,
+    window: Window,
+) -> tuple[tuple[Progress, kernel.State] | None, jax.Array]:
+    """The watched devices after the window, and (ticks / watch_every, devices) their power as a share of the range."""
+    if state.watched is None:
+        return None, jnp.zeros((0, 0), common.dtype)
+    number = jnp.asarray(layout.watched, jnp.int32)
+    rows = number // _stage_length(layout) if layout.job.alike else number
+    gains, keys = _gains(layout, params, job)[rows], _own_keys(layout, job)[rows]
+    group = Group(rows, kernel.Devices(gains, jnp.ones_like(gains), keys))
+    carry, power, _, _ = devices.advance(
+        layout.job,
+        params.job,
+        job,
+        _setting(layout, params, window.dt_s),
+        (group,),
+        Carry(state.watched[0], (state.watched[1],)),
+        ordered,
+        common,
+        _cap(layout, params, ordered, window),
+        window,
+        keep=True,
+    )
+    power = jnp.mean(power.reshape(-1, layout.watch_every, power.shape[1]), axis=1)
+    return (carry.progress, carry.devices[0]), power
 
-    increments = jnp.zeros((2, window.ticks), job.weight.dtype)
-    for together in (True, False):
-        which = [i for i, t in enumerate(after_s) if (t.ndim == 0) == together]
-        if which:
-            weight = jnp.sum(job.weight)[None] if together else job.weight
-            at = later(here.start, jnp.stack([jnp.atleast_1d(after_s[i]) for i in which]), window.dt_s)
-            share = passed_share_increments(at.tick - window.first, at.fraction, weight, window.ticks, layout.method)
-            increments = increments + jnp.stack([step[:, i] for i in which], axis=1) @ share
-    after = _Progress(here.number + 1, later(here.start, length_s, window.dt_s), level[-1])
-    return increments, after
+
+def _cap(layout: TrainingLayout, params: TrainingParams, ordered: jax.Array, window: Window) -> jax.Array:
+    """(ticks,) power cap."""
+    at = window.first + jnp.arange(window.ticks, dtype=jnp.int32)
+    return iteration.cap_at(layout.job, params.job, jnp.broadcast_to(ordered, at.shape), at)
+
+
+def _stage_length(layout: TrainingLayout) -> int:
+    return -(-layout.job.devices // layout.job.stages)
+
+
+def _rows(layout: TrainingLayout) -> list[tuple[slice, jax.Array]]:
+    """Rows of the fleet in each group, and how many of the group's devices each stands for, over their number."""
+    ends = list(running_sum(layout.groups))
+    begins = [end - count for end, count in zip(ends, layout.groups, strict=True)]
+    dtype = jnp.result_type(float)
+    if not layout.job.alike:
+        return [(slice(b, e), jnp.asarray(1.0 / (e - b), dtype)) for b, e in zip(begins, ends, strict=True)]
+    length, devices_ = _stage_length(layout), layout.job.devices
+    stages = [(s, min(s + length, devices_)) for s in range(0, devices_, length)]
+    return [
+        (slice(None), jnp.asarray([max(min(e, t) - max(b, s), 0) / (e - b) for s, t in stages], dtype))
+        for b, e in zip(begins, ends, strict=True)
+    ]
+
+
+def _row_counts(layout: TrainingLayout) -> list[int]:
+    """Devices that are emulated for each group."""
+    if layout.job.alike:
+        return [-(-layout.job.devices // _stage_length(layout))] * len(layout.groups)
+    return list(layout.groups)
+
+
+def _gains(layout: TrainingLayout, params: TrainingParams, job: Job) -> jax.Array:
+    """(rows of the fleet,) gain of each device: its power above idle over the nominal one."""
+    spread = params.device.gain_spread
+    if layout.job.alike:
+        return jnp.ones(job.fleet.number.shape, spread.dtype)
+    draws = wl.even(jax.random.fold_in(job.key, wl.GAINS), (layout.job.devices,), spread.dtype)
+    return 1.0 + spread * wl.normal_of(draws)
+
+
+def _own_keys(layout: TrainingLayout, job: Job) -> jax.Array:
+    """(rows of the fleet,) keys of the devices' own draws."""
+    stream = jax.random.fold_in(job.key, wl.DEVICE_KEYS)
+    return jax.random.bits(stream, job.fleet.number.shape, jnp.uint32)
+
+
+def _switches(layout: TrainingLayout) -> kernel.Switches:
+    limits = layout.limits
+    return kernel.Switches(
+        noisy=layout.noisy,
+        own=layout.own_noise,
+        smoothing=limits.smoothing,
+        timers=limits.timers,
+        averaged=limits.averaged,
+        dummy=limits.dummy,
+        cap=limits.cap,
+    )
+
+
+def _setting(layout: TrainingLayout, params: TrainingParams, dt_s: float) -> Setting:
+    device, workload = params.device, params.job.workload
+    made = settings(
+        device.idle_w,
+        device.tdp_w,
+        device.response_s,
+        workload.noise_correlation_s,
+        workload.noise_coherence,
+        params.smoothing,
+        params.dummy,
+        dt_s,
+    )
+    return Setting(_switches(layout), made, _overshoot(layout, params), layout.limits.dummy_period_ticks)
+
+
+def _overshoot(layout: TrainingLayout, params: TrainingParams) -> Overshoot | None:
+    """A rise from idle to TDP peaks at EDP."""
+    if layout.overshoot_ticks is None:
+        return None
+    device = params.device
+    height = (device.edp_fraction - 1.0) * device.tdp_w / (device.tdp_w - device.idle_w)
+    return Overshoot(height, layout.overshoot_ticks)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from emulator.struct import quantity, struct
 
 # Streams of a job: a draw depends on (seed, job, stream, iteration or tick, device) and on nothing else.
-JOB, ITERATIONS, DEVICES, GAINS, NOISE, NOISE_AT_START = range(6)
+JOB, ITERATIONS, DEVICES, GAINS, NOISE, OWN_NOISE, DEVICE_KEYS, SLOW, PAUSES, FAULTS = range(10)
 
 
 @struct
@@ -25,10 +25,14 @@ class WorkloadParams:
     noise: jax.Array = quantity("1", "phases")
     spread_s: jax.Array = quantity("s", "phases")
     release_skew_s: jax.Array = quantity("s", "phases")
+    stage_delay_s: jax.Array = quantity("s", "phases")
     end_shift: jax.Array = quantity("1", "phases")
     rate_spread: jax.Array = quantity("1")
     jitter: jax.Array = quantity("1")
     noise_correlation_s: jax.Array = quantity("s")
+    noise_coherence: jax.Array = quantity("1", "", "share of the noise's variance that is common to all devices")
+    slow_fraction: jax.Array = quantity("1")
+    slow_by: jax.Array = quantity("1")
 
 
 @struct
@@ -55,8 +59,9 @@ def job_rate(params: WorkloadParams, key: jax.Array) -> jax.Array:
     return 1.0 + params.rate_spread * even(jax.random.fold_in(key, JOB), (), params.rate_spread.dtype)
 
 
-def draw_iteration(params: WorkloadParams, rate: jax.Array, key: jax.Array) -> Iteration:
-    """Durations and levels of the iteration whose random stream is `key`, of a job with rate `rate`.
+def draw_iteration(params: WorkloadParams, rate: jax.Array, stretch: jax.Array, key: jax.Array) -> Iteration:
+    """Durations and levels of the iteration whose random stream is `key`, of a job with rate `rate`; `stretch` is how
+    much longer (phases,) take, under a power cap or with dummy work.
 
     T_i = T / (r (1 + xi_i)) with xi_i normal per iteration (arXiv 2508.16457, Table I);
     an end shift moves time between a phase and the next and leaves the iteration's length alone.
@@ -64,7 +69,7 @@ def draw_iteration(params: WorkloadParams, rate: jax.Array, key: jax.Array) -> I
     phases = params.duration_s.shape[0]
     draws = even(key, (2 * phases + 1,), params.duration_s.dtype)
     xi = params.jitter * normal_of(draws[0])
-    duration_s = params.duration_s / (rate * (1.0 + xi))
+    duration_s = params.duration_s * stretch / (rate * (1.0 + xi))
     shift_s = params.end_shift * draws[1 : phases + 1] * jnp.sum(duration_s)
     offset = params.level_jitter * normal_of(draws[phases + 1 :])
     return Iteration(

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from emulator import simulate
-from emulator.cluster import demand
-from emulator.cluster import workload as wl
-from emulator.cluster.schedule import passages
+from emulator.cluster import demand, iteration
 
 rollout = import_module("emulator.rollout")
 
@@ -123,24 +121,17 @@ def test_devices_keep_their_draws_whatever_the_company(scenario):
     """Device i finishes when it finishes, among 512 devices or among 100."""
     layout, params, _, _ = simulate.build(scenario(CAMPUS), ticks=100)
     key = jax.random.key(3)
-    job = params.training[0].workload
-    drawn = wl.draw_iteration(job, jnp.float32(1.0), key)
-    many, _ = passages(layout.training[0].phases, job, drawn, key, 512)
-    few, _ = passages(layout.training[0].phases, job, drawn, key, 100)
-    np.testing.assert_array_equal(many[1].after_s[:100], few[1].after_s)
-    weights = [
-        demand.device_weights(dataclasses.replace(layout.training[0], devices=n), params.training[0], key) * n
-        for n in (512, 100)
-    ]
-    np.testing.assert_allclose(weights[0][:100], weights[1], rtol=3e-7)  # divided by n and multiplied again
-
-
-def test_event_path_equals_the_definition(scenario):
-    """A job's power by events and by the device-by-device definition, through the whole demand stage."""
-    layout, params, state, inputs = simulate.build(scenario(CAMPUS), ticks=3000)
-    dense = dataclasses.replace(layout, training=(dataclasses.replace(layout.training[0], method="dense"),))
-    powers = [rollout.job_power(at, params, state.training, state.tick, inputs)[1] for at in (layout, dense)]
-    np.testing.assert_allclose(powers[0][:, 0], powers[1][:, 0], rtol=2e-5)
+    at, numbers = layout.training[0], params.training[0]
+    lives, gains = [], []
+    for devices in (512, 100):
+        its = dataclasses.replace(at.job, devices=devices)
+        job = iteration.draw_job(its, numbers.job, key)
+        start = iteration.initial(its, jnp.float32)
+        live = iteration.live_iteration(its, numbers.job, job, start, jnp.float32(jnp.inf), 0.001)
+        lives.append(live.events[1].after_s)
+        gains.append(demand._gains(dataclasses.replace(at, job=its), numbers, job))
+    np.testing.assert_array_equal(lives[0][:100], lives[1])
+    np.testing.assert_array_equal(gains[0][:100], gains[1])
 
 
 def test_jobs_keep_their_draws_whatever_their_order(scenario, tmp_path):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emulator import simulate
-from emulator.cluster import demand
+from emulator.cluster.fluctuation import correlated
 
 TWO_PHASES = """
     [run]
@@ -197,18 +196,10 @@ def test_ko_zhu_moments(emulate):
     assert np.mean(fundamentals) == pytest.approx(0.163, rel=0.03)
 
 
-def test_slow_noise_keeps_its_variance_in_float32(scenario):
+def test_slow_noise_keeps_its_variance_in_float32():
     """1000 s correlation at 1 ms: the drive is sqrt(2e-6), where 1 - decay^2 in float32 is wrong by 3 % and more."""
-    layout, params, _, _ = simulate.build(
-        scenario(NOISY, "run.dt_s=0.001", "run.duration_s=1.0", "site.0.job.0.workload.noise_correlation_s=1000.0")
-    )
-    ticks = 1000
-    window = demand._Window(jnp.int32(0), ticks, 0.001)
-    still = jnp.zeros(()), jnp.zeros(())
-    one_draw = jnp.zeros(ticks).at[0].set(1.0)
-    (_, noise), _ = demand.respond(
-        layout.training[0], params.training[0], jnp.zeros((2, ticks)), one_draw, still, window
-    )
+    one_draw = jnp.zeros(1000).at[0].set(1.0)
+    noise, _ = correlated(one_draw, jnp.float32(1000.0), jnp.zeros(()), 0.001)
     assert float(noise) == pytest.approx(
         np.sqrt(-np.expm1(-2e-6)) * np.exp(-0.999e-3), rel=6e-5
     )  # 1000 roundings of 6e-8

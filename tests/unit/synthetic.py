@@ -13,7 +13,7 @@ from emulator.trace import CHANNELS, SCHEMA_VERSION, Event, Header
 from emulator.traces.hdf5 import TraceWriter
 
 ONE_SITE = Header(
-    labels={"site": ("campus",), "job": ("campus/pretrain",), "area": ("main",), "tie": ()},
+    labels={"site": ("campus",), "job": ("campus/pretrain",), "hall": (), "area": ("main",), "tie": ()},
     config='[run]\nname = "made"\n',
     seed=7,
     dt_s=0.001,
@@ -30,7 +30,8 @@ ONE_SITE = Header(
 TWO_SITES = replace(
     ONE_SITE,
     labels={
-        "site": ("west", "öst"), "job": ("west/a", "öst/b", "öst/c"), "area": ("w", "e"), "tie": ("w-e",),
+        "site": ("west", "öst"), "job": ("west/a", "öst/b", "öst/c"), "hall": ("west/1",),
+        "area": ("w", "e"), "tie": ("w-e",),
     },
     nominal_kv=(138.0, float("nan")),
 )  # fmt: skip

@@ -1,0 +1,175 @@
+"""The path by devices: nonlinear devices tick by tick, and single devices whose power is recorded. Shares of the range.
+
+A window is cut into spans: for each the events of its iterations are laid out once, (events, devices), and handed to
+the kernel `device_power`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from emulator.cluster.events import Overshoot, cuts, steps_in, steps_of
+from emulator.cluster.iteration import Job, JobLayout, JobParams, Live, Progress, Window, most_iterations, walk
+from emulator.cluster.schedule import JobTime, later
+from emulator.kernels import device_tick as kernel
+from emulator.kernels.device_power import device_power
+
+SPAN_TICKS = 512  # ticks whose events are laid out at a time
+
+
+class Group(NamedTuple):
+    """Devices that are summed together, or looked at one by one."""
+
+    rows: slice | jax.Array  # of the job's fleet
+    devices: kernel.Devices
+
+
+class Setting(NamedTuple):
+    """What a job's devices are, besides their schedule."""
+
+    switches: kernel.Switches
+    settings: kernel.Settings
+    overshoot: Overshoot | None
+    poll_ticks: int
+
+
+class Carry(NamedTuple):
+    """Where a job and its devices stand."""
+
+    progress: Progress
+    devices: tuple[kernel.State, ...]  # one per group
+
+
+def advance(
+    layout: JobLayout,
+    params: JobParams,
+    job: Job,
+    setting: Setting,
+    groups: tuple[Group, ...],
+    carry: Carry,
+    ordered: jax.Array,
+    common: jax.Array,
+    cap: jax.Array,
+    window: Window,
+    keep: bool = False,
+) -> tuple[Carry, jax.Array, jax.Array, jax.Array]:
+    """Pass devices through a window.
+
+    Args:
+      ordered: power cap that the site's controller has ordered; infinite = none.
+      common: (ticks,) fluctuation that all devices share.
+      cap: (ticks,) power cap.
+      keep: return each device's power; there is one group then.
+
+    Returns:
+      the carry after it, (ticks, groups, 2) sums of power and demand or with `keep` (ticks, devices) powers, the
+      window's bits and the overflow flag.
+    """
+    length = max(n for n in range(1, SPAN_TICKS + 1) if window.ticks % n == 0)
+    spans = window.ticks // length
+
+    @jax.checkpoint
+    def one(state: tuple[Carry, jax.Array], xs: tuple[jax.Array, ...]) -> tuple[tuple, tuple]:
+        (progress, before), overflow = state
+        first, *series = xs
+        span = Window(first, length, window.dt_s)
+        events, bits, progress, over = _laid_out(layout, params, job, setting.overshoot, progress, ordered, span)
+        at = first + jnp.arange(length, dtype=jnp.int32)
+        after, out = [], []
+        for group, its in zip(groups, before, strict=True):
+            drive = kernel.Drive(
+                tick=events.tick[:, group.rows],
+                fraction=events.fraction[:, group.rows],
+                level_step=events.level_step,
+                noise_step=events.noise_step,
+                common=series[0],
+                cap=series[1],
+                poll=at % setting.poll_ticks == 0,
+            )
+            ready = _settled(setting, group.devices, its, drive, first)
+            its, power = device_power(setting.switches, setting.settings, group.devices, ready, drive, first, keep)
+            after.append(its)
+            out.append(power)
+        return (Carry(progress, tuple(after)), overflow | over), (out[0] if keep else jnp.stack(out, axis=1), bits)
+
+    firsts = window.first + length * jnp.arange(spans, dtype=jnp.int32)
+    (carry, overflow), (power, bits) = jax.lax.scan(
+        one, (carry, jnp.asarray(False)), (firsts, common.reshape(spans, length), cap.reshape(spans, length))
+    )
+    return carry, power.reshape(window.ticks, *power.shape[2:]), bits.reshape(-1), overflow
+
+
+class _Events(NamedTuple):
+    """Events of a span: when, (events, devices), and what, (events,)."""
+
+    tick: jax.Array  # from the span's first
+    fraction: jax.Array
+    level_step: jax.Array
+    noise_step: jax.Array
+
+
+def _laid_out(
+    layout: JobLayout,
+    params: JobParams,
+    job: Job,
+    overshoot: Overshoot | None,
+    progress: Progress,
+    ordered: jax.Array,
+    span: Window,
+) -> tuple[_Events, jax.Array, Progress, jax.Array]:
+    """All events of a span's iterations; then as `walk` has it: bits, progress, overflow."""
+    rows, dtype = job.fleet.number.shape[0], progress.level.dtype
+
+    def of(live: Live, start: JobTime) -> _Events:
+        steps, times = steps_of(live, overshoot is not None, cuts(layout))
+        at = [later(start, jnp.broadcast_to(after_s, (rows,)), span.dt_s) for after_s in times]
+        tick, fraction = (jnp.stack([getattr(t, name) for t in at]) for name in ("tick", "fraction"))
+        made = _Events(tick, fraction, steps[0], steps[1])
+        return made if overshoot is None else _overshooting(made, steps[3], overshoot)
+
+    def write(events: _Events, visit: jax.Array, live: Live, start: JobTime) -> _Events:
+        return jax.tree.map(lambda all_, its: all_.at[visit].set(its), events, of(live, start))
+
+    visits = most_iterations(layout, span)
+    count = steps_in(layout, overshoot is not None) * (1 if overshoot is None else 3)
+    nothing = _Events(
+        tick=jnp.zeros((visits, count, rows), jnp.int32),
+        fraction=jnp.zeros((visits, count, rows), dtype),
+        level_step=jnp.zeros((visits, count), dtype),
+        noise_step=jnp.zeros((visits, count), dtype),
+    )
+    events, bits, progress, overflow = walk(layout, params, job, progress, ordered, span, write, nothing)
+    return jax.tree.map(lambda x: x.reshape(visits * count, *x.shape[2:]), events), bits, progress, overflow
+
+
+def _overshooting(events: _Events, rise: jax.Array, overshoot: Overshoot) -> _Events:
+    """Each rise goes higher, falls below and comes back, as in `events.Overshoot`."""
+    over, window = overshoot.ticks
+    below = over / (window - over)
+    pulse = overshoot.height * rise
+    none = jnp.zeros_like(pulse)
+    return _Events(
+        tick=jnp.concatenate([events.tick, events.tick + over, events.tick + window]),
+        fraction=jnp.concatenate([events.fraction] * 3),
+        level_step=jnp.concatenate([events.level_step + pulse, -(1.0 + below) * pulse, below * pulse]),
+        noise_step=jnp.concatenate([events.noise_step, none, none]),
+    )
+
+
+def _settled(
+    setting: Setting,
+    devices: kernel.Devices,
+    state: kernel.State,
+    drive: kernel.Drive,
+    first: jax.Array,
+) -> kernel.State:
+    """The state as it is, or in the run's first tick settled under that tick's load."""
+
+    def settle(state: kernel.State) -> kernel.State:
+        level, _ = kernel.tick_means(drive, jnp.zeros((), jnp.int32))
+        return kernel.settled(setting.switches, setting.settings, devices, state, level)
+
+    return jax.lax.cond(first == 0, settle, lambda same: same, state)

@@ -1,0 +1,233 @@
+"""One iteration of a training job as it happens, and the walk from iteration to iteration through a window of ticks.
+
+Levels are shares of a device's range; times in s from the iteration's start unless they are a `JobTime`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from emulator.cluster import pauses
+from emulator.cluster import workload as wl
+from emulator.cluster.pauses import PauseLayout, PauseParams, Standing
+from emulator.cluster.schedule import Event, Fleet, JobTime, PhaseLayout, draw_fleet, later, passages, paused
+from emulator.struct import quantity, static, struct
+
+
+@struct
+class JobLayout:
+    """Sizes and switches of a job's schedule."""
+
+    stream: int = static()  # of its random draws, from the names of site and job
+    devices: int = static()
+    runs: tuple[tuple[int, int], ...] = static()  # ticks from which to which it runs, in order
+    stops: bool = static()  # a run ends within the emulated time
+    phases: tuple[PhaseLayout, ...] = static()
+    stages: int = static()
+    slow: bool = static()
+    pauses: PauseLayout = static()
+    shortest_s: float = static()  # no iteration is expected to be shorter; bounds the iterations in a window
+    cap_ticks: tuple[int, ...] = static()  # from which the orders for a power cap hold
+    alike: bool = static()  # nothing tells the devices of a stage apart: one of each is emulated
+    tail_ticks: int = static()  # for which an event has consequences
+
+
+@struct
+class JobParams:
+    """Numbers of a job's schedule."""
+
+    workload: wl.WorkloadParams = quantity("")
+    pauses: PauseParams = quantity("")
+    stage_out_s: jax.Array = quantity("s", "", "over which devices stop")
+    stretch: jax.Array = quantity("1", "", "length of an iteration with dummy work over that without")
+    cap: jax.Array = quantity("1", "orders", "power cap as a share of a device's range; infinite = none")
+    power_exponent: jax.Array = quantity("1", "", "power above idle grows with clock speed to this power")
+
+
+@struct
+class Progress:
+    """Where a job stands: the iteration under way and what it takes over from the one before."""
+
+    number: jax.Array = quantity("1", "", "iteration under way")
+    start: JobTime = quantity("tick", "", "when it started")
+    level: jax.Array = quantity("1", "", "with which the one before it ended")
+    standing: Standing = quantity("")
+
+
+class Window(NamedTuple):
+    """Ticks to compute."""
+
+    first: jax.Array  # int32
+    ticks: int
+    dt_s: float
+
+
+class Job(NamedTuple):
+    """What a job keeps from its random streams for all iterations."""
+
+    fleet: Fleet
+    rate: jax.Array
+    key: jax.Array
+
+
+class Live(NamedTuple):
+    """An iteration as it happens."""
+
+    before: jax.Array  # level with which the one before ended
+    events: list[Event]  # in order; times not yet cut short
+    until_s: jax.Array  # when devices leave it: () at its end, or (devices,) where the job stops meanwhile
+    following: Progress
+    marks: list[tuple[jax.Array, int]]  # (time, or negative where it does not occur; bit)
+
+
+def initial(layout: JobLayout, dtype: jnp.dtype) -> Progress:
+    """Before the first run."""
+    zero = jnp.zeros((), dtype)
+    start = JobTime(tick=jnp.asarray(layout.runs[0][0], jnp.int32), fraction=zero)
+    return Progress(number=jnp.zeros((), jnp.int32), start=start, level=zero, standing=pauses.initial(dtype))
+
+
+def draw_job(layout: JobLayout, params: JobParams, seed_key: jax.Array) -> Job:
+    """The job's streams, its devices and its rate."""
+    key = jax.random.fold_in(seed_key, layout.stream)
+    fleet = draw_fleet(
+        jax.random.fold_in(key, wl.SLOW), params.workload, layout.devices, layout.stages, layout.slow, layout.alike
+    )
+    return Job(fleet, wl.job_rate(params.workload, key), key)
+
+
+def cap_at(layout: JobLayout, params: JobParams, ordered: jax.Array, tick: jax.Array) -> jax.Array:
+    """Power cap that holds in a tick: the operator's orders in time, and what the site's controller has ordered."""
+    cap = ordered
+    for i, since in enumerate(layout.cap_ticks):
+        until = layout.cap_ticks[i + 1] if i + 1 < len(layout.cap_ticks) else 2**31 - 1
+        cap = jnp.where((tick >= since) & (tick < until), jnp.minimum(cap, params.cap[i]), cap)
+    return cap
+
+
+def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progress, cap: jax.Array, dt_s: float) -> Live:
+    """The iteration that starts at `here`, under the power cap that holds then."""
+    fold = jax.random.fold_in
+    workload = params.workload
+    stretch = params.stretch * _slower(params, cap)
+    drawn = wl.draw_iteration(workload, job.rate, stretch, fold(fold(job.key, wl.ITERATIONS), here.number))
+    stream = fold(fold(job.key, wl.PAUSES), here.number)
+    held_up = pauses.draw(layout.pauses, params.pauses, here.standing, here.number, stream, drawn.level[0])
+    before, begin_s = paused(held_up, job.fleet, layout.devices, here.level)
+    during, length_s = passages(
+        layout.phases, workload, drawn, fold(fold(job.key, wl.DEVICES), here.number), job.fleet, begin_s
+    )
+    events = [*before, *during]
+    marks = [
+        (jnp.where(p.occurs, at.after_s.reshape(-1)[0], -1.0), p.bit) for p, at in zip(held_up, before, strict=True)
+    ]
+    marks.append((begin_s, pauses.ITERATION))
+
+    failed = jnp.asarray(False)
+    if layout.pauses.fault:
+        fault_s = pauses.time_to_fault(params.pauses, fold(fold(job.key, wl.FAULTS), here.number))
+        failed = fault_s < length_s
+        length_s = jnp.minimum(length_s, fault_s)
+        marks = [(jnp.where(at < length_s, at, -1.0), bit) for at, bit in marks]
+        marks.append((jnp.where(failed, fault_s, -1.0), pauses.FAULT))
+    until_s, start, over = length_s, later(here.start, length_s, dt_s), jnp.asarray(False)
+    if layout.stops:
+        until_s, start, over = _stopped(layout, params, job.fleet, here.start, length_s, start, dt_s)
+        marks = [(jnp.where(at < jnp.max(until_s), at, -1.0), bit) for at, bit in marks]
+    following = Progress(
+        number=here.number + 1,
+        start=start,
+        level=jnp.where(over, 0.0, events[-1].level),
+        standing=pauses.after(here.standing, held_up, length_s, failed, over),
+    )
+    return Live(here.level, events, until_s, following, marks)
+
+
+def _slower(params: JobParams, cap: jax.Array) -> jax.Array:
+    """(phases,) how much longer a phase takes under a cap: power above idle goes with clock speed to `power_exponent`,
+    and work with clock speed."""
+    excess = jnp.maximum(params.workload.level / cap, 1.0)
+    return excess ** (1.0 / params.power_exponent)
+
+
+def _stopped(
+    layout: JobLayout, params: JobParams, fleet: Fleet, start: JobTime, length_s: jax.Array, end: JobTime, dt_s: float
+) -> tuple[jax.Array, JobTime, jax.Array]:
+    """When each device leaves the iteration, when the next one starts, and whether that is in the next run."""
+    begins = jnp.asarray([begin for begin, _ in layout.runs] + [2**31 - 1], jnp.int32)
+    stops = jnp.asarray([stop for _, stop in layout.runs], jnp.int32)
+    run = jnp.sum(start.tick >= begins) - 1
+    stop_s = ((stops[run] - start.tick).astype(length_s.dtype) - start.fraction) * dt_s
+    share = (fleet.number.astype(length_s.dtype) + 0.5) / layout.devices
+    until_s = jnp.clip(stop_s + share * params.stage_out_s, 0.0, length_s)
+    over = stop_s + params.stage_out_s <= length_s
+    resumed = JobTime(tick=begins[run + 1], fraction=jnp.zeros_like(end.fraction))
+    return until_s, jax.tree.map(lambda a, b: jnp.where(over, a, b), resumed, end), over
+
+
+def walk(
+    layout: JobLayout,
+    params: JobParams,
+    job: Job,
+    progress: Progress,
+    ordered: jax.Array,
+    window: Window,
+    fold: Callable[[Any, jax.Array, Live, JobTime], Any],
+    nothing: Any,
+) -> tuple[Any, jax.Array, Progress, jax.Array]:
+    """Visit all iterations that have an event, or the consequence of one, in the window.
+
+    Args:
+      ordered: power cap that the site's controller has ordered; infinite = none.
+      fold: makes the next result from the last one, the visit's number, the iteration and its start, counted from the
+        window's first tick.
+
+    Returns:
+      the result, (ticks,) bits of what begins in each tick, the progress to resume from, and a flag that is true where
+      the window held more iterations than its bound allows (the result is then wrong).
+    """
+    end = window.first + window.ticks
+    bound = most_iterations(layout, window)
+
+    def one(carry: tuple, visit: jax.Array) -> tuple[tuple, None]:
+        here, resume, settled, result, bits, more = carry
+        runs = more & (here.start.tick < end)
+
+        def visited(result: Any, bits: jax.Array) -> tuple[Any, jax.Array, Progress]:
+            cap = cap_at(layout, params, ordered, here.start.tick)
+            live = live_iteration(layout, params, job, here, cap, window.dt_s)
+            start = JobTime(tick=here.start.tick - window.first, fraction=here.start.fraction)
+            return fold(result, visit, live, start), _marked(bits, live, start, window), live.following
+
+        def left(result: Any, bits: jax.Array) -> tuple[Any, jax.Array, Progress]:
+            return result, bits, here
+
+        result, bits, following = jax.lax.cond(runs, visited, left, result, bits)
+        lasting = following.start.tick >= end - layout.tail_ticks
+        resume = jax.tree.map(lambda old, new: jnp.where(settled, old, new), resume, here)
+        settled = settled | ~runs | lasting
+        more = runs & (following.start.tick < end)
+        here = jax.tree.map(lambda new, old: jnp.where(more, new, old), following, here)
+        return (here, resume, settled, result, bits, more), None
+
+    start = (progress, progress, jnp.asarray(False), nothing, jnp.zeros(window.ticks, jnp.int32), jnp.asarray(True))
+    (_, resume, _, result, bits, overflow), _ = jax.lax.scan(one, start, jnp.arange(bound, dtype=jnp.int32))
+    return result, bits, resume, overflow
+
+
+def most_iterations(layout: JobLayout, window: Window) -> int:
+    """Iterations that a window may hold."""
+    return 2 * int((window.ticks + layout.tail_ticks) * window.dt_s / layout.shortest_s) + 2
+
+
+def _marked(bits: jax.Array, live: Live, start: JobTime, window: Window) -> jax.Array:
+    for at_s, bit in live.marks:
+        if bit:
+            tick = later(start, at_s, window.dt_s).tick
+            outside = (at_s < 0.0) | (tick < 0)
+            bits = bits.at[jnp.where(outside, window.ticks, tick)].add(bit, mode="drop")
+    return bits
