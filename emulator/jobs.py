@@ -16,7 +16,7 @@ from emulator.cluster.schedule import PhaseLayout
 from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams
 from emulator.cluster.workload import WorkloadParams
 from emulator.struct import as_array
-from emulator.topology import devices_in_halls, phases_of, runs_of, server_power_w, watched_devices
+from emulator.topology import devices_in_halls, noisy, phases_of, runs_of, server_power_w, watched_devices
 
 NEVER = 2**31 - 1
 
@@ -25,7 +25,6 @@ def training_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Tr
     """Sizes and switches of a training job."""
     dt_s = scenario.run.dt_s
     workload, device, smoothing = job.workload, job.accelerator, job.smoothing
-    noisy = any(p.noise > 0 for p in phases_of(job))
     limited = smoothing is not None or job.dummy_work is not None or bool(job.cap)
     overshoot = None
     if device.edp_fraction > 1:
@@ -36,8 +35,8 @@ def training_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Tr
         path="devices" if limited else "events",
         groups=devices_in_halls(site, job) if record.groups else (job.devices,),
         overshoot_ticks=overshoot,
-        noisy=noisy,
-        own_noise=noisy and workload.noise_coherence < 1,
+        noisy=noisy(job),
+        own_noise=noisy(job) and workload.noise_coherence < 1,
         limits=LimitLayout(
             smoothing=smoothing is not None,
             timers=smoothing is not None and (smoothing.stop_delay_s > 0 or smoothing.min_floor_s > 0),
@@ -61,7 +60,7 @@ def _job_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Traini
     ramp = job.stage_in_s > 0 or (fault is not None and fault.ramp_s > 0)
     slow = workload.slow_fraction > 0 and workload.slow_by > 0
     apart = any(p.spread_s > 0 or p.release_skew_s > 0 for p in phases) or slow or ramp or job.stage_out_s > 0
-    own_noise = workload.noise_coherence < 1 and any(p.noise > 0 for p in phases)
+    own_noise = workload.noise_coherence < 1 and noisy(job)
     return JobLayout(
         stream=zlib.crc32(f"clock {job.clock}".encode() if job.clock else f"{site.name}/{job.name}".encode()),
         devices=job.devices,
@@ -76,7 +75,7 @@ def _job_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Traini
             )
             for i, p in enumerate(phases)
         ),
-        stages=workload.pipeline_stages,
+        stages=workload.pipeline_stages if workload.model is None else workload.model.pipeline_parallel,
         slow=slow,
         pauses=PauseLayout(
             ramp=ramp,

@@ -115,6 +115,9 @@ class Workload(Table):
     noise_correlation_s: float = key(
         "correlation time of the phases' noise", 0.1, unit="s", gt=0, le=1e3, source="assumed: no published value"
     )
+    iteration_s: float | None = key(
+        "nominal length of the iteration: phases must add up to it; left out: what they add up to", None, unit="s", gt=0
+    )
     noise_coherence: float = key(
         "share of the noise's variance that all devices have in common; the rest is each device's own",
         1.0,
@@ -242,6 +245,9 @@ class Smoothing(Table):
     floor_fraction: float = key("floor while the job is active, of TDP", unit="1", gt=0, lt=1)
     ramp_up_w_per_s: float = key("of floor and ceiling, per accelerator", unit="W/s", gt=0, le=1e6)
     ramp_down_w_per_s: float = key("of floor and ceiling, per accelerator", unit="W/s", gt=0, le=1e6)
+    ceiling_fraction: float | None = key(
+        "most that it lets through once the floor is reached, of TDP; left out: no ceiling", None, unit="1", gt=0, le=3
+    )
     stop_delay_s: float = key(
         "hysteresis: time without activity at the floor before it ramps down", 0.0, unit="s", ge=0, le=1e4, source=IDEAL
     )

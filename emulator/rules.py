@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from emulator.clock import ticks_exact, ticks_nearest
 from emulator.complaint import Path, nearest
-from emulator.jobs_schema import ReplayJob, TrainingJob, Workload
+from emulator.jobs_rules import jobs
+from emulator.jobs_schema import TrainingJob
 from emulator.schema import Area, LowPassController, NoController, Scenario, Site, Tgov1Governor, Tie
+from emulator.topology import noisy
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -18,7 +20,7 @@ MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
 
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
-    for rule in (_clock, _starts, _names, _areas, _ties, _jobs, _batteries, _disturbances, _coarse_ticks):
+    for rule in (_clock, _starts, _names, _areas, _ties, jobs, _batteries, _disturbances, _coarse_ticks):
         yield from rule(scenario)
 
 
@@ -103,63 +105,6 @@ def _ties(scenario: Scenario) -> Problems:
             yield (*path, "initial_mw"), f"is {tie.initial_mw:g} MW, no angle carries {most:g} MW or more; say less"
 
 
-def _jobs(scenario: Scenario) -> Problems:
-    for i, site in enumerate(scenario.site):
-        for j, job in enumerate(site.job):
-            path: Path = ("site", i, "job", j)
-            if job.stop_s <= job.start_s:
-                yield (*path, "stop_s"), f"is {job.stop_s:g} s, must be after start_s = {job.start_s:g} s"
-            if isinstance(job, TrainingJob):
-                if job.accelerator.idle_w >= job.accelerator.tdp_w:
-                    yield (*path, "accelerator", "idle_w"), f"must be below tdp_w = {job.accelerator.tdp_w:g} W"
-                yield from _workload((*path, "workload"), job.workload)
-            elif isinstance(job, ReplayJob):
-                yield from _replay(path, job, scenario.run.duration_s)
-
-
-def _workload(path: Path, workload: Workload) -> Problems:
-    last = len(workload.phase) - 1
-    iteration_s = sum(p.duration_s for p in workload.phase)
-    moved = 0.0  # largest time that the phase before may take, as a share of the iteration
-    for i, phase in enumerate(workload.phase):
-        at = (*path, "phase", i)
-        least_s = phase.duration_s - (moved + phase.end_shift) * iteration_s
-        most_s = least_s / (1 + workload.rate_spread) / 6
-        if least_s > 0 and phase.spread_s > most_s * (1 + 1e-9):
-            yield (
-                (*at, "spread_s"),
-                (
-                    f"is {phase.spread_s:g} s, must be at most a sixth of duration_s at its shortest, {most_s:.4g} s: "
-                    "a device's duration must not turn negative"
-                ),
-            )
-        if i == last and phase.end_shift > 0:
-            yield (*at, "end_shift"), "the last phase has no next one to take time from"
-        if least_s <= 0:
-            yield (*at, "end_shift"), "end shifts of this phase and the one before may use up all of its duration_s"
-        moved = phase.end_shift
-        if phase.wait_level is not None and not (phase.barrier or i == last):
-            yield (*at, "wait_level"), "needs barrier = true: without a barrier nobody waits"
-        if phase.release_skew_s > 0 and not (i == 0 or workload.phase[i - 1].barrier):
-            yield (*at, "release_skew_s"), "needs a barrier at the end of the phase before: there devices are released"
-
-
-def _replay(path: Path, job: ReplayJob, duration_s: float) -> Problems:
-    # NumPy is imported only where a file has to be read.
-    from emulator.cluster import replay
-
-    try:
-        time_s, _ = replay.read(job)
-    except replay.RecordError as error:
-        yield (*path, error.key), str(error)
-        return
-    needed_s = min(job.stop_s, duration_s) - job.start_s
-    lasts_s = replay.lasting_s(time_s)
-    if not job.repeat and needed_s > lasts_s * (1 + 1e-9):
-        remedy = f"set repeat = true, stop_s = {job.start_s + lasts_s:g} or a shorter run.duration_s"
-        yield (*path, "path"), f"lasts {lasts_s:g} s, {needed_s:g} s are played: {remedy}"
-
-
 def _batteries(scenario: Scenario) -> Problems:
     for i, site in enumerate(scenario.site):
         bess, path = site.bess, ("site", i, "bess")
@@ -227,7 +172,12 @@ def _site_constants(i: int, site: Site) -> Iterable[tuple[Path, float, int]]:
         if isinstance(job, TrainingJob):
             path = ("site", i, "job", j)
             yield (*path, "accelerator", "response_s"), job.accelerator.response_s, 1
-            if any(phase.noise > 0 for phase in job.workload.phase):
+            if job.accelerator.edp_fraction > 1:
+                yield (*path, "accelerator", "edp_duration_s"), job.accelerator.edp_duration_s, 1
+            if job.smoothing is not None:
+                at = (*path, "smoothing", "activation_window_s")
+                yield at, job.smoothing.activation_window_s, 1
+            if noisy(job):
                 yield (*path, "workload", "noise_correlation_s"), job.workload.noise_correlation_s, 1
 
 

@@ -20,7 +20,9 @@ from emulator.metrics import Summary
 from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
-from emulator.trace import CHANNELS, SCHEMA_VERSION, Event, Header, Trace, row_times
+from emulator.topology import watch_columns
+from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
+from emulator.units import W_PER_KW
 
 # Ticks per call of the compiled rollout: long enough that a call's overhead and the repeated evaluation of the
 # iteration under way do not count, short enough for a lively progress bar and a prompt Ctrl-C.
@@ -83,14 +85,16 @@ def stream(
     entered = time.perf_counter()
     emulation = _compile(scenario)
     every = emulation.layout.every_ticks
-    summary, log = Summary(header), _EventLog(scenario)
+    summary, log, watch = Summary(header), _EventLog(scenario), _Watch(scenario, header)
     begun = time.perf_counter()
     stop_reason, done = "", 0
     for first, frame in _frames(scenario, emulation):
         rows = min(emulation.window, emulation.total - first) // every
         block, status = _block(header, frame, rows), np.asarray(frame.status)[:rows]
         stop_reason, rows = _physical_stop(header, block, status, first, every)
+        device_rows = rows * every // header.device_every_ticks
         block = {name: values[:rows] for name, values in block.items()}
+        block |= {name: values[:device_rows] for name, values in watch.of(frame).items()}
         sink.append(first, block, log.between(first, status[:rows], every))
         summary.update(block, first)
         done = first + rows * every
@@ -112,6 +116,7 @@ def header_of(scenario: schema.Scenario) -> Header:
             "site": tuple(site.name for site in scenario.site),
             "job": tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario)),
             "hall": hall_labels(scenario),
+            **{axis: tuple(watch_columns(scenario, f"{axis}s")) for axis in ("device", "rack")},
             "area": tuple(area.name for area in scenario.grid.area),
             "tie": tuple("-".join(tie.between) for tie in scenario.grid.tie),
         },
@@ -124,6 +129,7 @@ def header_of(scenario: schema.Scenario) -> Header:
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         schema_version=SCHEMA_VERSION,
         every_ticks=scenario.record.every_ticks,
+        device_every_ticks=scenario.record.device_every_ticks,
         double=jnp.result_type(float) == jnp.float64,
         compression=scenario.record.compression,
         nominal_kv=tuple(site.pcc.nominal_kv if site.pcc else float("nan") for site in scenario.site),
@@ -220,6 +226,24 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
     return {name: np.asarray(values)[:rows] for name, values in channels.items()}
 
 
+class _Watch:
+    """Devices and racks recorded one by one, from the columns of all watched devices."""
+
+    def __init__(self, scenario: schema.Scenario, header: Header) -> None:
+        self._dtype = {channel.axis: header.dtype_of(channel) for channel in WATCHED}
+        self._columns = {axis: watch_columns(scenario, f"{axis}s").values() for axis in self._dtype}
+
+    def of(self, frame: Frame) -> dict[str, np.ndarray]:
+        """Their channels in a window."""
+        power_w = np.asarray(frame.watched_w)
+
+        def summed(axis: str) -> np.ndarray:
+            sums = [power_w[:, columns].sum(axis=1) for columns in self._columns[axis]]
+            return np.stack(sums, axis=1).astype(self._dtype[axis]) if sums else np.zeros((0, 0), self._dtype[axis])
+
+        return {"device_power_w": summed("device"), "rack_power_kw": summed("rack") / W_PER_KW}
+
+
 def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int, every: int) -> tuple[str, int]:
     """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
     rows = len(status)
@@ -283,13 +307,15 @@ class _Memory:
         self._end = metrics, stop_reason, complete
 
     def trace(self) -> Trace:
-        channels = {c.name: np.concatenate([b[c.name] for b in self._blocks]) for c in CHANNELS}
+        channels = {c.name: np.concatenate([b[c.name] for b in self._blocks]) for c in (*CHANNELS, *WATCHED)}
         rows = len(channels["job_power_mw"])
+        device_rows = max(len(channels[channel.name]) for channel in WATCHED)
         metrics, stop_reason, complete = self._end
         return Trace(
             header=self.header,
             time_s=row_times(self.header, 0, rows),
             **channels,
+            device_time_s=row_times(self.header, 0, device_rows, self.header.device_every_ticks),
             events=tuple(self._events),
             metrics=metrics,
             complete=complete,

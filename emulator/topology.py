@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emulator.jobs_schema import Accelerator, InferenceJob, Phase, TrainingJob
-from emulator.schema import Record, Site, Watch
+from emulator.schema import Record, Scenario, Site
 
 Devices = TrainingJob | InferenceJob
 
@@ -21,6 +21,12 @@ def phases_of(job: TrainingJob) -> tuple[Phase, ...]:
     from emulator.training_model import phases_of as derived
 
     return derived(job.workload.model, job.devices)
+
+
+def noisy(job: TrainingJob) -> bool:
+    """True where the job's power fluctuates."""
+    model = job.workload.model
+    return model.noise > 0 if model is not None else any(phase.noise > 0 for phase in job.workload.phase)
 
 
 def runs_of(job: TrainingJob) -> tuple[tuple[float, float], ...]:
@@ -82,17 +88,32 @@ def devices_in_halls(site: Site, job: Devices) -> tuple[int, ...]:
     return tuple(count for _, count in hall_parts(site, job))
 
 
-def watches(record: Record, site: Site, job: Devices) -> Iterator[tuple[str, Watch, int]]:
-    """Windows of the record that look at this job: "devices" or "racks", the window, and devices per item."""
-    for kind, windows, size in (("devices", record.devices, 1), ("racks", record.racks, rack_size(job))):
-        for window in windows:
-            if window.job == f"{site.name}/{job.name}" or window.job == job.name:
-                yield kind, window, size
-
-
-def watched_devices(record: Record, site: Site, job: Devices) -> tuple[int, ...]:
+def watched_devices(record: Record, site: Site, job: TrainingJob) -> tuple[int, ...]:
     """Devices of the job whose power is recorded one by one, or summed by rack, in ascending order."""
-    numbers: set[int] = set()
-    for _, window, size in watches(record, site, job):
-        numbers.update(range(window.first * size, min((window.first + window.count) * size, job.devices)))
-    return tuple(sorted(numbers))
+    wanted = {n for _, numbers in _watched(record, site, job, "devices") for n in numbers}
+    return tuple(sorted(wanted | {n for _, numbers in _watched(record, site, job, "racks") for n in numbers}))
+
+
+def _watched(record: Record, site: Site, job: TrainingJob, kind: str) -> Iterator[tuple[str, range]]:
+    """Label and device numbers of each device or rack of the job that is recorded."""
+    size = rack_size(job) if kind == "racks" else 1
+    for window in getattr(record, kind):
+        if window.job in (f"{site.name}/{job.name}", job.name):
+            for number in range(window.first, window.first + window.count):
+                devices = range(number * size, min((number + 1) * size, job.devices))
+                yield f"{site.name}/{job.name}/{number}", devices
+
+
+def watch_columns(scenario: Scenario, kind: str) -> dict[str, list[int]]:
+    """Columns of all watched devices, jobs in their order, that make up each recorded device or rack, by label."""
+    columns: dict[str, list[int]] = {}
+    begin = 0
+    for site in scenario.site:
+        for job in site.job:
+            if isinstance(job, TrainingJob):
+                numbers = watched_devices(scenario.record, site, job)
+                place = {number: begin + k for k, number in enumerate(numbers)}
+                for label, devices in _watched(scenario.record, site, job, kind):
+                    columns[label] = [place[number] for number in devices]
+                begin += len(numbers)
+    return columns

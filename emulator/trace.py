@@ -56,11 +56,18 @@ CHANNELS = (
 )
 
 
+# On request, each in a group of its own with its own time: (rows of `device_every_ticks` ticks, devices or racks).
+WATCHED = (
+    Channel("device_power_w", "device", "W", "power of the accelerator with its share of the server"),
+    Channel("rack_power_kw", "rack", "kW", "power of the rack's servers"),
+)
+
+
 @dataclass(frozen=True)
 class Header:
     """What holds for the whole trace."""
 
-    labels: Mapping[str, tuple[str, ...]]  # names along each of AXES
+    labels: Mapping[str, tuple[str, ...]]  # names along each of AXES, and of devices and racks recorded one by one
     config: str  # the resolved configuration, TOML
     seed: int
     dt_s: float
@@ -70,6 +77,7 @@ class Header:
     created_utc: str
     schema_version: int
     every_ticks: int
+    device_every_ticks: int
     double: bool  # all channels as float64
     compression: str  # gzip | lzf | none
     nominal_kv: tuple[float, ...]  # per site, NaN where it has no point of common coupling
@@ -120,17 +128,22 @@ class Trace:
     area_frequency_hz: np.ndarray
     area_mechanical_power_mw: np.ndarray
     tie_power_mw: np.ndarray
+    device_time_s: np.ndarray  # (device rows,) start of each row of devices and racks
+    device_power_w: np.ndarray
+    rack_power_kw: np.ndarray
     events: tuple[Event, ...]
     metrics: Mapping[str, float]  # of the whole run, keys as metrics.names; NaN where there is none (yet)
     complete: bool
     stop_reason: str
 
 
-def row_times(header: Header, first_tick: int, rows: int) -> np.ndarray:
-    """(rows,) float64 start of each row from `first_tick` on, rounded once: equal to clock.seconds_at."""
+def row_times(header: Header, first_tick: int, rows: int, every_ticks: int | None = None) -> np.ndarray:
+    """(rows,) float64 start of each row from `first_tick` on, rounded once: equal to clock.seconds_at. Rows are
+    `every_ticks` apart, the header's if left out."""
     step = fraction(header.dt_s)
-    last_tick = first_tick + rows * header.every_ticks
-    ticks = range(first_tick, last_tick, header.every_ticks)
+    every = header.every_ticks if every_ticks is None else every_ticks
+    last_tick = first_tick + rows * every
+    ticks = range(first_tick, last_tick, every)
     if max(last_tick * step.numerator, step.denominator) < FLOAT64_EXACT:
         return np.arange(ticks.start, ticks.stop, ticks.step) * step.numerator / step.denominator
     return np.array([seconds_at(tick, header.dt_s) for tick in ticks], np.float64)

@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
+W_PER_KW = 1e3
 W_PER_MW = 1e6
 S_PER_H = 3600.0

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LEAVES = {"struct", "units", "clock", "blocks"}
 BOXES = {"cluster", "facility", "bess", "grid"}
 ONLY_IN = {  # a library, and the only files that may import it
-    "h5py": {"emulator/traces/hdf5.py"},
+    "h5py": {"emulator/traces/hdf5.py", "emulator/traces/hdf5_layout.py"},
     "matplotlib": {"emulator/plot.py"},
     "tqdm": {"emulator/cli.py"},
 }

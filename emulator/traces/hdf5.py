@@ -21,29 +21,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from emulator import metrics as run_metrics
-from emulator.trace import AXES, CHANNELS, SCHEMA_VERSION, Channel, Event, Header, Trace, TraceError, row_times
+from emulator.trace import AXES, CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, TraceError, row_times
+from emulator.traces.hdf5_layout import ATTRIBUTES, STOP_REASON_BYTES, dataset_of, fixed_text, lay_out, present, watched
 
 # The format of HDF5 1.10: the first that knows SWMR, the last that all tools in use open.
 FORMAT = ("v110", "v110")
-COMPRESSION: dict[str, dict[str, Any]] = {
-    "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},
-    "lzf": {"compression": "lzf", "shuffle": True},
-    "none": {},
-}
 MOST_CHUNK_ROWS = 65_536
-MOST_CHUNK_BYTES = 2**22
-EVENT_CHUNK_ROWS = 256
 BLOCKS_WAITING = 3
-KIND_BYTES, STOP_REASON_BYTES = 32, 256
 # Superblock of version 3: place of the byte with the consistency flags, and the flag that a SWMR writer sets.
 CONSISTENCY_FLAGS, SWMR_FLAG = 11, 0x04
-
-# Root attributes that are fields of the header, with the type that a reader gives them back.
-ATTRIBUTES = {
-    "schema_version": int, "emulator_version": str, "config": str, "seed": int, "dt_s": float, "frequency_hz": float,
-    "platform": str, "created_utc": str, "every_ticks": int, "double": bool, "compression": str,
-}  # fmt: skip
 
 
 class TraceWriter:
@@ -64,7 +50,7 @@ class TraceWriter:
         """
         self._path = Path(path)
         self._header = header
-        self._rows = 0
+        self._rows = self._device_rows = 0
         self._healthy = True
         self._waiting: deque[Future[None]] = deque()
         try:
@@ -73,9 +59,10 @@ class TraceWriter:
             self._file = h5py.File(self._path, "x", libver=FORMAT)
         except OSError as error:
             raise TraceError(f"cannot create {self._path}: {_cause(error)}") from error
-        _lay_out(self._file, header, _chunk_rows(rows_per_block))
+        self._groups = ["trace", "event", *(channel.axis for channel in watched(header))]
+        lay_out(self._file, header, _chunk_rows(rows_per_block))
         # Held open: closing a dataset writes its chunks, and h5py swallows the error of a full disk there.
-        self._growing = [data for group in ("trace", "event") for data in _at(self._file, group).values()]
+        self._growing = [data for group in self._groups for data in _at(self._file, group).values()]
         self._file.swmr_mode = True
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
 
@@ -103,9 +90,10 @@ class TraceWriter:
         with self._failing_in_words():
             while self._waiting and (self._waiting[0].done() or len(self._waiting) >= BLOCKS_WAITING):
                 self._waiting.popleft().result()
-        arrays = {c.name: np.array(block[c.name], self._header.dtype_of(c)) for c in _present(self._header)}
+        arrays = {c.name: np.array(block[c.name], self._header.dtype_of(c)) for c in present(self._header)}
         rows = len(next(iter(block.values())))
         uneven = [name for name, values in arrays.items() if len(values) != rows]
+        arrays |= {c.name: np.array(block[c.name], self._header.dtype_of(c)) for c in watched(self._header)}
         if uneven:
             raise ValueError(f"a block of {rows} rows, but not in {', '.join(uneven)}")
         self._waiting.append(self._pool.submit(self._write, first_tick, rows, arrays, tuple(events)))
@@ -128,7 +116,7 @@ class TraceWriter:
             for key, value in metrics.items():
                 _at(self._file, f"metrics/{key}")[...] = value
             reason = stop_reason.encode()[:STOP_REASON_BYTES].decode(errors="ignore")
-            self._file.attrs.modify("stop_reason", _text(reason, STOP_REASON_BYTES))
+            self._file.attrs.modify("stop_reason", fixed_text(reason, STOP_REASON_BYTES))
             self._file.attrs.modify("complete", np.int64(complete))
             self._file.flush()
             self._file.close()
@@ -137,8 +125,9 @@ class TraceWriter:
         if not self._healthy:  # a block after one that failed would leave a gap
             return
         self._healthy = False
-        for name, values in arrays.items():
-            _write_rows(_at(self._file, f"trace/{name}"), self._rows, values)
+        for channel in present(self._header):
+            _write_rows(_at(self._file, f"trace/{channel.name}"), self._rows, arrays[channel.name])
+        self._write_watched(first_tick, arrays)
         _write_events(_at(self._file, "event"), events)
         self._file.flush()
         # A row counts once its time is there, so its values are on disk before its time is.
@@ -146,6 +135,16 @@ class TraceWriter:
         self._file.flush()
         self._rows += rows
         self._healthy = True
+
+    def _write_watched(self, first_tick: int, arrays: dict[str, np.ndarray]) -> None:
+        rows = 0
+        for channel in watched(self._header):
+            values = arrays[channel.name]
+            rows = len(values)
+            _write_rows(_at(self._file, f"{channel.axis}/{dataset_of(channel)}"), self._device_rows, values)
+            times = row_times(self._header, first_tick, rows, self._header.device_every_ticks)
+            _write_rows(_at(self._file, f"{channel.axis}/time_s"), self._device_rows, times)
+        self._device_rows += rows
 
     @contextmanager
     def _failing_in_words(self) -> Iterator[None]:
@@ -200,91 +199,6 @@ def count_rows(path: str | os.PathLike[str]) -> int:
         return _whole_rows(file)
 
 
-def _present(header: Header) -> list[Channel]:
-    """Channels with at least one column: the others have no dataset."""
-    return [channel for channel in CHANNELS if header.labels[channel.axis]]
-
-
-def _lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
-    """Everything that the file will hold, without rows."""
-    for name in ATTRIBUTES:
-        value = getattr(header, name)
-        file.attrs[name] = int(value) if isinstance(value, bool) else value
-    # These two change at the end, under SWMR, which rules out strings of variable length.
-    file.attrs["complete"] = np.int64(0)
-    file.attrs["stop_reason"] = _text("", STOP_REASON_BYTES)
-    packing = COMPRESSION[header.compression]
-
-    trace = file.create_group("trace")
-    time = _growing(trace, "time_s", "f8", (), chunk_rows, fillvalue=np.nan, **packing)
-    time.make_scale("time_s")
-    _describe(time, "s", "start of the row")
-    scales = {axis: _labels(trace, axis, header.labels[axis]) for axis in AXES if header.labels[axis]}
-    for channel in _present(header):
-        columns = [len(header.labels[channel.axis])]
-        data = _growing(trace, channel.name, header.dtype_of(channel), columns, chunk_rows, **packing)
-        _describe(data, channel.unit, channel.long_name)
-        data.dims[0].attach_scale(time)
-        data.dims[1].attach_scale(scales[channel.axis])
-    if header.labels["site"]:
-        kv = trace.create_dataset("site_nominal_kv", data=np.array(header.nominal_kv, np.float64))
-        _describe(kv, "kV", "nominal voltage at the point of common coupling, NaN where there is none")
-        kv.dims[0].attach_scale(scales["site"])
-
-    _lay_out_events(file.create_group("event"), header)
-    metrics = file.create_group("metrics")
-    for key in run_metrics.names(header):
-        _describe(metrics.create_dataset(key, data=np.nan), run_metrics.unit_of(key), key.replace("_", " "))
-
-
-def _lay_out_events(event: h5py.Group, header: Header) -> None:
-    where_bytes = max([1, *(len(label.encode()) for labels in header.labels.values() for label in labels)])
-    time = _growing(event, "time_s", "f8", (), EVENT_CHUNK_ROWS)
-    time.make_scale("time_s")
-    _describe(time, "s", "when")
-    for name, dtype, long_name in (
-        ("kind", h5py.string_dtype("utf-8", KIND_BYTES), "what happened"),
-        ("where", h5py.string_dtype("utf-8", where_bytes), "site, job or area"),
-        ("value", np.dtype("f8"), "how much, in the unit of the kind"),
-    ):
-        data = _growing(event, name, dtype, (), EVENT_CHUNK_ROWS)
-        _describe(data, "1", long_name)
-        data.dims[0].attach_scale(time)
-        if dtype.kind == "S":
-            data.attrs["_Encoding"] = "utf-8"
-
-
-def _growing(
-    group: h5py.Group, name: str, dtype: Any, columns: Sequence[int], chunk_rows: int, **options: Any
-) -> h5py.Dataset:
-    """An empty dataset that grows along its first axis. columns: its width, empty where it has but one axis."""
-    most_columns = max(1, MOST_CHUNK_BYTES // (chunk_rows * np.dtype(dtype).itemsize))
-    chunks = (chunk_rows, *(min(n, most_columns) for n in columns))
-    return group.create_dataset(name, (0, *columns), dtype, maxshape=(None, *columns), chunks=chunks, **options)
-
-
-def _labels(trace: h5py.Group, axis: str, labels: Sequence[str]) -> h5py.Dataset:
-    """The names along an axis, as fixed-length strings: Octave cannot read those of variable length."""
-    size = max(len(label.encode()) for label in labels)
-    scale = trace.create_dataset(axis, data=np.array([_text(label, size) for label in labels]))
-    scale.attrs["_Encoding"] = "utf-8"  # xarray then gives text, not bytes
-    scale.make_scale(axis)
-    _describe(scale, "1", f"names of the {axis} axis")
-    return scale
-
-
-def _describe(data: h5py.Dataset, unit: str, long_name: str) -> None:
-    data.attrs["units"], data.attrs["long_name"] = unit, long_name
-
-
-def _text(text: str, size: int) -> np.ndarray:
-    """A fixed-length UTF-8 string of `size` bytes. ValueError where it does not fit."""
-    raw = text.encode()
-    if len(raw) > size:
-        raise ValueError(f"{text!r} is longer than {size} bytes")
-    return np.array(raw, h5py.string_dtype("utf-8", size))
-
-
 def _chunk_rows(rows_per_block: int) -> int:
     """Rows of a chunk: an even part of a block, so that no chunk is written, hence compressed, twice."""
     parts = -(-rows_per_block // MOST_CHUNK_ROWS)
@@ -302,7 +216,7 @@ def _write_events(group: h5py.Group, events: Sequence[Event]) -> None:
     first = len(_at(group, "time_s"))
     for name in ("kind", "where"):
         data = _at(group, name)
-        _write_rows(data, first, np.array([_text(getattr(event, name), data.dtype.itemsize) for event in events]))
+        _write_rows(data, first, np.array([fixed_text(getattr(event, name), data.dtype.itemsize) for event in events]))
     for name in ("value", "time_s"):
         _write_rows(_at(group, name), first, np.array([getattr(event, name) for event in events]))
 
@@ -356,7 +270,8 @@ def _header(file: h5py.File) -> Header:
     fields: dict[str, Any] = {
         name: _string(file.attrs[name]) if kind is str else kind(file.attrs[name]) for name, kind in ATTRIBUTES.items()
     }
-    labels = {axis: tuple(_at(file, f"trace/{axis}").asstr()[:]) if f"trace/{axis}" in file else () for axis in AXES}
+    places = {axis: f"trace/{axis}" for axis in AXES} | {c.axis: f"{c.axis}/{c.axis}" for c in WATCHED}
+    labels = {axis: tuple(_at(file, at).asstr()[:]) if at in file else () for axis, at in places.items()}
     kv = tuple(_at(file, "trace/site_nominal_kv")[:].tolist()) if labels["site"] else ()
     return Header(labels=labels, nominal_kv=kv, **fields)
 
@@ -375,17 +290,29 @@ def _whole_rows(file: h5py.File) -> int:
 def _window(file: h5py.File, header: Header, start: int, stop: int) -> Trace:
     time_s = _at(file, "trace/time_s")[start:stop]
     channels = {c.name: np.zeros((len(time_s), 0), header.dtype_of(c)) for c in CHANNELS}
-    channels |= {c.name: _at(file, f"trace/{c.name}")[start:stop] for c in _present(header)}
+    channels |= {c.name: _at(file, f"trace/{c.name}")[start:stop] for c in present(header)}
     return Trace(
         header=header,
         time_s=time_s,
         **channels,
+        **_watched_window(file, header, start, stop),
         events=_events(file, time_s[0], time_s[-1] + header.row_s) if len(time_s) else (),
         # Not items(): h5py holds its lock while one iterates, and an error there would leave it locked.
         metrics={key: float(_at(file, f"metrics/{key}")[()]) for key in list(_at(file, "metrics"))},
         complete=bool(file.attrs["complete"]),
         stop_reason=_string(file.attrs["stop_reason"]),
     )
+
+
+def _watched_window(file: h5py.File, header: Header, start: int, stop: int) -> dict[str, np.ndarray]:
+    """Devices and racks in the rows of the trace from start to stop; their rows may have another length."""
+    first, end = (-(-row * header.every_ticks // header.device_every_ticks) for row in (start, stop))
+    found = {c.name: np.zeros((0, 0), header.dtype_of(c)) for c in WATCHED} | {"device_time_s": np.zeros(0)}
+    for channel in watched(header):
+        data, time = _at(file, f"{channel.axis}/{dataset_of(channel)}"), _at(file, f"{channel.axis}/time_s")
+        rows = slice(first, min(end, len(data), len(time)))
+        found |= {channel.name: data[rows], "device_time_s": time[rows]}
+    return found
 
 
 def _events(file: h5py.File, from_s: float, to_s: float) -> tuple[Event, ...]:

@@ -9,11 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from emulator.metrics import Summary
-from emulator.trace import CHANNELS, SCHEMA_VERSION, Event, Header
+from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header
 from emulator.traces.hdf5 import TraceWriter
 
 ONE_SITE = Header(
-    labels={"site": ("campus",), "job": ("campus/pretrain",), "hall": (), "area": ("main",), "tie": ()},
+    labels={
+        "site": ("campus",),
+        "job": ("campus/pretrain",),
+        "hall": (),
+        "area": ("main",),
+        "tie": (),
+        "device": (),
+        "rack": (),
+    },
     config='[run]\nname = "made"\n',
     seed=7,
     dt_s=0.001,
@@ -23,6 +31,7 @@ ONE_SITE = Header(
     created_utc="2026-01-01T00:00:00+00:00",
     schema_version=SCHEMA_VERSION,
     every_ticks=1,
+    device_every_ticks=1,
     double=False,
     compression="gzip",
     nominal_kv=(138.0,),
@@ -32,6 +41,7 @@ TWO_SITES = replace(
     labels={
         "site": ("west", "öst"), "job": ("west/a", "öst/b", "öst/c"), "hall": ("west/1",),
         "area": ("w", "e"), "tie": ("w-e",),
+        "device": ("west/a/0", "west/a/1"), "rack": ("west/a/0",),
     },
     nominal_kv=(138.0, float("nan")),
 )  # fmt: skip
@@ -41,7 +51,8 @@ def block(header: Header, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random rows of every channel, in the types of the trace."""
     rng = np.random.default_rng(seed)
     return {
-        c.name: rng.normal(50.0, 10.0, (rows, len(header.labels[c.axis]))).astype(header.dtype_of(c)) for c in CHANNELS
+        c.name: rng.normal(50.0, 10.0, (rows, len(header.labels[c.axis]))).astype(header.dtype_of(c))
+        for c in (*CHANNELS, *WATCHED)
     }
 
 

@@ -202,7 +202,8 @@ def test_summary_leaves_out_what_is_not_there():
 @pytest.mark.parametrize("many", [1, 3, 40])
 def test_summary_fits_on_a_screen(many):
     names_of = {
-        axis: tuple(f"{axis}{i}".ljust(64, "x") for i in range(many)) for axis in ("site", "job", "hall", "area", "tie")
+        axis: tuple(f"{axis}{i}".ljust(64, "x") for i in range(many))
+        for axis in ("site", "job", "hall", "area", "tie", "device", "rack")
     }
     config = f'[run]\nname = "{"n" * 200}"\n'
     header = replace(ONE_SITE, labels=names_of, nominal_kv=(138.0,) * many, config=config)

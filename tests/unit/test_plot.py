@@ -61,7 +61,7 @@ def test_panels_follow_what_the_trace_has(tmp_path):
     rows = block(bare, 3000)
     rows["bess_soc"][:] = np.nan
     assert len(figure_of(made(tmp_path, bare, rows)).axes) == 2
-    labels = {"site": (), "job": (), "hall": (), "area": ("main",), "tie": ()}
+    labels = {"site": (), "job": (), "hall": (), "area": ("main",), "tie": (), "device": (), "rack": ()}
     grid_only = replace(ONE_SITE, labels=labels, nominal_kv=())
     assert titles(figure_of(made(tmp_path, grid_only))) == ["frequency"]
 
@@ -169,7 +169,11 @@ def test_refusals_in_words(tmp_path, monkeypatch):
         overview(path, tmp_path / "t.png")
     with pytest.raises(TraceError, match="without rows"):
         overview(made(tmp_path, ONE_SITE, block(ONE_SITE, 0)), tmp_path / "u.png")
-    nothing = replace(ONE_SITE, labels={"site": (), "job": (), "hall": (), "area": (), "tie": ()}, nominal_kv=())
+    nothing = replace(
+        ONE_SITE,
+        labels={"site": (), "job": (), "hall": (), "area": (), "tie": (), "device": (), "rack": ()},
+        nominal_kv=(),
+    )
     with pytest.raises(TraceError, match="nothing to draw"):
         overview(made(tmp_path, nothing, block(nothing, 9)), tmp_path / "u.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -126,7 +126,11 @@ def test_file_describes_itself(tmp_path):
 
 
 def test_axes_without_members_are_left_out(tmp_path):
-    header = replace(ONE_SITE, labels={"site": (), "job": (), "hall": (), "area": ("main",), "tie": ()}, nominal_kv=())
+    header = replace(
+        ONE_SITE,
+        labels={"site": (), "job": (), "hall": (), "area": ("main",), "tie": (), "device": (), "rack": ()},
+        nominal_kv=(),
+    )
     path = write(tmp_path / "t.h5", header, block(header, 10))
     with h5py.File(path) as file:
         assert set(file["trace"]) == {"time_s", "area", "area_frequency_hz", "area_mechanical_power_mw"}
