@@ -16,7 +16,7 @@ from emulator.cluster.schedule import PhaseLayout
 from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams
 from emulator.cluster.workload import WorkloadParams
 from emulator.struct import as_array
-from emulator.topology import devices_in_halls, noisy, phases_of, runs_of, server_power_w, watched_devices
+from emulator.topology import by_devices, devices_in_halls, noisy, phases_of, runs_of, server_power_w, watched_devices
 
 NEVER = 2**31 - 1
 
@@ -25,14 +25,13 @@ def training_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Tr
     """Sizes and switches of a training job."""
     dt_s = scenario.run.dt_s
     workload, device, smoothing = job.workload, job.accelerator, job.smoothing
-    limited = smoothing is not None or job.dummy_work is not None or bool(job.cap)
     overshoot = None
     if device.edp_fraction > 1:
         overshoot = (ticks_nearest(device.edp_duration_s, dt_s), ticks_nearest(device.edp_window_s, dt_s))
     record = scenario.record
     return TrainingLayout(
         job=_job_layout(scenario, site, job, 0 if overshoot is None else overshoot[1]),
-        path="devices" if limited else "events",
+        path="devices" if by_devices(job) else "events",
         groups=devices_in_halls(site, job) if record.groups else (job.devices,),
         overshoot_ticks=overshoot,
         noisy=noisy(job),

@@ -1,6 +1,7 @@
 """Numbers that sum up a run: energies, extremes and swings, gathered block by block in bounded memory.
 
-Keys are flat, "site.NAME.facility_peak_mw"; the unit is the key's suffix. "swing" is largest minus smallest.
+Keys are flat, "site.NAME.facility_peak_mw" or "job.SITE.NAME.faults"; the unit is the key's suffix. "swing" is largest
+minus smallest.
 Signs: load positive = draws from the grid; battery positive = discharges; energies in and out are both positive.
 """
 
@@ -17,7 +18,9 @@ from emulator.trace import Header
 from emulator.units import S_PER_H
 
 CHANGE_WINDOW_S = 5  # as utilities' oscillation limits have it
-UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu"}
+# Counted events of jobs: bits of `cluster.pauses`, which NumPy code does not import.
+JOB_COUNTS = {"iterations": 1, "checkpoints": 2, "evaluations": 4, "data_stalls": 8, "faults": 16, "restarts": 32}
+UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu", "_mean_s": "s"}
 
 POWERS = {"facility": "site_facility_power_mw", "pcc": "site_pcc_power_mw"}
 # Channel of each pair of extremes, with the keys of the lower and the upper one.
@@ -35,7 +38,7 @@ def unit_of(key: str) -> str:
 
 def names(header: Header) -> tuple[str, ...]:
     """Keys of the metrics that a run with this header has, in order."""
-    return tuple(Summary(header).result())
+    return (*Summary(header).result(), *JobTally(header).result())
 
 
 class Summary:
@@ -57,6 +60,8 @@ class Summary:
         window = int(CHANGE_WINDOW_S / (fraction(header.dt_s) * header.every_ticks))
         for channel in ("site_it_power_mw", *POWERS.values(), "bess_in", "bess_out"):
             self._sums[channel] = _Sum(sites)
+        for channel in ("job_power_mw", "added", "withheld"):
+            self._sums[channel] = _Sum(len(header.labels["job"]))
         for channel in POWERS.values():
             self._extremes[channel] = _Extremes(sites)
             self._changes[channel] = _Change(sites, window)
@@ -79,6 +84,8 @@ class Summary:
             return
         battery = block["site_bess_power_mw"]
         parts = {"bess_in": np.maximum(-battery, 0), "bess_out": np.maximum(battery, 0)}
+        added = block["job_power_mw"].astype(np.float64) - block["job_wanted_power_mw"]
+        parts |= {"added": np.maximum(added, 0), "withheld": np.maximum(-added, 0)}
         for channel, total in self._sums.items():
             total.add(parts[channel] if channel in parts else block[channel])
         for channel, extremes in self._extremes.items():
@@ -91,6 +98,9 @@ class Summary:
         labels, found = self._header.labels, {}
         for i, site in enumerate(labels["site"]):
             found |= {f"site.{site}.{key}": value for key, value in self._site(i)}
+        for i, job in enumerate(labels["job"]):
+            found[f"{_job(job)}.energy_mwh"] = self._energy("job_power_mw", i)
+            found |= {f"{_job(job)}.{key}_energy_mwh": self._energy(key, i) for key in ("added", "withheld")}
         for i, area in enumerate(labels["area"]):
             found |= {f"area.{area}.{key}": value for key, value in self._ranges("area", i)}
         for i, tie in enumerate(labels["tie"]):
@@ -120,6 +130,42 @@ class Summary:
     def _swing(self, channel: str, i: int) -> float:
         low, high = self._extremes[channel].range(i)
         return high - low
+
+
+def _job(label: str) -> str:
+    """Key of a job, label SITE/JOB; HDF5 would take the slash for a group."""
+    return "job." + label.replace("/", ".")
+
+
+class JobTally:
+    """Counts of what began in each job, fed with (rows, jobs) bits of `cluster.pauses`."""
+
+    def __init__(self, header: Header) -> None:
+        self._jobs = header.labels["job"]
+        self._row_s = header.row_s
+        self._rows = 0
+        self._counts = {key: np.zeros(len(self._jobs), np.int64) for key in JOB_COUNTS}
+        self._first, self._last = (np.full(len(self._jobs), np.nan) for _ in range(2))  # rows in which iterations begin
+
+    def add(self, bits: np.ndarray) -> None:
+        """Take in further rows."""
+        for key, bit in JOB_COUNTS.items():
+            self._counts[key] += np.count_nonzero(bits & bit, axis=0)
+        rows, jobs = np.nonzero(bits & JOB_COUNTS["iterations"])
+        rows = rows + self._rows
+        np.fmin.at(self._first, jobs, rows)
+        np.fmax.at(self._last, jobs, rows)
+        self._rows += len(bits)
+
+    def result(self) -> dict[str, float]:
+        """Counts so far, and the mean time between starts of iterations, pauses included; NaN below two of them."""
+        found = {}
+        for i, job in enumerate(self._jobs):
+            found |= {f"{_job(job)}.{key}": float(count[i]) for key, count in self._counts.items()}
+            between = self._counts["iterations"][i] - 1
+            lasted_s = (self._last[i] - self._first[i]) * self._row_s
+            found[f"{_job(job)}.iteration_mean_s"] = lasted_s / between if between > 0 else np.nan
+        return found
 
 
 class _Sum:

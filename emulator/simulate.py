@@ -15,12 +15,14 @@ import numpy as np
 import emulator
 from emulator import plant, schema
 from emulator.clock import seconds_at, ticks_nearest
+from emulator.cluster import pauses
 from emulator.config import to_toml
-from emulator.metrics import Summary
+from emulator.jobs_schema import TrainingJob
+from emulator.metrics import JobTally, Summary
 from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
-from emulator.topology import watch_columns
+from emulator.topology import by_devices, runs_of, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
 from emulator.units import W_PER_KW
 
@@ -29,6 +31,15 @@ from emulator.units import W_PER_KW
 WINDOW_TICKS = 20_000
 
 END_OF_RUN = "end of run"
+
+# What can begin in a tick of a job, as the trace's events name it.
+JOB_EVENTS = {
+    pauses.CHECKPOINT: "checkpoint",
+    pauses.EVALUATION: "evaluation",
+    pauses.STALL: "data_stall",
+    pauses.FAULT: "fault",
+    pauses.RESTART: "restart",
+}
 
 Block = Mapping[str, np.ndarray]
 
@@ -86,6 +97,7 @@ def stream(
     emulation = _compile(scenario)
     every = emulation.layout.every_ticks
     summary, log, watch = Summary(header), _EventLog(scenario), _Watch(scenario, header)
+    tally = JobTally(header)
     begun = time.perf_counter()
     stop_reason, done = "", 0
     for first, frame in _frames(scenario, emulation):
@@ -95,13 +107,15 @@ def stream(
         device_rows = rows * every // header.device_every_ticks
         block = {name: values[:rows] for name, values in block.items()}
         block |= {name: values[:device_rows] for name, values in watch.of(frame).items()}
-        sink.append(first, block, log.between(first, status[:rows], every))
+        bits = np.asarray(frame.job_bits)[:rows]
+        sink.append(first, block, log.between(first, status[:rows], bits, every))
         summary.update(block, first)
+        tally.add(bits)
         done = first + rows * every
         progress(rows * every)
         if stop_reason:
             break
-    metrics = summary.result()
+    metrics = summary.result() | tally.result()
     sink.finish(metrics, stop_reason or END_OF_RUN, complete=not stop_reason)
     emulated_s = seconds_at(done, emulation.layout.dt_s)
     now = time.perf_counter()
@@ -194,6 +208,15 @@ def _check_operating_point(scenario: schema.Scenario, state: State) -> None:
                 )
 
 
+def paths(scenario: schema.Scenario) -> Iterator[str]:
+    """A line per training job: how its devices were emulated."""
+    for site, job in jobs_of(scenario):
+        if isinstance(job, TrainingJob):
+            why = by_devices(job)
+            way = f"tick by tick ({', '.join(why)})" if why else "by events (linear)"
+            yield f"{site.name}/{job.name}: {job.devices:,} devices {way}"
+
+
 def run_ticks(scenario: schema.Scenario) -> int:
     """Length of the run in ticks."""
     return ticks_nearest(scenario.run.duration_s, scenario.run.dt_s)
@@ -266,11 +289,12 @@ class _EventLog:
 
     def __init__(self, scenario: schema.Scenario) -> None:
         self._sites = tuple(site.name for site in scenario.site)
+        self._jobs = tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario))
         self._dt_s = scenario.run.dt_s
         self._scheduled = sorted(_scheduled(scenario), key=lambda event: event.time_s)
         self._last = np.zeros((1, len(self._sites)), np.int32)
 
-    def between(self, first: int, status: np.ndarray, every: int) -> list[Event]:
+    def between(self, first: int, status: np.ndarray, bits: np.ndarray, every: int) -> list[Event]:
         """Events in the rows from tick `first` on, in order of time."""
         end_s = seconds_at(first + len(status) * every, self._dt_s)
         events = [e for e in self._scheduled if seconds_at(first, self._dt_s) <= e.time_s < end_s]
@@ -278,14 +302,21 @@ class _EventLog:
             on = (np.concatenate([self._last, status]) & bit) > 0
             for row, site in np.argwhere(on[1:] & ~on[:-1]):
                 events.append(Event(seconds_at(first + int(row) * every, self._dt_s), kind, self._sites[site], 1.0))
+        for bit, kind in JOB_EVENTS.items():
+            for row, job in np.argwhere((bits & bit) > 0):
+                events.append(Event(seconds_at(first + int(row) * every, self._dt_s), kind, self._jobs[job], 1.0))
         self._last = status[-1:]
         return sorted(events, key=lambda event: event.time_s)
 
 
 def _scheduled(scenario: schema.Scenario) -> Iterator[Event]:
     for site, job in jobs_of(scenario):
-        yield Event(job.start_s, "job_start", f"{site.name}/{job.name}", 1.0)
-        yield Event(job.stop_s, "job_stop", f"{site.name}/{job.name}", 1.0)
+        where = f"{site.name}/{job.name}"
+        for start_s, stop_s in runs_of(job):
+            yield Event(start_s, "job_start", where, 1.0)
+            yield Event(stop_s, "job_stop", where, 1.0)
+        for cap in getattr(job, "cap", ()):
+            yield Event(cap.at_s, "power_cap", where, float("nan") if cap.power_w is None else cap.power_w)
     for step in scenario.disturbance:
         yield Event(step.at_s, step.kind, step.site or step.area or "", step.mw)
 

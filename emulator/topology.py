@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emulator.jobs_schema import Accelerator, InferenceJob, Phase, TrainingJob
+from emulator.jobs_schema import Accelerator, InferenceJob, Job, Phase, TrainingJob
 from emulator.schema import Record, Scenario, Site
 
 Devices = TrainingJob | InferenceJob
@@ -29,14 +29,20 @@ def noisy(job: TrainingJob) -> bool:
     return model.noise > 0 if model is not None else any(phase.noise > 0 for phase in job.workload.phase)
 
 
-def runs_of(job: TrainingJob) -> tuple[tuple[float, float], ...]:
+def runs_of(job: Job) -> tuple[tuple[float, float], ...]:
     """Times from which to which the job runs, s."""
-    return job.runs_s or ((job.start_s, job.stop_s),)
+    return (isinstance(job, TrainingJob) and job.runs_s) or ((job.start_s, job.stop_s),)
 
 
 def server_power_w(device: Accelerator, accelerator_w: float) -> float:
     """Power of an accelerator with its share of the server."""
     return device.server_fixed_w + (1 + device.server_fraction) * accelerator_w
+
+
+def by_devices(job: TrainingJob) -> tuple[str, ...]:
+    """What makes the job's devices nonlinear, so that each is emulated tick by tick; empty: summed by events."""
+    named = {"smoothing": job.smoothing, "dummy work": job.dummy_work, "power cap": job.cap or None}
+    return tuple(name for name, table in named.items() if table is not None)
 
 
 def rack_size(job: Devices) -> int:

@@ -1,17 +1,29 @@
-"""Measured or made power records: read, checked, and resampled to tick means. Load positive, W."""
+"""Measured or made power records: read, checked, resampled to tick means, and summed over copies. Load positive, W.
+
+A copy's shift is positive where it plays the record later.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from scipy.fft import next_fast_len
+from scipy.special import ndtri
 
-from emulator.clock import seconds_at
+from emulator.clock import fraction, seconds_at
 from emulator.complaint import nearest
 from emulator.jobs_schema import ReplayJob
 
 WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
+SUBTICKS = 8  # places for a copy's shift in a tick
+BLOCK = 2**18  # subticks of shifts that are summed in one transform: bounds the memory
+FEWEST_VALUES = 10  # distinct ones, below which a file is made of levels and says nothing about a meter
+MOST_EARLY = 0.1  # share of runs that last at most half the median: more, and values coincide by chance
 LARGEST_GAP = 10.0  # times the median interval: beyond it the record has a hole that nobody should fill by guessing
 
 
@@ -102,7 +114,14 @@ def resample(
     median interval. With `repeat` the record then starts again, "linear" going back to the first sample meanwhile.
     The cost is that of the window, however long the record.
     """
-    knots_s, levels_w = _window(time_s, power_w, seconds_at(first_tick, dt_s), ticks * dt_s, repeat)
+    return _means(time_s, power_w, seconds_at(first_tick, dt_s), ticks, dt_s, interpolation, repeat)
+
+
+def _means(
+    time_s: np.ndarray, power_w: np.ndarray, begin_s: float, ticks: int, dt_s: float, interpolation: str, repeat: bool
+) -> np.ndarray:
+    """As `resample`, from any time on; before the first sample its power holds."""
+    knots_s, levels_w = _window(time_s, power_w, begin_s, ticks * dt_s, repeat)
     starts_w = levels_w[:-1]
     ends_w = levels_w[1:] if interpolation == "linear" else starts_w
     lengths_s = np.diff(knots_s)
@@ -120,17 +139,163 @@ def _window(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples that a window of the played record needs, from the last at or before its start to the first after its
     end, as times from the window's start and powers. Energies stay small that way: no cancellation after hours."""
-    count, period_s = len(time_s), np.inf
+    count, turns, end_s = len(time_s), 0, begin_s + length_s
     if repeat:
         period_s = lasting_s(time_s)
         begin_s %= period_s
-    turns, end_s = divmod(begin_s + length_s, period_s)
+        turns, end_s = divmod(begin_s + length_s, period_s)
     first, last = (np.searchsorted(time_s, time_s[0] + at_s, side="right") - 1 for at_s in (begin_s, end_s))
     place = np.arange(first, int(turns) * count + last + 2)
     if repeat:
         turn, sample = np.divmod(place, count)
         return time_s[sample] - time_s[0] + (turn * period_s - begin_s), power_w[sample]
-    sample = np.minimum(place, count - 1)
+    sample = np.clip(place, 0, count - 1)
     knots_s = time_s[sample] - time_s[0] - begin_s
-    knots_s[place == count] = max(length_s, knots_s[-1]) + 1.0  # after the last sample power holds
+    knots_s[place == -1] = -1.0  # before the first sample and after the last one power holds
+    knots_s[place == count] = max(length_s, knots_s[-1]) + 1.0
     return knots_s, power_w[sample]
+
+
+@dataclass(frozen=True, eq=False)
+class Shifts:
+    """Shifts in time of a job's copies, gathered on a grid of SUBTICKS to the tick."""
+
+    place: np.ndarray  # (places,) int64, subticks, ascending
+    copies: np.ndarray  # (places,) how many play the record that much later; a copy between two places is in both
+
+
+def drawn_shifts_s(copies: int, spread_s: float, seed: int, stream: int) -> np.ndarray:
+    """(copies,) shifts in s, normal with s.d. `spread_s`. A copy's depends on seed, stream and its number alone.
+
+    Philox counts (Salmon et al., SC'11, doi 10.1145/2063384.2063405), one 64-bit word a copy, through the inverse of
+    the normal distribution: at most 8.3 s.d.
+    """
+    words = np.random.Philox(key=np.array([seed, stream], np.uint64)).random_raw(copies)
+    return spread_s * ndtri(((words >> np.uint64(11)) + 0.5) * 2.0**-53)
+
+
+def shifts_of(job: ReplayJob, time_s: np.ndarray, seed: int, stream: int, dt_s: float) -> Shifts | None:
+    """Shifts of the job's copies, to be made once per run; None where all play in step.
+
+    Args:
+      time_s: the record's times; those of a repeated one are its period, which shifts are taken modulo.
+      stream: tells the job from others.
+    """
+    if job.phase_spread_s == 0.0:
+        return None
+    shift_s = drawn_shifts_s(job.copies, job.phase_spread_s, seed, stream)
+    if job.repeat:
+        half_s = 0.5 * lasting_s(time_s)
+        shift_s = (shift_s + half_s) % (2.0 * half_s) - half_s
+    return gathered(shift_s, dt_s)
+
+
+def gathered(shift_s: np.ndarray, dt_s: float) -> Shifts:
+    """Shifts on the grid: each copy shares itself between the two places about it, so that the mean shift is kept."""
+    subticks = shift_s * (SUBTICKS / dt_s)
+    below = np.floor(subticks).astype(np.int64)
+    place, index = np.unique(np.concatenate([below, below + 1]), return_inverse=True)
+    upper = subticks - below
+    return Shifts(place, np.bincount(index, np.concatenate([1.0 - upper, upper])))
+
+
+def resample_copies(
+    time_s: np.ndarray,
+    power_w: np.ndarray,
+    first_tick: int,
+    ticks: int,
+    dt_s: float,
+    interpolation: str,
+    repeat: bool,
+    copies: int,
+    shifts: Shifts | None,
+) -> np.ndarray:
+    """(ticks,) tick means of the sum over copies of the record as `resample` plays it, each shifted by its own time.
+
+    Copy i draws p(t - s_i). Without `repeat` a late copy holds the first value until it begins, and an early one the
+    last value after it has ended. Without shifts all play in step, which costs what one does.
+
+    The sum is a convolution with the copies' places, by FFT. The tick mean of a copy, as a function of its shift, is
+    joined by lines between places d = dt/8 apart. Its second derivative is (p'(end) - p'(begin))/dt, so that a copy's
+    tick mean is off by at most d^2/8 D/dt = D dt/512, with D the largest difference of slopes a tick apart, where
+    power is joined by lines, and by d/4 J/dt = J/32 in the two ticks about a jump J ("previous"). Over many copies this
+    is a blur of variance d^2/6: a sine of w rad/s keeps 1 - (w d)^2/12 of itself, all but 1.3e-4 at a twentieth of the
+    tick rate and 1.3 % at half of it. Means are kept.
+    """
+    if shifts is None:
+        return copies * resample(time_s, power_w, first_tick, ticks, dt_s, interpolation, repeat)
+    fine_s, fine_ticks, total = dt_s / SUBTICKS, ticks * SUBTICKS, np.zeros(ticks)
+    for first, weights in _blocks(shifts, _constant_beyond(time_s, first_tick, ticks, dt_s, repeat)):
+        begin = first_tick * SUBTICKS - (first + len(weights) - 1)
+        begin_s = float(Fraction(begin, SUBTICKS) * fraction(dt_s))
+        count = fine_ticks + len(weights) - 1
+        means_w = _means(time_s, power_w, begin_s, count, fine_s, interpolation, repeat)
+        length = next_fast_len(count, real=True)
+        summed_w = np.fft.irfft(np.fft.rfft(means_w, length) * np.fft.rfft(weights, length), length)[
+            len(weights) - 1 : count
+        ]
+        total += summed_w.reshape(ticks, SUBTICKS).mean(axis=1)
+    # The sum of what lies in the record's range lies in N times that range: takes away the transform's rounding.
+    return np.clip(total, copies * power_w.min(), copies * power_w.max())
+
+
+def _constant_beyond(time_s: np.ndarray, first_tick: int, ticks: int, dt_s: float, repeat: bool) -> tuple[int, int]:
+    """Places beyond which a shift makes no difference in a window: the copy is before its start or after its end."""
+    if repeat:
+        return np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    lasting = int(np.ceil((time_s[-1] - time_s[0]) * SUBTICKS / dt_s)) + 1
+    return first_tick * SUBTICKS - lasting, (first_tick + ticks) * SUBTICKS + 1
+
+
+def _blocks(shifts: Shifts, beyond: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+    """First place and copies from it on, block by block of at most BLOCK places; empty blocks are left out."""
+    place = np.clip(shifts.place, *beyond)
+    block = (place - place[0]) // BLOCK
+    for part in np.split(np.arange(len(place)), np.flatnonzero(np.diff(block)) + 1):
+        first = place[part[0]]
+        yield int(first), np.bincount(place[part] - first, shifts.copies[part])
+
+
+def refresh_s(time_s: np.ndarray, power_w: np.ndarray) -> float:
+    """Interval at which a file's values really change: the sampling interval, or longer where a meter holds its values
+    while it is polled faster (NVML on H100: polled every 20 ms, new every 103 ms, 81 % of polls repeat).
+
+    Rule. Take the runs of exactly equal values, but for the first and the last, which are cut off. A constant stretch,
+    however long, is one run among many. With m the median number of samples in a run, the file refreshes every mean
+    duration of the runs of m/2 to 3m/2 samples, if m >= 2 and all of the following hold; else with every sample:
+      - at most a tenth of the runs have at most m/2 samples. A meter changes its values at even intervals. Values that
+        coincide by chance with probability q from sample to sample make runs of k with q^(k-1) (1 - q), of which at
+        least 0.206 (at m = 3) have at most m/2 samples;
+      - most changes are larger than the smallest one: else it is a slow signal, written with few digits;
+      - ten or more values are distinct: else it is a made file of a few levels, where long runs are what it means.
+    """
+    sampling_s = float(np.median(np.diff(time_s)))
+    if len(np.unique(power_w)) < FEWEST_VALUES:
+        return sampling_s
+    steps_w = np.abs(np.diff(power_w))
+    change = np.flatnonzero(steps_w)
+    samples, median = np.diff(change), np.median(np.diff(change))
+    early = np.mean(samples <= 0.5 * median)
+    by_digit = np.mean(steps_w[change] < 1.5 * steps_w[change].min())
+    if median < 2 or early > MOST_EARLY or by_digit > 0.5:
+        return sampling_s
+    usual = (samples > 0.5 * median) & (samples <= 1.5 * median)
+    return max(sampling_s, float(np.mean(np.diff(time_s[change + 1])[usual])))
+
+
+def warnings(job: ReplayJob, time_s: np.ndarray, power_w: np.ndarray, dt_s: float) -> list[str]:
+    """What a replay cannot carry, in words: where the file's real refresh says less than half a sample per period at
+    `bandwidth_hz`; with that left out, where values repeat and ticks are shorter than the refresh."""
+    refresh, sampling_s = refresh_s(time_s, power_w), float(np.median(np.diff(time_s)))
+    carried_hz, held = 0.5 / refresh, refresh > 1.5 * sampling_s
+    wanted_hz = job.bandwidth_hz or (0.5 / dt_s if held else 0.0)
+    if carried_hz >= wanted_hz * (1.0 - 1e-9):  # a hertz for a hertz, whatever the rounding of times
+        return []
+    text = f"{job.path}: samples are {sampling_s:.3g} s apart"
+    if held:
+        repeated = np.mean(np.diff(power_w) == 0.0)
+        text += f", but values change only every {refresh:.3g} s ({repeated:.0%} repeat the one before)"
+    asked = f"bandwidth_hz asks for {wanted_hz:g} Hz"
+    if job.bandwidth_hz is None:
+        asked = f"ticks of {dt_s:g} s would show {wanted_hz:g} Hz; set bandwidth_hz to what you need"
+    return [f"{text}: it carries at most {carried_hz:.3g} Hz, {asked}"]

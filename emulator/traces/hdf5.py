@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,8 @@ class TraceWriter:
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, self._file.id.get_vfd_handle())
             os.close(null)
+            with suppress(RuntimeError):  # a flush that failed half way makes HDF5 refuse the next one, but only that
+                self._file.flush()
             self._file.close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.metrics import Summary
+from emulator.metrics import JobTally, Summary
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header
 from emulator.traces.hdf5 import TraceWriter
 
@@ -67,5 +67,5 @@ def write(
             part = {name: values[start : start + at_once] for name, values in rows.items()}
             writer.append(start * header.every_ticks, part, events if start == 0 else ())
             summary.update(part, start * header.every_ticks)
-        writer.finish(summary.result(), "end of run", complete=True)
+        writer.finish(summary.result() | JobTally(header).result(), "end of run", complete=True)
     return path

@@ -90,18 +90,16 @@ def test_h100_server_is_a_dgx():
 
 
 @pytest.mark.parametrize(
-    ("name", "fraction_of_tdp", "published_kw"),
+    ("name", "fraction", "published_kw"),
     [
         ("gb200", 1.0, 120.0),
         ("gb300", 1.0, 136.0),
         ("gb300", 140 / 1400, 41.0),  # idle
-        ("gb300", None, 240.0),  # DC EDPP2
     ],
 )
-def test_rack_draws_what_is_published(name, fraction_of_tdp, published_kw):
+def test_rack_draws_what_is_published(name, fraction, published_kw):
     device = accelerator(name)
-    fraction = device.edp_fraction if fraction_of_tdp is None else fraction_of_tdp
-    # Fits have five digits, edp_fraction four; 41 kW is 30 % of 136 kW rounded, 0.5 % off.
+    # Fits have five digits; 41 kW is 30 % of 136 kW rounded, 0.5 % off.
     rel = 6e-3 if published_kw == 41.0 else 1e-3
     assert rack_kw(device, fraction * device.tdp_w) == pytest.approx(published_kw, rel=rel)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.metrics import Summary, names, render, unit_of
+from emulator.metrics import JobTally, Summary, names, render, unit_of
 from emulator.trace import Header
 
 from .synthetic import ONE_SITE, TWO_SITES, block
@@ -59,6 +59,12 @@ def at_once(header: Header, rows: dict[str, np.ndarray]) -> dict[str, float]:
         for key, name in (("soc{}", "bess_soc"), ("voltage{}_pu", "site_pcc_voltage_pu")):
             found[at + key.format("_min")] = float(rows[name][:, i].min())
             found[at + key.format("_max")] = float(rows[name][:, i].max())
+    for i, job in enumerate(header.labels["job"]):
+        at, power = f"job.{job.replace('/', '.')}.", rows["job_power_mw"][:, i].astype(np.float64)
+        added = power - rows["job_wanted_power_mw"][:, i]
+        found[at + "energy_mwh"] = mwh(power)
+        found[at + "added_energy_mwh"] = mwh(added[added > 0])
+        found[at + "withheld_energy_mwh"] = mwh(-added[added < 0])
     for i, area in enumerate(header.labels["area"]):
         found[f"area.{area}.frequency_min_hz"] = rows["area_frequency_hz"][:, i].min()
         found[f"area.{area}.frequency_max_hz"] = rows["area_frequency_hz"][:, i].max()
@@ -79,7 +85,7 @@ def test_blocks_do_not_matter(total, cuts, dt_s, seed):
     rows = block(header, total, seed)
     rows["site_bess_power_mw"] -= np.float32(50.0)
     expected, found = at_once(header, rows), streamed(header, rows, cuts)
-    assert list(found) == list(expected) == list(names(header))
+    assert [*found, *JobTally(header).result()] == [*expected, *JobTally(header).result()] == list(names(header))
     for key, value in expected.items():
         assert found[key] == pytest.approx(value, rel=1e-12, abs=0.0), key
 
