@@ -31,7 +31,7 @@ def training_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Tr
     record = scenario.record
     return TrainingLayout(
         job=_job_layout(scenario, site, job, 0 if overshoot is None else overshoot[1]),
-        path="devices" if by_devices(job) else "events",
+        path="devices" if by_devices(site, job) else "events",
         groups=devices_in_halls(site, job) if record.groups else (job.devices,),
         overshoot_ticks=overshoot,
         noisy=noisy(job),
@@ -42,7 +42,7 @@ def training_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Tr
             averaged=smoothing is not None and smoothing.activation_window_s > 0,
             dummy=job.dummy_work is not None,
             dummy_period_ticks=1 if job.dummy_work is None else ticks_nearest(job.dummy_work.period_s, dt_s),
-            cap=bool(job.cap),
+            cap=bool(job.cap or site.power_limit),
         ),
         watched=watched_devices(record, site, job),
         watch_every=record.device_every_ticks,

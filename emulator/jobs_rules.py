@@ -8,7 +8,7 @@ from itertools import pairwise
 from emulator.complaint import Path, nearest
 from emulator.jobs_schema import Cap, InferenceJob, ReplayJob, Smoothing, TrainingJob, Workload
 from emulator.schema import Scenario, Site
-from emulator.topology import phases_of, rack_size, racks_needed, racks_of, runs_of
+from emulator.topology import least_cap_w, phases_of, rack_size, racks_needed, racks_of, runs_of
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -176,9 +176,9 @@ def _smoothing(path: Path, job: TrainingJob, smoothing: Smoothing) -> Problems:
 
 def _cap(path: Path, job: TrainingJob, cap: Cap) -> Problems:
     device = job.accelerator
-    least_w = device.idle_w if device.cap_min_w is None else device.cap_min_w
-    if cap.power_w is not None and not least_w < cap.power_w + (device.cap_min_w is not None) * 1e-9 <= device.tdp_w:
-        name = "idle_w" if device.cap_min_w is None else "cap_min_w"
+    least_w = least_cap_w(device)
+    if cap.power_w is not None and not least_w <= cap.power_w <= device.tdp_w:
+        name = "a tenth of the range above idle_w" if device.cap_min_w is None else "cap_min_w"
         yield (
             (*path, "power_w"),
             f"is {cap.power_w:g} W, must be from {name} = {least_w:g} W to tdp_w = {device.tdp_w:g} W",

@@ -189,7 +189,9 @@ class Accelerator(Table):
         le=10,
         source="TDP held at 1 s averaging, Choukse [V]",
     )
-    cap_min_w: float | None = key("lowest power cap that it takes; left out: idle_w", None, unit="W", gt=0)
+    cap_min_w: float | None = key(
+        "lowest power cap that it takes; left out: a tenth of the range above idle_w", None, unit="W", gt=0
+    )
     power_exponent: float = key(
         "power above idle grows with clock speed to this power: what a cap costs in time",
         3.0,

@@ -34,6 +34,7 @@ class StepLayout:
 @struct
 class SiteLayout:
     jobs: tuple[int, ...] = static()  # places in the list of all jobs
+    training: tuple[int, ...] = static()  # places in the list of training jobs
     area: int = static()  # -1 on an infinite grid
     delay_ticks: int = static()
 
@@ -58,6 +59,16 @@ class Layout:
 
 
 @struct
+class PowerLimitParams:
+    """Orders of power caps to a site's training jobs."""
+
+    max_mw: jax.Array = quantity("MW")
+    gain: jax.Array = quantity("1", "", "of TDP, per chunk and relative excess")
+    tdp_w: jax.Array = quantity("W", "training jobs of the site", "of their accelerators")
+    least_w: jax.Array = quantity("W", "training jobs of the site", "lowest cap that they take")
+
+
+@struct
 class SiteParams:
     """None stands for a part that the site does not have."""
 
@@ -65,6 +76,7 @@ class SiteParams:
     pcc: PccParams | None = quantity("")
     battery: battery.BatteryParams | None = quantity("")
     controller: controller.ControllerParams | None = quantity("")
+    power_limit: PowerLimitParams | None = quantity("")
 
 
 @struct
@@ -190,6 +202,24 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
         watched_w=None,
     )
     return PlantState(sites=tuple(sites), grid=grid), frame
+
+
+def orders(layout: Layout, params: Params, ordered_w: jax.Array, chunk: Frame) -> jax.Array:
+    """(training jobs,) W power caps for the chunk after the one whose frames these are; infinite = none.
+
+    An integral controller on the relative excess of the site's mean draw, from the accelerators' TDP downwards; a cap
+    that has come back to TDP is lifted.
+    """
+    for i, at in enumerate(layout.sites):
+        limit = params.sites[i].power_limit
+        if limit is None or not at.training:
+            continue
+        excess = jnp.mean(chunk.pcc_mw[:, i]) / limit.max_mw - 1.0
+        jobs = jnp.asarray(at.training)
+        before_w = jnp.minimum(ordered_w[jobs], limit.tdp_w)
+        cap_w = jnp.maximum(before_w - limit.gain * excess * limit.tdp_w, limit.least_w)
+        ordered_w = ordered_w.at[jobs].set(jnp.where(cap_w >= limit.tdp_w, jnp.inf, cap_w))
+    return ordered_w
 
 
 def _site_tick(

@@ -120,23 +120,34 @@ def thinned(frames: Frame, every: int) -> Frame:
 def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
     """Emulate the window that `inputs` covers, a whole number of chunks. Pure and differentiable.
 
-    Before tick 0 the plant is put into equilibrium under the load of that tick.
+    Before tick 0 the plant is put into equilibrium under the load of that tick. Where a site orders power caps, what
+    its jobs do is computed chunk by chunk, each under the orders of the one before.
     Returns the state after it and the frames, (rows, ...) with rows = ticks / every_ticks.
     """
+    if all(site.power_limit is None for site in params.sites):
+        return _window(layout, params, state, inputs)
+
+    def chunk(state: State, given_mw: jax.Array) -> tuple[State, Frame]:
+        state, frames = _window(layout, params, state, replace(inputs, given_mw=given_mw))
+        return replace(state, ordered_w=plant.orders(layout, params, state.ordered_w, frames)), frames
+
+    state, frames = jax.lax.scan(chunk, state, _in_chunks(layout, inputs.given_mw))
+    return state, _joined(frames)
+
+
+def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
+    """A window in which orders to the jobs do not change."""
     training, jobs, watched_w, overflow = job_power(layout, params, state, inputs)
     settled = plant.equilibrium(layout, params, jobs.mw[0])
     start = jax.tree.map(lambda new, old: jnp.where(state.tick == 0, new, old), settled, state.plant)
     ticks = inputs.given_mw.shape[0]
-    chunks = ticks // layout.chunk_ticks
-    firsts = state.tick + layout.chunk_ticks * jnp.arange(chunks, dtype=jnp.int32)
-    chunked = jax.tree.map(lambda x: x.reshape(chunks, layout.chunk_ticks, *x.shape[1:]), jobs)
+    firsts = state.tick + jnp.arange(0, ticks, layout.chunk_ticks, dtype=jnp.int32)
 
     @jax.checkpoint
     def one(carry: PlantState, xs: tuple[jax.Array, Jobs]) -> tuple[PlantState, Frame]:
         return advance(layout, params, carry, *xs)
 
-    after, frames = jax.lax.scan(one, start, (firsts, chunked))
-    frames = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), frames)
+    after, frames = jax.lax.scan(one, start, (firsts, jax.tree.map(lambda x: _in_chunks(layout, x), jobs)))
     state = State(
         tick=state.tick + ticks,
         training=training,
@@ -144,4 +155,14 @@ def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tup
         plant=after,
         overflow=state.overflow | overflow,
     )
-    return state, replace(frames, watched_w=watched_w)
+    return state, replace(_joined(frames), watched_w=watched_w)
+
+
+def _in_chunks(layout: Layout, x: jax.Array) -> jax.Array:
+    """(ticks, ...) to (chunks, chunk_ticks, ...)."""
+    return x.reshape(x.shape[0] // layout.chunk_ticks, layout.chunk_ticks, *x.shape[1:])
+
+
+def _joined(frames: Frame) -> Frame:
+    """(chunks, rows, ...) to (all rows, ...)."""
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), frames)

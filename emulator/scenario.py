@@ -23,9 +23,9 @@ from emulator.grid import governor
 from emulator.grid.frequency import GridLayout, GridParams
 from emulator.grid.voltage import PccParams
 from emulator.jobs import training_layout, training_params
-from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams, StepLayout
+from emulator.plant import Inputs, Layout, Params, PowerLimitParams, SiteLayout, SiteParams, StepLayout
 from emulator.struct import as_array
-from emulator.topology import hall_names, hall_parts, server_power_w
+from emulator.topology import hall_names, hall_parts, least_cap_w, server_power_w
 from emulator.units import W_PER_MW
 
 # Time in s and power in W of every replayed job's file, read once.
@@ -71,6 +71,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
     }
     halls = _halls_of(scenario)
     places = iter(range(len(jobs)))
+    trained = iter(range(len(jobs)))
     return Layout(
         dt_s=run.dt_s,
         chunk_ticks=run.chunk_ticks,
@@ -85,6 +86,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
         sites=tuple(
             SiteLayout(
                 jobs=tuple(next(places) for _ in site.job),
+                training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
                 area=_area_index(scenario, site),
                 delay_ticks=ticks_nearest(site.bess.delay_s, run.dt_s) if site.bess else 0,
             )
@@ -138,6 +140,17 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
         ),
         battery=site.bess and _battery_params(site.bess),
         controller=_controller_params(site.controller),
+        power_limit=site.power_limit and _power_limit_params(site, site.power_limit),
+    )
+
+
+def _power_limit_params(site: schema.Site, limit: schema.PowerLimit) -> PowerLimitParams:
+    devices = [job.accelerator for job in site.job if isinstance(job, jobs_schema.TrainingJob)]
+    return PowerLimitParams(
+        max_mw=as_array(limit.max_mw),
+        gain=as_array(limit.gain),
+        tdp_w=as_array([device.tdp_w for device in devices]),
+        least_w=as_array([least_cap_w(device) for device in devices]),
     )
 
 

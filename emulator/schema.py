@@ -111,6 +111,20 @@ class Hall(Table):
     racks: int = key("racks that it holds; jobs fill the halls in order", ge=1, le=1_000_000)
 
 
+class PowerLimit(Table):
+    """The site's controller holds its draw at a limit by ordering power caps to its training jobs, chunk by chunk."""
+
+    max_mw: float = key("draw from the grid, mean over a chunk, that it steers to", unit="MW", gt=0)
+    gain: float = key(
+        "change of the cap, as a share of TDP, per chunk and per relative excess of the draw",
+        0.5,
+        unit="1",
+        gt=0,
+        le=10,
+        source=PROGRAM,
+    )
+
+
 class Site(Table):
     name: Name = key("unique")
     area: str | None = key("grid area it hangs on; may be left out where there is one area", None)
@@ -119,6 +133,7 @@ class Site(Table):
     facility: Facility = key("power chain", Facility(), source=IDEAL)
     pcc: Pcc | None = key("left out: stiff voltage", None)
     bess: Bess | None = key("left out: no battery", None)
+    power_limit: PowerLimit | None = key("left out: no orders to the jobs", None)
     controller: Controller = key("battery controller", NoController(kind="none"), source=IDEAL)
 
 

@@ -212,7 +212,7 @@ def paths(scenario: schema.Scenario) -> Iterator[str]:
     """A line per training job: how its devices were emulated."""
     for site, job in jobs_of(scenario):
         if isinstance(job, TrainingJob):
-            why = by_devices(job)
+            why = by_devices(site, job)
             way = f"tick by tick ({', '.join(why)})" if why else "by events (linear)"
             yield f"{site.name}/{job.name}: {job.devices:,} devices {way}"
 

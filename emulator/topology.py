@@ -39,10 +39,15 @@ def server_power_w(device: Accelerator, accelerator_w: float) -> float:
     return device.server_fixed_w + (1 + device.server_fraction) * accelerator_w
 
 
-def by_devices(job: TrainingJob) -> tuple[str, ...]:
+def least_cap_w(device: Accelerator) -> float:
+    """Lowest power cap: as the accelerator has it, or a tenth of its range above idle."""
+    return device.idle_w + 0.1 * (device.tdp_w - device.idle_w) if device.cap_min_w is None else device.cap_min_w
+
+
+def by_devices(site: Site, job: TrainingJob) -> tuple[str, ...]:
     """What makes the job's devices nonlinear, so that each is emulated tick by tick; empty: summed by events."""
-    named = {"smoothing": job.smoothing, "dummy work": job.dummy_work, "power cap": job.cap or None}
-    return tuple(name for name, table in named.items() if table is not None)
+    named = {"smoothing": job.smoothing, "dummy work": job.dummy_work, "power cap": job.cap or site.power_limit}
+    return tuple(name for name, table in named.items() if table)
 
 
 def rack_size(job: Devices) -> int:

@@ -17,7 +17,7 @@ from emulator.cluster.schedule import JobTime, later
 from emulator.kernels import device_tick as kernel
 from emulator.kernels.device_power import device_power
 
-SPAN_TICKS = 512  # ticks whose events are laid out at a time
+SPAN_TICKS = 1024  # ticks whose events are laid out at a time
 
 
 class Group(NamedTuple):
