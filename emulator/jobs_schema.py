@@ -10,6 +10,9 @@ from emulator.model_schema import TrainingModel
 from emulator.tables import IDEAL, PROGRAM, Name, Table, key
 
 
+Span = Annotated[tuple[float, float], Field(strict=False)]  # from, to
+
+
 class Phase(Table):
     """One stretch of a training iteration, as every device lives through it."""
 
@@ -290,7 +293,7 @@ class TrainingJob(_Job):
     accelerator: Accelerator = key("preset name or table")
     devices: int = key("accelerators that train in step", ge=1, le=10_000_000)
     workload: Workload = key("preset name or table")
-    runs_s: tuple[tuple[float, float], ...] = key(
+    runs_s: tuple[Span, ...] = key(
         "arrival list: times from which to which it runs, in order; replaces start_s and stop_s",
         (),
         unit="s",
