@@ -9,7 +9,6 @@ from pydantic import Field
 from emulator.model_schema import TrainingModel
 from emulator.tables import IDEAL, PROGRAM, Name, Table, key
 
-
 Span = Annotated[tuple[float, float], Field(strict=False)]  # from, to
 
 

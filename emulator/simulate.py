@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import emulator
 from emulator import plant, schema
@@ -169,7 +170,13 @@ def _compile(scenario: schema.Scenario) -> _Emulation:
     window = _whole_chunks(layout, min(WINDOW_TICKS, total))
     inputs = inputs_of(scenario, records, 0, window)
     state = initial_state(layout, params)
-    step = jax.jit(rollout, static_argnums=0).lower(layout, params, state, inputs).compile()
+    step = jax.jit(rollout, static_argnums=0)
+    if any(job.path == "devices" for job in layout.training):
+        layout = spread(layout)
+        everywhere = NamedSharding(Mesh(np.array(jax.devices()), ("devices",)), PartitionSpec())
+        params, state, inputs = jax.device_put((params, state, inputs), everywhere)
+        step = jax.jit(rollout, static_argnums=0, in_shardings=everywhere, out_shardings=everywhere)
+    step = step.lower(layout, params, state, inputs).compile()
     return _Emulation(records, layout, params, state, total, window, step)
 
 
@@ -215,6 +222,11 @@ def paths(scenario: schema.Scenario) -> Iterator[str]:
             why = by_devices(site, job)
             way = f"tick by tick ({', '.join(why)})" if why else "by events (linear)"
             yield f"{site.name}/{job.name}: {job.devices:,} devices {way}"
+
+
+def spread(layout: Layout) -> Layout:
+    """The layout with its nonlinear devices spread over all processors that JAX knows."""
+    return replace(layout, training=tuple(replace(job, shards=jax.device_count()) for job in layout.training))
 
 
 def run_ticks(scenario: schema.Scenario) -> int:

@@ -1,4 +1,4 @@
-"""One setting of XLA's CPU compiler that the closed loop lives by."""
+"""Two settings of XLA's CPU backend: one that the closed loop lives by, and one JAX device per core."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ _LOOP_BYTES = 1_000_000
 
 
 def compile_loops_whole() -> None:
-    """Let XLA compile small loops whole. Must run before the first computation of the process; no effect on GPUs."""
-    flag = f"--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={_LOOP_BYTES}"
+    """Let XLA compile small loops whole, and let each core of the processor be a JAX device, so that devices emulated
+    tick by tick use all of them. Must run before the first computation of the process; no effect on GPUs."""
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_extra_options" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+        flags += f" --xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={_LOOP_BYTES}"
+    if "xla_force_host_platform_device_count" not in flags:
+        flags += f" --xla_force_host_platform_device_count={os.cpu_count() or 1}"
+    os.environ["XLA_FLAGS"] = flags.strip()

@@ -39,6 +39,7 @@ class TrainingLayout:
     limits: LimitLayout = static()
     watched: tuple[int, ...] = static()  # devices whose power is recorded one by one
     watch_every: int = static()  # ticks over which it is averaged
+    shards: int = static()  # processors that share the path by devices
 
 
 @struct
@@ -337,7 +338,7 @@ def _setting(layout: TrainingLayout, params: TrainingParams, dt_s: float) -> Set
         params.dummy,
         dt_s,
     )
-    return Setting(_switches(layout), made, _overshoot(layout, params), layout.limits.dummy_period_ticks)
+    return Setting(_switches(layout), made, _overshoot(layout, params), layout.limits.dummy_period_ticks, layout.shards)
 
 
 def _overshoot(layout: TrainingLayout, params: TrainingParams) -> Overshoot | None:

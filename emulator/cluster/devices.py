@@ -6,10 +6,12 @@ the kernel `device_power`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from emulator.cluster.events import Overshoot, cuts, steps_in, steps_of
 from emulator.cluster.iteration import Job, JobLayout, JobParams, Live, Progress, Window, most_iterations, walk
@@ -34,6 +36,7 @@ class Setting(NamedTuple):
     settings: kernel.Settings
     overshoot: Overshoot | None
     poll_ticks: int
+    shards: int
 
 
 class Carry(NamedTuple):
@@ -90,7 +93,7 @@ def advance(
                 poll=at % setting.poll_ticks == 0,
             )
             ready = _settled(setting, group.devices, its, drive, first)
-            its, power = device_power(setting.switches, setting.settings, group.devices, ready, drive, first, keep)
+            its, power = _spread(setting, group.devices, ready, drive, first, keep)
             after.append(its)
             out.append(power)
         return (Carry(progress, tuple(after)), overflow | over), (out[0] if keep else jnp.stack(out, axis=1), bits)
@@ -100,6 +103,31 @@ def advance(
         one, (carry, jnp.asarray(False)), (firsts, common.reshape(spans, length), cap.reshape(spans, length))
     )
     return carry, power.reshape(window.ticks, *power.shape[2:]), bits.reshape(-1), overflow
+
+
+def _spread(
+    setting: Setting,
+    devices: kernel.Devices,
+    state: kernel.State,
+    drive: kernel.Drive,
+    first: jax.Array,
+    keep: bool,
+) -> tuple[kernel.State, jax.Array]:
+    """The kernel, with its devices spread over the processors of the machine where they are told to share the work."""
+    if keep or setting.shards == 1 or devices.gain.shape[0] % setting.shards:
+        return device_power(setting.switches, setting.settings, devices, state, drive, first, keep)
+    mesh = Mesh(np.array(jax.devices()[: setting.shards]), ("devices",))
+    one, every, wide = PartitionSpec("devices"), PartitionSpec(), PartitionSpec(None, "devices")
+
+    def part(*args: Any) -> tuple[kernel.State, jax.Array]:
+        state, sums = device_power(setting.switches, *args)
+        return state, jax.lax.psum(sums, "devices")
+
+    drives = kernel.Drive(wide, wide, every, every, every, every, every)
+    run = jax.shard_map(
+        part, mesh=mesh, in_specs=(every, one, one, drives, every), out_specs=(one, every), check_vma=False
+    )
+    return run(setting.settings, devices, state, drive, first)
 
 
 class _Events(NamedTuple):
