@@ -105,7 +105,7 @@ def training_params(job: tables.TrainingJob) -> TrainingParams:
     rest_floor_w = device.idle_w
     if smoothing is not None and smoothing.secondary_floor_w is not None:
         rest_floor_w = smoothing.secondary_floor_w
-    caps = [float("inf") if cap.power_w is None else (cap.power_w - device.idle_w) / range_w for cap in job.cap]
+    caps = [(_or_infinite(cap.power_w) - device.idle_w) / range_w for cap in job.cap]
     return TrainingParams(
         job=JobParams(
             workload=_workload_params(job),
@@ -129,6 +129,7 @@ def training_params(job: tables.TrainingJob) -> TrainingParams:
             floor_fraction=as_array(smoothing.floor_fraction),
             ramp_up_w_per_s=as_array(smoothing.ramp_up_w_per_s),
             ramp_down_w_per_s=as_array(smoothing.ramp_down_w_per_s),
+            ceiling_fraction=as_array(_or_infinite(smoothing.ceiling_fraction)),
             stop_delay_s=as_array(smoothing.stop_delay_s),
             min_floor_s=as_array(smoothing.min_floor_s),
             secondary_floor_w=as_array(rest_floor_w),
@@ -137,6 +138,10 @@ def training_params(job: tables.TrainingJob) -> TrainingParams:
         ),
         dummy=dummy and DummyParams(floor_fraction=as_array(dummy.floor_fraction), latency_s=as_array(dummy.latency_s)),
     )
+
+
+def _or_infinite(value: float | None) -> float:
+    return float("inf") if value is None else value
 
 
 def _scale(job: tables.TrainingJob) -> tuple[float, float]:

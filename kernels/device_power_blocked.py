@@ -7,6 +7,7 @@ the block has an event takes its levels as given. Blocks are spread over the hos
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +20,16 @@ from emulator.kernels.device_tick import (
     Switches,
     device_tick,
     hashed,
-    share_passed,
     signed,
 )
 
-BLOCK = 1024  # devices: their state and events stay in the first and second cache
+BLOCK = 512  # devices: their state and events stay in the first and second cache
 LANES = 64  # sums are taken over rows of so many devices, and over the lanes at the end
 WORD = 32
-FEW = 3  # events under way at a time: more are rare, and cost what all of them cost
+FEW = 4  # events under way in a group: more are rare, and cost what all of them cost
+
+
+Means = tuple[jax.Array, jax.Array]  # of level and noise amplitude
 
 
 def blocked_device_power(
@@ -61,8 +64,8 @@ def blocked_device_power(
 
     parts = (parts[0]._replace(weight=nothing(parts[0].weight)), *parts[1:])
     ticks = drive.common.shape[0]
-    total, after = jax.lax.scan(one, jnp.zeros((ticks, 2, lanes), devices.gain.dtype), parts)
-    return jax.tree.map(join, after), jnp.sum(total, axis=2)
+    total, after = jax.lax.scan(one, jnp.zeros((ticks, 2), devices.gain.dtype), parts)
+    return jax.tree.map(join, after), total
 
 
 def _rows(count: int, lanes: int) -> int:
@@ -76,7 +79,7 @@ def _rows(count: int, lanes: int) -> int:
 def _block(
     switches: Switches, settings: Settings, devices: Devices, state: State, drive: Drive, first_tick: jax.Array
 ) -> tuple[State, jax.Array]:
-    """One block of devices, (rows, lanes), through all ticks: its state, and sums (ticks, 2, lanes)."""
+    """One block of devices, (rows, lanes), through all ticks: its state, and sums (ticks, 2)."""
     ticks = drive.common.shape[0]
     length = max(g for g in range(1, WORD + 1) if ticks % g == 0)
     first = length * jnp.arange(ticks // length, dtype=jnp.int32)
@@ -86,60 +89,135 @@ def _block(
     within = jnp.arange(length, dtype=jnp.int32)
 
     def group(state: State, xs: tuple) -> tuple[State, jax.Array]:
-        start, is_passed, is_under_way, *given = xs
+        start, is_passed, is_under_way, which, *given = xs
         tick = first_tick + start
         words = (hashed(devices.key, tick >> 5), hashed(devices.key, (tick >> 5) + 1)) if switches.own else None
-        before = tuple(jnp.sum(jnp.where(is_passed, step, 0.0)) for step in (drive.level_step, drive.noise_step))
+        before = (_sum_where(is_passed, drive.level_step), _sum_where(is_passed, drive.noise_step))
 
-        def step(state: State, target: tuple[jax.Array, jax.Array], ys: tuple) -> tuple[State, jax.Array]:
+        def step(state: State, target: Means, ys: tuple, steady: bool) -> tuple[State, jax.Array]:
             k, common, cap, poll = ys
             own = None
             if words is not None:
                 place = (tick & 31) + k
                 own = signed(jnp.where(place < WORD, words[0], words[1]), place & 31, settings.innovation)
-            state, power, demand = device_tick(switches, settings, devices.gain, state, target, common, own, cap, poll)
+            state, power, demand = device_tick(
+                switches, settings, devices.gain, state, target, common, own, cap, poll, steady
+            )
             return state, jnp.stack([_halved(devices.weight * power), _halved(devices.weight * demand)])
 
-        def calm(state: State) -> tuple[State, jax.Array]:
-            return jax.lax.scan(lambda s, ys: step(s, before, ys), state, inner)
+        def times(events: int) -> jax.Array:
+            """From the group's start: within it float32 keeps them to 2e-6 of a tick."""
+            near = which[:events]
+            return (drive.tick[near] - start).astype(drive.fraction.dtype) + drive.fraction[near]
 
-        def busy(slots: int, state: State) -> tuple[State, jax.Array]:
-            which = jnp.argsort(~is_under_way)[:slots]
-            few = Drive(
-                tick=drive.tick[which],
-                fraction=drive.fraction[which],
-                level_step=jnp.where(is_under_way, drive.level_step, 0.0)[which],
-                noise_step=jnp.where(is_under_way, drive.noise_step, 0.0)[which],
-                common=drive.common,
-                cap=drive.cap,
-                poll=drive.poll,
-            )
-            return jax.lax.scan(lambda s, ys: step(s, _means(few, start + ys[0], before), ys), state, inner)
+        def calm(steady: bool, state: State) -> tuple[State, jax.Array]:
+            return jax.lax.scan(lambda s, ys: step(s, before, ys, steady), state, inner)
+
+        def often(state: State) -> tuple[State, jax.Array]:
+            at = times(drive.tick.shape[0])
+            return jax.lax.scan(lambda s, ys: step(s, _means(before, at, steps, ys[0]), ys, False), state, inner)
+
+        def busy(steady: bool, state: State) -> tuple[State, jax.Array]:
+            single, alone = _single(before, times(few), [x[:few] for x in steps], length)
+
+            def once(state: State) -> tuple[State, jax.Array]:
+                return jax.lax.scan(lambda s, ys: step(s, single.means(ys[0]), ys, steady), state, inner)
+
+            return jax.lax.cond(alone, once, often, state)
 
         inner = (within, *given)
-        events = drive.tick.shape[0]
-        branches = [calm, *(functools.partial(busy, slots) for slots in sorted({min(FEW, events), events}))]
-        count = jnp.sum(is_under_way)
-        branch = jnp.where(count == 0, 0, jnp.where(count <= FEW, 1, len(branches) - 1))
-        return jax.lax.switch(branch, branches, state)
+        few = min(FEW, drive.tick.shape[0])
+        steps = [jnp.where(is_under_way, x, 0.0)[which] for x in (drive.level_step, drive.noise_step)]
+        branches = [functools.partial(calm, False), functools.partial(busy, False), often]
+        under = jnp.sum(is_under_way)
+        branch = jnp.where(under == 0, 0, jnp.where(under <= few, 1, 2))
+        steady = jnp.asarray(False)
+        if switches.smoothing:
+            branches += [functools.partial(calm, True), functools.partial(busy, True)]
+            steady = _steady(settings, devices.gain, state, drive, is_under_way, before, given[0])
+            branch = jnp.where(steady & (branch < 2), branch + 3, branch)
+        after, sums = jax.lax.switch(branch, branches, state)
+        if switches.timers:
+            waited = branch >= 3
+            after = after._replace(
+                quiet=jnp.where(waited, 0.0, after.quiet), held=jnp.where(waited, after.held + length, after.held)
+            )
+        return after, jnp.sum(sums, axis=2)
 
     grouped = [x.reshape(-1, length) for x in (drive.common, drive.cap, drive.poll)]
-    state, sums = jax.lax.scan(group, state, (first, passed, under_way, *grouped))
-    return state, sums.reshape(ticks, 2, -1)
+    state, sums = jax.lax.scan(group, state, (first, passed, under_way, jnp.argsort(~under_way, axis=1), *grouped))
+    return state, sums.reshape(ticks, 2)
 
 
-def _means(drive: Drive, n: jax.Array, before: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """As `tick_means`, on top of what all devices have passed before the group."""
-    zero = jnp.zeros(drive.tick.shape[1:], drive.fraction.dtype)
+def _sum_where(which: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.where(which, values, 0.0))
 
-    def event(means: tuple[jax.Array, jax.Array], xs: tuple) -> tuple[tuple[jax.Array, jax.Array], None]:
-        tick, fraction, level_step, noise_step = xs
-        share = share_passed(tick, fraction, n)
+
+def _steady(
+    settings: Settings,
+    gain: jax.Array,
+    state: State,
+    drive: Drive,
+    under_way: jax.Array,
+    before: Means,
+    common: jax.Array,
+) -> jax.Array:
+    """True where all devices have their floors at the top and, whatever their own fluctuations, stay active."""
+    lowest = before[0] + _sum_where(under_way, jnp.minimum(drive.level_step, 0.0))
+    amplitude = jnp.abs(before[1]) + _sum_where(under_way, jnp.abs(drive.noise_step))
+    swing = settings.coherent * jnp.max(jnp.abs(common))
+    if state.own is not None:
+        swing = swing + settings.incoherent * (jnp.abs(state.own) + common.shape[0] * settings.innovation)
+    least = gain * (jnp.minimum(state.level, lowest) - amplitude * swing)
+    seen = least if state.seen is None else jnp.minimum(least, state.seen)
+    return jnp.all((state.floor >= settings.floor) & (gain > 0.0) & (seen > settings.active_above))
+
+
+class _Single(NamedTuple):
+    """Devices of which each has at most one event in the group."""
+
+    before: Means  # (rows, lanes) each
+    at: jax.Array  # of the event, from the group's start
+    step: Means
+
+    def means(self, k: jax.Array) -> Means:
+        """As `tick_means` in tick k of the group."""
+        share = jnp.clip((k + 1).astype(self.at.dtype) - self.at, 0.0, 1.0)
+        return self.before[0] + self.step[0] * share, self.before[1] + self.step[1] * share
+
+
+def _single(before: Means, at: jax.Array, steps: list[jax.Array], length: int) -> tuple[_Single, jax.Array]:
+    """The one event of each device, and whether indeed none has more. Arguments as of `_means`."""
+    zero = jnp.zeros(at.shape[1:], at.dtype)
+    level, noise, when, level_step, noise_step, count = before[0] + zero, before[1] + zero, zero, zero, zero, zero
+    for k in range(at.shape[0]):
+        over = at[k] < 0.0
+        inside = ~over & (at[k] < length)
+        level = level + jnp.where(over, steps[0][k], 0.0)
+        noise = noise + jnp.where(over, steps[1][k], 0.0)
+        level_step = jnp.where(inside, steps[0][k], level_step)
+        noise_step = jnp.where(inside, steps[1][k], noise_step)
+        when = jnp.where(inside, at[k], when)
+        count = count + jnp.where(inside & ((steps[0][k] != 0.0) | (steps[1][k] != 0.0)), 1.0, 0.0)
+    return _Single((level, noise), when, (level_step, noise_step)), jnp.all(count <= 1.0)
+
+
+def _means(before: Means, at: jax.Array, steps: list[jax.Array], k: jax.Array) -> Means:
+    """As `tick_means` in tick k of the group, on top of what all devices have passed before it.
+
+    Args:
+      at: (events, rows, lanes) time of each event from the group's start, ticks.
+      steps: (events,) changes of level and noise amplitude.
+    """
+    zero = jnp.zeros(at.shape[1:], at.dtype)
+
+    def event(means: Means, xs: tuple[jax.Array, ...]) -> tuple[Means, None]:
+        since, level_step, noise_step = xs
+        share = jnp.clip((k + 1).astype(since.dtype) - since, 0.0, 1.0)
         return (means[0] + level_step * share, means[1] + noise_step * share), None
 
     # A loop, not a sum: fused into its several uses a sum would be computed once for each.
-    xs = (drive.tick, drive.fraction, drive.level_step, drive.noise_step)
-    return jax.lax.scan(event, (before[0] + zero, before[1] + zero), xs)[0]
+    return jax.lax.scan(event, (before[0] + zero, before[1] + zero), (at, *steps))[0]
 
 
 def _halved(x: jax.Array) -> jax.Array:

@@ -36,6 +36,7 @@ class Settings(NamedTuple):
     rest_floor: jax.Array  # remains while inactive
     up: jax.Array  # per tick
     down: jax.Array  # per tick
+    ceiling: jax.Array  # while the floor is at the top; infinite = none
     width: jax.Array  # of the band between floor and ceiling while these ramp
     active_above: jax.Array
     averaging: jax.Array  # share of the remaining way that the running mean covers in a tick
@@ -154,8 +155,10 @@ def device_tick(
     own_innovation: jax.Array | None,
     cap: jax.Array,
     poll: jax.Array,
+    steady: bool = False,
 ) -> tuple[State, jax.Array, jax.Array]:
-    """State after the tick, power and demand. `target` holds tick means of level and noise amplitude.
+    """State after the tick, power and demand. `target` holds tick means of level and noise amplitude; `steady` says
+    that the caller knows all devices to be active with their floors at the top, and keeps their timers.
 
     Smoothing: the floor ramps up while the device is active and down once it has been inactive for `stop_ticks` and at
     the floor for `hold_ticks`; while it is below its full height it goes down at once when activity ends. Meanwhile a
@@ -172,7 +175,7 @@ def device_tick(
         level = level + target[1] * mix
     power = demand = gain * level
     if switches.smoothing:
-        state, power = _smoothed(switches, settings, state, demand)
+        state, power = _smoothed(switches, settings, state, demand, steady)
     if switches.dummy:
         dip = jnp.where(demand < settings.dummy_floor, state.dip + 1.0, 0.0)
         filling = jnp.where(poll, (dip > settings.dummy_ticks).astype(dip.dtype), state.filling)
@@ -183,11 +186,15 @@ def device_tick(
     return state, power, demand
 
 
-def _smoothed(switches: Switches, settings: Settings, state: State, demand: jax.Array) -> tuple[State, jax.Array]:
+def _smoothed(
+    switches: Switches, settings: Settings, state: State, demand: jax.Array, steady: bool
+) -> tuple[State, jax.Array]:
     seen = demand
     if switches.averaged:
         seen = state.seen + settings.averaging * (demand - state.seen)
         state = state._replace(seen=seen)
+    if steady:
+        return state, limited(demand, settings.floor, settings.ceiling)
     active = seen > settings.active_above
     step = jnp.where(active, settings.up, -settings.down)
     if switches.timers:
@@ -198,7 +205,7 @@ def _smoothed(switches: Switches, settings: Settings, state: State, demand: jax.
         step = jnp.where(waits & ~active, 0.0, step)
         state = state._replace(quiet=quiet, held=held)
     floor = jnp.clip(state.floor + step, settings.rest_floor, settings.floor)
-    ceiling = jnp.where(floor < settings.floor, floor + settings.width, jnp.inf)
+    ceiling = jnp.where(floor < settings.floor, floor + settings.width, settings.ceiling)
     return state._replace(floor=floor), limited(demand, floor, ceiling)
 
 

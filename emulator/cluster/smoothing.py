@@ -32,6 +32,7 @@ class SmoothingParams:
     floor_fraction: jax.Array = quantity("1", "", "of TDP")
     ramp_up_w_per_s: jax.Array = quantity("W/s")
     ramp_down_w_per_s: jax.Array = quantity("W/s")
+    ceiling_fraction: jax.Array = quantity("1", "", "of TDP; infinite = none")
     stop_delay_s: jax.Array = quantity("s")
     min_floor_s: jax.Array = quantity("s")
     secondary_floor_w: jax.Array = quantity("W", "", "idle power where there is none")
@@ -79,6 +80,7 @@ def settings(
             rest_floor=share(smoothing.secondary_floor_w),
             up=smoothing.ramp_up_w_per_s * dt_s / range_w,
             down=smoothing.ramp_down_w_per_s * dt_s / range_w,
+            ceiling=_ceiling(smoothing.ceiling_fraction, idle_w, tdp_w),
             width=(1.0 - smoothing.floor_fraction) * tdp_w / range_w,
             active_above=smoothing.activation_offset_w / range_w,
             averaging=lag_gain(smoothing.activation_window_s, dt_s),
@@ -88,3 +90,9 @@ def settings(
     if dummy is not None:
         made = made._replace(dummy_floor=share(dummy.floor_fraction * tdp_w), dummy_ticks=dummy.latency_s / dt_s)
     return made
+
+
+def _ceiling(fraction: jax.Array, idle_w: jax.Array, tdp_w: jax.Array) -> jax.Array:
+    """Share of the range at a fraction of TDP; infinite stays so, with gradients that are not NaN."""
+    finite = jnp.isfinite(fraction)
+    return jnp.where(finite, (jnp.where(finite, fraction, 1.0) * tdp_w - idle_w) / (tdp_w - idle_w), jnp.inf)
