@@ -18,24 +18,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import config, jobs_schema, schema, simulate
+from emulator import bench_c, config, jobs_schema, schema, simulate
 from emulator.kernels.passed_share import passed_share_increments
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Trace
 from emulator.traces.hdf5 import TraceWriter, read
 
 REPETITIONS = 5
+ONE_SECOND = """{jitter = 0.003, phase = [
+    {name = "compute", duration_s = 0.8, level = 0.9, noise = 0.02, spread_s = 0.02, barrier = true, wait_level = 0.3},
+    {name = "exchange", duration_s = 0.2, level = 0.15, release_skew_s = 0.02},
+]}""".replace("\n", " ")
 DEVICES, TICKS = 98_304, 20_000
 
 
 def measure() -> dict[str, Any]:
-    """All figures, by name; takes about half a minute."""
+    """All figures, by name; takes about a minute and a half."""
+    devices_s, c_s = device_rate(), bench_c.device_rate(DEVICES, 2000)
     return {
         "machine": machine(),
         "passed_share_device_events_per_s": kernel_rate(),
-        "demand_device_ticks_per_s": demand_rate(),
+        "demand_device_ticks_per_s": demand_rate("dgx_h100_frontier"),
+        "demand_1s_device_ticks_per_s": demand_rate(ONE_SECOND),
+        "device_path_device_ticks_per_s": devices_s,
+        "device_path_in_c_one_core_device_ticks_per_s": c_s,
         "closed_loop_us_per_tick": closed_loop_us(),
         **end_to_end(),
+        "hour_of_100000_s": whole_run_s(100_000, 3600),
+        "ten_minutes_of_1000000_s": whole_run_s(1_000_000, 600),
     }
 
 
@@ -75,10 +85,27 @@ def kernel_rate() -> float:
     return 16 * DEVICES / best_seconds(lambda: kernel(tick, fraction, weight))
 
 
-def demand_rate() -> float:
-    """Equivalent device-ticks per second of the event path: 98,304 devices, dgx_h100_frontier, 20,000 ticks of 1 ms."""
-    scenario = config.load("campus_100mw", [f"site.0.job.0.devices={DEVICES}"])
+def demand_rate(workload: str) -> float:
+    """Equivalent device-ticks per second of the event path: 98,304 devices, a workload preset or table, 20,000 ticks of
+    1 ms."""
+    named = f'"{workload}"' if workload.isidentifier() else workload
+    scenario = config.load("campus_100mw", [f"site.0.job.0.devices={DEVICES}", f"site.0.job.0.workload={named}"])
     layout, params, state, inputs = simulate.build(scenario, ticks=TICKS)
+    step = jax.jit(job_power, static_argnums=0)
+    return DEVICES * TICKS / best_seconds(lambda: step(layout, params, state, inputs)[1])
+
+
+def device_rate() -> float:
+    """Device-ticks per second of the path by devices, on all cores: 98,304 devices, dgx_h100_frontier with half of its
+    noise each device's own, power smoothing with the floor reached within a second, 20,000 ticks of 1 ms."""
+    smoothing = "{floor_fraction = 0.8, ramp_up_w_per_s = 700.0, ramp_down_w_per_s = 700.0}"
+    job = "site.0.job.0"
+    scenario = config.load(
+        "campus_100mw",
+        [f"{job}.devices={DEVICES}", f"{job}.smoothing={smoothing}", f"{job}.workload.noise_coherence=0.5"],
+    )
+    layout, params, state, inputs = simulate.build(scenario, ticks=TICKS)
+    layout = simulate.spread(layout)
     step = jax.jit(job_power, static_argnums=0)
     return DEVICES * TICKS / best_seconds(lambda: step(layout, params, state, inputs)[1])
 
@@ -127,6 +154,28 @@ def end_to_end() -> dict[str, float]:
     }
 
 
+def whole_run_s(devices: int, duration_s: int) -> float:
+    """Seconds for a run of the demo with so many devices, battery, PCC and grid scaled with them, streamed to HDF5 at
+    every tick of 1 ms; without set-up and compilation."""
+    scale = devices / 78_432
+    scenario = config.load(
+        "campus_100mw",
+        [
+            f"run.duration_s={duration_s}",
+            f"site.0.job.0.devices={devices}",
+            f"site.0.pcc.rated_mw={150.0 * scale}",
+            f"site.0.bess.units={round(60 * scale)}",
+            f"grid.area.0.rated_mva={1e4 * scale}",
+        ],
+    )
+    header = simulate.header_of(scenario)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TraceWriter(Path(folder) / "run.h5", header, simulate.WINDOW_TICKS) as writer,
+    ):
+        return simulate.stream(scenario, header, writer).wall_s
+
+
 def hdf5_rate(trace: Trace) -> float:
     """Megabytes of the trace's channels written per second with its compression, up to the closed file."""
     block = {channel.name: getattr(trace, channel.name) for channel in CHANNELS}
@@ -143,5 +192,5 @@ def hdf5_rate(trace: Trace) -> float:
 
 def render(figures: dict[str, Any]) -> str:
     """A line a figure."""
-    lines = [f"{name:34s} {value:.4g}" for name, value in figures.items() if name != "machine"]
+    lines = [f"{name:45s} {value:.4g}" for name, value in figures.items() if name != "machine"]
     return "\n".join([figures["machine"], *lines])

@@ -86,7 +86,7 @@ class DataStall(Table):
 class Fault(Table):
     """A node fails: the whole job stops at once, waits, restarts in stages and repeats what it had not saved."""
 
-    rate_per_device_hour: float = key("of faults that stop the job", unit="1/h", ge=0, le=10)
+    rate_per_device_hour: float = key("of faults that stop the job", unit="1/h", ge=0, le=1000)
     stall_s: float = key("from the fault to the restart", unit="s", ge=0, le=1e6)
     level: float = key("power during the stall", 0.0, unit="1", ge=-1, le=2, source="devices rest")
     ramp_s: float = key(

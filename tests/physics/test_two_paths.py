@@ -1,0 +1,140 @@
+"""The path by events and the path by devices are the same job: whatever the job, without noise to rounding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulator import config, simulate
+from emulator.cluster import demand
+from emulator.cluster.iteration import Window
+
+EVERYTHING = """
+    [run]
+    duration_s = 3.0
+    dt_s = 0.005
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    devices = 70
+    runs_s = [[0.3, 1.7], [2.0, 2.6]]
+    stage_in_s = 0.15
+    stage_out_s = 0.1
+    [site.job.accelerator]
+    idle_w = 100.0
+    tdp_w = 700.0
+    gain_spread = 0.05
+    response_s = 0.01
+    edp_fraction = 1.3
+    edp_duration_s = 0.05
+    edp_window_s = 0.3
+    [site.job.workload]
+    pipeline_stages = 3
+    slow_fraction = 0.1
+    slow_by = 0.2
+    jitter = 0.02
+    checkpoint = {period_s = 0.5, duration_s = 0.07, level = 0.2}
+    evaluation = {every = 3, duration_s = 0.05, level = 0.4}
+    stall = {probability = 0.3, duration_s = 0.05}
+    fault = {rate_per_device_hour = 20.0, stall_s = 0.1, ramp_s = 0.1, ramp_level = 0.3}
+    [[site.job.workload.phase]]
+    name = "forward"
+    duration_s = 0.1
+    level = 0.9
+    spread_s = 0.01
+    stage_delay_s = 0.012
+    [[site.job.workload.phase]]
+    name = "backward"
+    duration_s = 0.15
+    level = 0.7
+    level_jitter = 0.05
+    spread_s = 0.02
+    barrier = true
+    wait_level = 0.2
+    [[site.job.workload.phase]]
+    name = "exchange"
+    duration_s = 0.06
+    level = 0.05
+    release_skew_s = 0.03
+"""
+# Layouts compile once each; the numbers within them are drawn.
+PLAIN = [
+    "site.0.job.0.runs_s=[]",
+    "site.0.job.0.stage_in_s=0.0",
+    "site.0.job.0.stage_out_s=0.0",
+    "site.0.job.0.accelerator.edp_fraction=1.0",
+    'site.0.job.0.workload={phase=[{name="a",duration_s=0.2,level=0.9},{name="b",duration_s=0.1,level=0.1}]}',
+]
+LAYOUTS = {"everything": [], "plain": PLAIN, "no overshoot": ["site.0.job.0.accelerator.edp_fraction=1.0"]}
+TICKS = 600
+
+
+@cache
+def built(name):
+    """Layout, parameters and compiled powers of both paths, in float64."""
+    with TemporaryDirectory() as folder, jax.enable_x64(True):
+        path = Path(folder) / "job.toml"
+        path.write_text(EVERYTHING)
+        layout, params, _, _ = simulate.build(config.load(path, LAYOUTS[name]), ticks=100)
+        return layout.training[0], params.training[0], {way: compiled(way) for way in ("events", "devices")}
+
+
+def compiled(way: str):
+    def power(layout, params, seed, first, state):
+        window = Window(first, TICKS // 3, 0.005)
+        after, found = demand.advance(layout, params, state, jax.random.key(seed), jnp.asarray(jnp.inf), window)
+        return after, found.power_w[:, 0], found.bits, found.overflow
+
+    return jax.jit(power, static_argnums=0)
+
+
+def run(layout, params, way, call, seed):
+    """Power and bits of three windows, one after the other."""
+    layout = replace(layout, path=way)
+    state = demand.initial(layout, jnp.result_type(float))
+    powers, bits = [], []
+    for i in range(3):
+        state, power, bit, overflow = call(layout, params, seed, jnp.int32(i * TICKS // 3), state)
+        assert not overflow
+        powers.append(np.asarray(power))
+        bits.append(np.asarray(bit))
+    return np.concatenate(powers), np.concatenate(bits)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31 - 1))
+def test_the_two_paths_are_one_job(name, seed):
+    """60 random jobs; sums of 70 devices over some hundred events in float64: 1e-15 of the peak, allowed 1e-9."""
+    layout, params, calls = built(name)
+    rng = np.random.default_rng(seed)
+    with jax.enable_x64(True):
+        leaves, tree = jax.tree.flatten(params)
+        params = jax.tree.unflatten(tree, [leaf * rng.uniform(0.6, 1.4) if leaf.size else leaf for leaf in leaves])
+        workload = replace(params.job.workload, noise_coherence=jnp.ones(()), rate_spread=jnp.zeros(()))
+        params = replace(params, job=replace(params.job, workload=workload, stretch=jnp.ones(())))
+        (events, bits), (devices, same) = (run(layout, params, way, call, seed) for way, call in calls.items())
+    peak_w = layout.job.devices * float(params.device.tdp_w)
+    np.testing.assert_array_equal(bits, same)
+    np.testing.assert_allclose(events, devices, rtol=0, atol=1e-9 * peak_w)
+    assert np.ptp(events) > 0.05 * peak_w
+
+
+def test_in_float32_to_its_rounding():
+    """Times within an iteration carry 2^-24 of some 100 ticks, 6e-6 of a tick: that share of a step of one device, and
+    70 additions of 6e-8."""
+    layout, params, _ = built("everything")
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    (events, _), (devices, _) = (run(layout, params, way, compiled(way), 5) for way in ("events", "devices"))
+    assert np.abs(events - devices).max() < 1e-5 * layout.job.devices * float(params.device.tdp_w)
