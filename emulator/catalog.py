@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent / "presets"
 FOLDERS = {
     "accelerators": "hardware/accelerators",
     "workloads": "workloads",
+    "services": "services",
     "grids": "grids",
     "batteries": "hardware/batteries",
     "controllers": "controllers",

@@ -141,7 +141,8 @@ def _run(args: argparse.Namespace) -> int:
         return INTERRUPTED
     if not args.quiet:
         print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
-        print("\n".join(simulate.paths(scenario)))
+        for line in simulate.paths(scenario):
+            print(line)
         print(f"set-up and compilation {outcome.setup_s:.1f} s; trace in {out}")
     if not outcome.complete:
         print(f"wattswing: stopped: {outcome.stop_reason}; {out} holds the trace up to there", file=sys.stderr)

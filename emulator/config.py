@@ -34,12 +34,17 @@ from emulator.tables import Table
 PRESET_KINDS = {
     ("site", "job", "accelerator"): "accelerators",
     ("site", "job", "workload"): "workloads",
+    ("site", "job", "service"): "services",
     ("site", "facility"): "facilities",
     ("site", "bess"): "batteries",
     ("site", "controller"): "controllers",
     ("grid",): "grids",
 }
-BY_NAME = (("site", "job", "accelerator"), ("site", "job", "workload"))  # a plain text there names a preset
+BY_NAME = (
+    ("site", "job", "accelerator"),
+    ("site", "job", "workload"),
+    ("site", "job", "service"),
+)  # a plain text there names a preset
 
 
 @dataclass(frozen=True)

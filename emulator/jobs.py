@@ -10,6 +10,7 @@ from emulator import jobs_schema as tables
 from emulator import schema
 from emulator.clock import ticks_nearest
 from emulator.cluster.demand import DeviceParams, TrainingLayout, TrainingParams
+from emulator.cluster.inference import InferenceLayout, InferenceParams
 from emulator.cluster.iteration import JobLayout, JobParams
 from emulator.cluster.pauses import PauseLayout, PauseParams
 from emulator.cluster.schedule import PhaseLayout
@@ -137,6 +138,31 @@ def training_params(job: tables.TrainingJob) -> TrainingParams:
             activation_window_s=as_array(smoothing.activation_window_s),
         ),
         dummy=dummy and DummyParams(floor_fraction=as_array(dummy.floor_fraction), latency_s=as_array(dummy.latency_s)),
+    )
+
+
+def inference_layout(scenario: schema.Scenario, site: schema.Site, job: tables.InferenceJob) -> InferenceLayout:
+    """Sizes and switches of an inference job."""
+    dt_s, service = scenario.run.dt_s, job.service
+    return InferenceLayout(
+        stream=zlib.crc32(f"{site.name}/{job.name}".encode()),
+        replicas=job.devices // service.devices_per_replica,
+        devices_per_replica=service.devices_per_replica,
+        start_tick=ticks_nearest(job.start_s, dt_s),
+        stop_tick=min(ticks_nearest(job.stop_s, dt_s), NEVER),
+        arrivals=service.arrivals,
+        batch=service.batch,
+    )
+
+
+def inference_params(job: tables.InferenceJob) -> InferenceParams:
+    """Numbers of an inference job."""
+    service, device = job.service, job.accelerator
+    names = set(InferenceParams.__dataclass_fields__) - {"idle_w", "peak_w"}
+    return InferenceParams(
+        **{name: as_array(getattr(service, name)) for name in names},
+        idle_w=as_array(server_power_w(device, device.idle_w)),
+        peak_w=as_array(server_power_w(device, device.tdp_w)),
     )
 
 

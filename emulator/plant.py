@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from emulator.bess import battery, controller
 from emulator.blocks import Compensated, compensated, sum_at
 from emulator.cluster import demand
+from emulator.cluster.inference import InferenceLayout, InferenceParams
 from emulator.facility.power_chain import FacilityParams, facility_power, reactive_power
 from emulator.grid import frequency
 from emulator.grid.voltage import PccParams, pcc_voltage
@@ -49,9 +50,12 @@ class Layout:
     jobs: int = static()
     halls: int = static()  # power groups of all sites
     training_halls: tuple[tuple[int, ...], ...] = static()  # of each training job, in the order of its groups
+    inference_hall: tuple[int, ...] = static()  # of each inference job
     given_hall: tuple[int, ...] = static()  # of each given job
     training: tuple[demand.TrainingLayout, ...] = static()
     training_job: tuple[int, ...] = static()  # place of each training job in the list of all jobs
+    inference: tuple[InferenceLayout, ...] = static()
+    inference_job: tuple[int, ...] = static()  # likewise of each inference job
     given_job: tuple[int, ...] = static()  # likewise of the jobs whose power comes in with Inputs
     sites: tuple[SiteLayout, ...] = static()
     grid: frequency.GridLayout = static()
@@ -84,6 +88,7 @@ class Params:
     """Every number that one may differentiate or change without compiling anew."""
 
     training: tuple[demand.TrainingParams, ...] = quantity("")
+    inference: tuple[InferenceParams, ...] = quantity("")
     sites: tuple[SiteParams, ...] = quantity("")
     grid: frequency.GridParams = quantity("")
     step_mw: jax.Array = quantity("MW", "steps")

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from emulator import plant
-from emulator.cluster import demand
+from emulator.cluster import demand, inference
 from emulator.cluster.iteration import Window
 from emulator.plant import Frame, Inputs, Jobs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
@@ -28,6 +28,7 @@ class State:
 
     tick: jax.Array = quantity("tick", "", "next tick, int32")
     training: tuple[demand.TrainingState, ...] = quantity("")
+    inference: tuple[inference.InferenceState, ...] = quantity("")
     ordered_w: jax.Array = quantity("W", "training jobs", "power cap per accelerator that the site orders")
     plant: PlantState = quantity("")
     overflow: jax.Array = quantity("1", "", "true once a window held more iterations than planned for")
@@ -35,19 +36,27 @@ class State:
 
 def job_power(
     layout: Layout, params: Params, state: State, inputs: Inputs
-) -> tuple[tuple[demand.TrainingState, ...], Jobs, jax.Array, jax.Array]:
+) -> tuple[tuple[tuple, tuple], Jobs, jax.Array, jax.Array]:
     """What all jobs do in a window.
 
-    Returns their states after it, `Jobs` with a leading axis of ticks, (rows, watched devices) W of single devices, and
-    the overflow flag.
+    Returns the states of training and inference jobs after it, `Jobs` with a leading axis of ticks, (rows, watched
+    devices) W of single devices, and the overflow flag.
     """
     window = Window(state.tick, inputs.given_mw.shape[0], layout.dt_s)
     key = jax.random.key(inputs.seed)
     dtype = inputs.given_mw.dtype
     power = {job: inputs.given_mw[:, i] for i, job in enumerate(layout.given_job)}
+    served = []
+    for i, job in enumerate(layout.inference_job):
+        with jax.named_scope(f"job{job}"):
+            at, p = layout.inference[i], params.inference[i]
+            its, power_w = inference.advance(at, p, state.inference[i], key, window)
+        served.append(its)
+        power[job] = power_w / W_PER_MW
     wanted, bits = dict(power), {job: jnp.zeros(window.ticks, jnp.int32) for job in power}
     halls = [jnp.zeros(window.ticks, dtype) for _ in range(layout.halls)]
-    for job, hall in zip(layout.given_job, layout.given_hall, strict=False):  # halls are there where recorded
+    summed = (*layout.given_job, *layout.inference_job)
+    for job, hall in zip(summed, (*layout.given_hall, *layout.inference_hall), strict=False):  # halls where recorded
         halls[hall] = halls[hall] + power[job]
     after, watched, overflow = [], [], jnp.asarray(False)
     for i, job in enumerate(layout.training_job):
@@ -74,7 +83,12 @@ def job_power(
         bits=columns([bits[job] for job in places], jnp.int32),
         hall_mw=columns(halls, dtype),
     )
-    return tuple(after), jobs, jnp.concatenate(watched, axis=1) if watched else jnp.zeros((0, 0), dtype), overflow
+    return (
+        (tuple(after), tuple(served)),
+        jobs,
+        jnp.concatenate(watched, axis=1) if watched else jnp.zeros((0, 0), dtype),
+        overflow,
+    )
 
 
 def initial_state(layout: Layout, params: Params) -> State:
@@ -84,6 +98,7 @@ def initial_state(layout: Layout, params: Params) -> State:
     return State(
         tick=jnp.zeros((), jnp.int32),
         training=tuple(demand.initial(at, dtype) for at in layout.training),
+        inference=tuple(inference.initial(at, dtype) for at in layout.inference),
         ordered_w=jnp.full(len(layout.training), jnp.inf, dtype),
         plant=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape),
         overflow=jnp.asarray(False),
@@ -137,7 +152,7 @@ def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tup
 
 def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
     """A window in which orders to the jobs do not change."""
-    training, jobs, watched_w, overflow = job_power(layout, params, state, inputs)
+    (training, served), jobs, watched_w, overflow = job_power(layout, params, state, inputs)
     settled = plant.equilibrium(layout, params, jobs.mw[0])
     start = jax.tree.map(lambda new, old: jnp.where(state.tick == 0, new, old), settled, state.plant)
     ticks = inputs.given_mw.shape[0]
@@ -151,6 +166,7 @@ def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tup
     state = State(
         tick=state.tick + ticks,
         training=training,
+        inference=served,
         ordered_w=state.ordered_w,
         plant=after,
         overflow=state.overflow | overflow,

@@ -22,7 +22,7 @@ from emulator.facility.power_chain import FacilityParams
 from emulator.grid import governor
 from emulator.grid.frequency import GridLayout, GridParams
 from emulator.grid.voltage import PccParams
-from emulator.jobs import training_layout, training_params
+from emulator.jobs import inference_layout, inference_params, training_layout, training_params
 from emulator.plant import Inputs, Layout, Params, PowerLimitParams, SiteLayout, SiteParams, StepLayout
 from emulator.struct import as_array
 from emulator.topology import hall_names, hall_parts, least_cap_w, server_power_w
@@ -69,6 +69,9 @@ def layout_of(scenario: schema.Scenario) -> Layout:
     training = {
         i: training_layout(scenario, s, j) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.TrainingJob)
     }
+    inference = {
+        i: inference_layout(scenario, s, j) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.InferenceJob)
+    }
     halls = _halls_of(scenario)
     places = iter(range(len(jobs)))
     trained = iter(range(len(jobs)))
@@ -79,10 +82,13 @@ def layout_of(scenario: schema.Scenario) -> Layout:
         jobs=len(jobs),
         halls=len(hall_labels(scenario)),
         training_halls=tuple(halls[i] for i in training),
-        given_hall=tuple(halls[i][0] for i in range(len(jobs)) if i not in training and halls[i]),
+        inference_hall=tuple(halls[i][0] for i in inference if halls[i]),
+        given_hall=tuple(halls[i][0] for i in range(len(jobs)) if not {i} & {*training, *inference} and halls[i]),
         training=tuple(training.values()),
         training_job=tuple(training),
-        given_job=tuple(i for i in range(len(jobs)) if i not in training),
+        inference=tuple(inference.values()),
+        inference_job=tuple(inference),
+        given_job=tuple(i for i in range(len(jobs)) if i not in training and i not in inference),
         sites=tuple(
             SiteLayout(
                 jobs=tuple(next(places) for _ in site.job),
@@ -102,6 +108,7 @@ def params_of(scenario: schema.Scenario, records: Records) -> Params:
     training = [job for _, job in jobs_of(scenario) if isinstance(job, jobs_schema.TrainingJob)]
     return Params(
         training=tuple(training_params(job) for job in training),
+        inference=tuple(inference_params(j) for _, j in jobs_of(scenario) if isinstance(j, jobs_schema.InferenceJob)),
         sites=tuple(_site_params(site, records) for site in scenario.site),
         grid=_grid_params(scenario.grid),
         step_mw=as_array([step.mw for step in scenario.disturbance]),
@@ -112,7 +119,8 @@ def inputs_of(
     scenario: schema.Scenario, records: Records, first_tick: int, ticks: int, seed: int | None = None
 ) -> Inputs:
     """Seed and given powers of a window: the replayed and the constant jobs, as tick means."""
-    given = [job for _, job in jobs_of(scenario) if not isinstance(job, jobs_schema.TrainingJob)]
+    emulated = jobs_schema.TrainingJob | jobs_schema.InferenceJob
+    given = [job for _, job in jobs_of(scenario) if not isinstance(job, emulated)]
     power = np.zeros((ticks, len(given)))
     for column, job in enumerate(given):
         power[:, column] = _given_power_mw(job, records, first_tick, ticks, scenario.run.dt_s)
@@ -157,7 +165,7 @@ def _power_limit_params(site: schema.Site, limit: schema.PowerLimit) -> PowerLim
 def _rated_mw(job: jobs_schema.Job, records: Records) -> float:
     """Largest power of a job, the base of the auxiliaries' share."""
     match job:
-        case jobs_schema.TrainingJob(accelerator=device):
+        case jobs_schema.TrainingJob(accelerator=device) | jobs_schema.InferenceJob(accelerator=device):
             return job.devices * server_power_w(device, device.tdp_w) / W_PER_MW
         case jobs_schema.ReplayJob():
             return float(np.max(records[job][1])) / W_PER_MW

@@ -14,6 +14,7 @@ from emulator.limits_schema import Limits
 TABLES = {
     "accelerators": jobs_schema.Accelerator,
     "workloads": jobs_schema.Workload,
+    "services": jobs_schema.Service,
     "grids": schema.Grid,
     "batteries": schema.Bess,
     "facilities": schema.Facility,
