@@ -122,6 +122,8 @@ def _run(args: argparse.Namespace) -> int:
     from emulator.traces.hdf5 import TraceWriter
 
     header = simulate.header_of(scenario)
+    for warning in simulate.warnings(scenario):
+        print(f"wattswing: warning: {warning}", file=sys.stderr)
     try:
         writer = TraceWriter(out, header, max(1, simulate.WINDOW_TICKS // header.every_ticks))
     except TraceError as error:

@@ -10,7 +10,7 @@ from emulator import jobs_schema as tables
 from emulator import schema
 from emulator.clock import ticks_nearest
 from emulator.cluster.demand import DeviceParams, TrainingLayout, TrainingParams
-from emulator.cluster.inference import InferenceLayout, InferenceParams
+from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.cluster.iteration import JobLayout, JobParams
 from emulator.cluster.pauses import PauseLayout, PauseParams
 from emulator.cluster.schedule import PhaseLayout
@@ -20,6 +20,11 @@ from emulator.struct import as_array
 from emulator.topology import by_devices, devices_in_halls, noisy, phases_of, runs_of, server_power_w, watched_devices
 
 NEVER = 2**31 - 1
+
+
+def stream_of(site: schema.Site, job: tables.Job) -> int:
+    """Stream of a job's random draws: depends on its name and its site's alone."""
+    return zlib.crc32(f"{site.name}/{job.name}".encode())
 
 
 def training_layout(scenario: schema.Scenario, site: schema.Site, job: tables.TrainingJob) -> TrainingLayout:
@@ -63,7 +68,7 @@ def _job_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Traini
     apart = any(p.spread_s > 0 or p.release_skew_s > 0 for p in phases) or slow or ramp or job.stage_out_s > 0
     own_noise = workload.noise_coherence < 1 and noisy(job)
     return JobLayout(
-        stream=zlib.crc32(f"clock {job.clock}".encode() if job.clock else f"{site.name}/{job.name}".encode()),
+        stream=zlib.crc32(f"clock {job.clock}".encode()) if job.clock else stream_of(site, job),
         devices=job.devices,
         runs=runs,
         stops=any(stop < ticks_nearest(run.duration_s, run.dt_s) for _, stop in runs),
@@ -145,7 +150,7 @@ def inference_layout(scenario: schema.Scenario, site: schema.Site, job: tables.I
     """Sizes and switches of an inference job."""
     dt_s, service = scenario.run.dt_s, job.service
     return InferenceLayout(
-        stream=zlib.crc32(f"{site.name}/{job.name}".encode()),
+        stream=stream_of(site, job),
         replicas=job.devices // service.devices_per_replica,
         devices_per_replica=service.devices_per_replica,
         start_tick=ticks_nearest(job.start_s, dt_s),

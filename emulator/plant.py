@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from emulator.bess import battery, controller
 from emulator.blocks import Compensated, compensated, sum_at
 from emulator.cluster import demand
-from emulator.cluster.inference import InferenceLayout, InferenceParams
+from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.facility.power_chain import FacilityParams, facility_power, reactive_power
 from emulator.grid import frequency
 from emulator.grid.voltage import PccParams, pcc_voltage

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from emulator import plant
-from emulator.cluster import demand, inference
+from emulator.cluster import demand, serving
 from emulator.cluster.iteration import Window
 from emulator.plant import Frame, Inputs, Jobs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
@@ -28,7 +28,7 @@ class State:
 
     tick: jax.Array = quantity("tick", "", "next tick, int32")
     training: tuple[demand.TrainingState, ...] = quantity("")
-    inference: tuple[inference.InferenceState, ...] = quantity("")
+    inference: tuple[serving.InferenceState, ...] = quantity("")
     ordered_w: jax.Array = quantity("W", "training jobs", "power cap per accelerator that the site orders")
     plant: PlantState = quantity("")
     overflow: jax.Array = quantity("1", "", "true once a window held more iterations than planned for")
@@ -50,7 +50,7 @@ def job_power(
     for i, job in enumerate(layout.inference_job):
         with jax.named_scope(f"job{job}"):
             at, p = layout.inference[i], params.inference[i]
-            its, power_w = inference.advance(at, p, state.inference[i], key, window)
+            its, power_w = serving.advance(at, p, state.inference[i], key, window)
         served.append(its)
         power[job] = power_w / W_PER_MW
     wanted, bits = dict(power), {job: jnp.zeros(window.ticks, jnp.int32) for job in power}
@@ -98,7 +98,7 @@ def initial_state(layout: Layout, params: Params) -> State:
     return State(
         tick=jnp.zeros((), jnp.int32),
         training=tuple(demand.initial(at, dtype) for at in layout.training),
-        inference=tuple(inference.initial(at, dtype) for at in layout.inference),
+        inference=tuple(serving.initial(at, dtype) for at in layout.inference),
         ordered_w=jnp.full(len(layout.training), jnp.inf, dtype),
         plant=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape),
         overflow=jnp.asarray(False),

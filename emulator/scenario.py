@@ -7,6 +7,7 @@ switching time an integer tick, every W a MW where the border asks for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 
 import jax
@@ -22,19 +23,45 @@ from emulator.facility.power_chain import FacilityParams
 from emulator.grid import governor
 from emulator.grid.frequency import GridLayout, GridParams
 from emulator.grid.voltage import PccParams
-from emulator.jobs import inference_layout, inference_params, training_layout, training_params
+from emulator.jobs import inference_layout, inference_params, stream_of, training_layout, training_params
 from emulator.plant import Inputs, Layout, Params, PowerLimitParams, SiteLayout, SiteParams, StepLayout
 from emulator.struct import as_array
 from emulator.topology import hall_names, hall_parts, least_cap_w, server_power_w
 from emulator.units import W_PER_MW
 
-# Time in s and power in W of every replayed job's file, read once.
-Records = dict[jobs_schema.ReplayJob, tuple[np.ndarray, np.ndarray]]
+
+@dataclass(frozen=True)
+class Record:
+    """A replayed job's file, read once, and when each of its copies plays it."""
+
+    time_s: np.ndarray
+    power_w: np.ndarray
+    shifts: replay.Shifts | None
+
+
+Records = dict[tuple[str, str], Record]  # by names of site and job
 
 
 def records_of(scenario: schema.Scenario) -> Records:
-    """Read the files of the replayed jobs."""
-    return {job: replay.read(job) for _, job in jobs_of(scenario) if isinstance(job, jobs_schema.ReplayJob)}
+    """Read the files of the replayed jobs and draw their copies' shifts."""
+    found = {}
+    for site, job in jobs_of(scenario):
+        if isinstance(job, jobs_schema.ReplayJob):
+            time_s, power_w = replay.read(job)
+            shifts = replay.shifts_of(job, time_s, scenario.run.seed, stream_of(site, job), scenario.run.dt_s)
+            found[site.name, job.name] = Record(time_s, power_w, shifts)
+    return found
+
+
+def warnings_of(scenario: schema.Scenario, records: Records) -> list[str]:
+    """What the replayed files cannot carry, in words."""
+    return [
+        warning
+        for site, job in jobs_of(scenario)
+        if isinstance(job, jobs_schema.ReplayJob)
+        for record in [records[site.name, job.name]]
+        for warning in replay.warnings(job, record.time_s, record.power_w, scenario.run.dt_s)
+    ]
 
 
 def jobs_of(scenario: schema.Scenario) -> Iterator[tuple[schema.Site, jobs_schema.Job]]:
@@ -120,16 +147,17 @@ def inputs_of(
 ) -> Inputs:
     """Seed and given powers of a window: the replayed and the constant jobs, as tick means."""
     emulated = jobs_schema.TrainingJob | jobs_schema.InferenceJob
-    given = [job for _, job in jobs_of(scenario) if not isinstance(job, emulated)]
+    given = [(site, job) for site, job in jobs_of(scenario) if not isinstance(job, emulated)]
     power = np.zeros((ticks, len(given)))
-    for column, job in enumerate(given):
-        power[:, column] = _given_power_mw(job, records, first_tick, ticks, scenario.run.dt_s)
+    for column, (site, job) in enumerate(given):
+        record = records.get((site.name, job.name))
+        power[:, column] = _given_power_mw(job, record, first_tick, ticks, scenario.run.dt_s)
     root = scenario.run.seed if seed is None else seed
     return Inputs(seed=jnp.asarray(root, jnp.uint32), given_mw=as_array(power))
 
 
 def _site_params(site: schema.Site, records: Records) -> SiteParams:
-    rated_it_mw = sum(_rated_mw(job, records) for job in site.job)
+    rated_it_mw = sum(_rated_mw(job, records.get((site.name, job.name))) for job in site.job)
     chain_of = site.facility
     return SiteParams(
         facility=FacilityParams(
@@ -162,13 +190,14 @@ def _power_limit_params(site: schema.Site, limit: schema.PowerLimit) -> PowerLim
     )
 
 
-def _rated_mw(job: jobs_schema.Job, records: Records) -> float:
+def _rated_mw(job: jobs_schema.Job, record: Record | None) -> float:
     """Largest power of a job, the base of the auxiliaries' share."""
     match job:
         case jobs_schema.TrainingJob(accelerator=device) | jobs_schema.InferenceJob(accelerator=device):
             return job.devices * server_power_w(device, device.tdp_w) / W_PER_MW
         case jobs_schema.ReplayJob():
-            return float(np.max(records[job][1])) / W_PER_MW
+            assert record is not None
+            return job.copies * float(np.max(record.power_w)) / W_PER_MW
         case jobs_schema.ConstantJob():
             return job.power_mw
 
@@ -199,7 +228,7 @@ def _controller_params(table: schema.Controller) -> ControllerParams | None:
 
 
 def _given_power_mw(
-    job: jobs_schema.ReplayJob | jobs_schema.ConstantJob, records: Records, first_tick: int, ticks: int, dt_s: float
+    job: jobs_schema.Job, record: Record | None, first_tick: int, ticks: int, dt_s: float
 ) -> np.ndarray:
     start, stop = ticks_nearest(job.start_s, dt_s), ticks_nearest(job.stop_s, dt_s)
     tick = np.arange(first_tick, first_tick + ticks)
@@ -208,11 +237,21 @@ def _given_power_mw(
         return np.where(on, job.power_mw, 0.0)
     if not on.any():
         return np.zeros(ticks)
-    time_s, power_w = records[job]
+    assert isinstance(job, jobs_schema.ReplayJob) and record is not None
     begin, count = int(np.argmax(on)), int(on.sum())
     power = np.zeros(ticks)
     power[begin : begin + count] = (
-        replay.resample(time_s, power_w, first_tick + begin - start, count, dt_s, job.interpolation, job.repeat)
+        replay.resample_copies(
+            record.time_s,
+            record.power_w,
+            first_tick + begin - start,
+            count,
+            dt_s,
+            job.interpolation,
+            job.repeat,
+            job.copies,
+            record.shifts,
+        )
         / W_PER_MW
     )
     return power

@@ -22,7 +22,7 @@ from emulator.jobs_schema import TrainingJob
 from emulator.metrics import JobTally, Summary
 from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
-from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
+from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of, warnings_of
 from emulator.topology import by_devices, runs_of, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
 from emulator.units import W_PER_KW
@@ -213,6 +213,11 @@ def _check_operating_point(scenario: schema.Scenario, state: State) -> None:
                     f"area {area.name} starts at {power_pu:.3f} pu ({power_mw:.1f} MW), outside its valve limits "
                     f"{governor.vmin_pu} to {governor.vmax_pu} pu: raise rated_mva or change load_mw"
                 )
+
+
+def warnings(scenario: schema.Scenario) -> list[str]:
+    """What the scenario's files cannot carry, in words."""
+    return warnings_of(scenario, records_of(scenario))
 
 
 def paths(scenario: schema.Scenario) -> Iterator[str]:

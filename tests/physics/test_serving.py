@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emulator import simulate
-from emulator.cluster import inference
+from emulator.cluster import serving as inference
 from emulator.cluster.iteration import Window
 
 SERVED = """
