@@ -250,7 +250,7 @@ class Smoothing(Table):
     ramp_up_w_per_s: float = key("of floor and ceiling, per accelerator", unit="W/s", gt=0, le=1e6)
     ramp_down_w_per_s: float = key("of floor and ceiling, per accelerator", unit="W/s", gt=0, le=1e6)
     ceiling_fraction: float | None = key(
-        "most that it lets through once the floor is reached, of TDP; left out: no ceiling", None, unit="1", gt=0, le=3
+        "most that it lets through at any time, of TDP; left out: no ceiling", None, unit="1", gt=0, le=3
     )
     stop_delay_s: float = key(
         "hysteresis: time without activity at the floor before it ramps down", 0.0, unit="s", ge=0, le=1e4, source=IDEAL

@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     rest_floor: jax.Array  # remains while inactive
     up: jax.Array  # per tick
     down: jax.Array  # per tick
-    ceiling: jax.Array  # while the floor is at the top; infinite = none
+    ceiling: jax.Array  # infinite = none
     width: jax.Array  # of the band between floor and ceiling while these ramp
     active_above: jax.Array
     averaging: jax.Array  # share of the remaining way that the running mean covers in a tick
@@ -205,7 +205,7 @@ def _smoothed(
         step = jnp.where(waits & ~active, 0.0, step)
         state = state._replace(quiet=quiet, held=held)
     floor = jnp.clip(state.floor + step, settings.rest_floor, settings.floor)
-    ceiling = jnp.where(floor < settings.floor, floor + settings.width, settings.ceiling)
+    ceiling = jnp.minimum(jnp.where(floor < settings.floor, floor + settings.width, jnp.inf), settings.ceiling)
     return state._replace(floor=floor), limited(demand, floor, ceiling)
 
 
