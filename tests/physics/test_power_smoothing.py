@@ -228,9 +228,10 @@ def test_own_noise_scales_with_the_root_of_the_devices(scenario):
     text = text.replace("[[site.job.workload.phase]]", "[site.job.workload]\n    noise_coherence = COHERENCE\n"
                         "    noise_correlation_s = 0.05\n    [[site.job.workload.phase]]", 1)  # fmt: skip
     for coherence in (0.0, 0.25):
-        loaded = scenario(text.replace("COHERENCE", str(coherence)), "site.0.job.0.workload.phase.0.duration_s=100.0", "site.0.job.0.stop_s=1e9")
+        overrides = "site.0.job.0.workload.phase.0.duration_s=100.0", "site.0.job.0.stop_s=1e9"
+        loaded = scenario(text.replace("COHERENCE", str(coherence)), *overrides)
         layout, params, _, _ = simulate.build(loaded, ticks=100)
-                at, expected = layout.training[0], 0.1 * np.sqrt((1 + 399 * coherence) / 400)
+        at, expected = layout.training[0], 0.1 * np.sqrt((1 + 399 * coherence) / 400)
         for path in ("events", "devices"):
             its = replace(at, path=path, limits=replace(at.limits, smoothing=False, timers=False))
             state = demand.initial(its, jnp.float32)
