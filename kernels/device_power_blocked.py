@@ -108,7 +108,8 @@ def _block(
         def times(events: int) -> jax.Array:
             """From the group's start: within it float32 keeps them to 2e-6 of a tick."""
             near = which[:events]
-            return (drive.tick[near] - start).astype(drive.fraction.dtype) + drive.fraction[near]
+            since = (drive.tick[near] - start).astype(drive.fraction.dtype) + drive.fraction[near]
+            return jnp.where(is_under_way[near][:, None, None], since, -1.0)
 
         def calm(steady: bool, state: State) -> tuple[State, jax.Array]:
             return jax.lax.scan(lambda s, ys: step(s, before, ys, steady), state, inner)
@@ -198,7 +199,7 @@ def _single(before: Means, at: jax.Array, steps: list[jax.Array], length: int) -
         level_step = jnp.where(inside, steps[0][k], level_step)
         noise_step = jnp.where(inside, steps[1][k], noise_step)
         when = jnp.where(inside, at[k], when)
-        count = count + jnp.where(inside & ((steps[0][k] != 0.0) | (steps[1][k] != 0.0)), 1.0, 0.0)
+        count = count + jnp.where(inside, 1.0, 0.0)
     return _Single((level, noise), when, (level_step, noise_step)), jnp.all(count <= 1.0)
 
 

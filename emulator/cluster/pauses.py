@@ -113,9 +113,9 @@ def after(
     standing: Standing, pauses: list[Pause], length_s: jax.Array, failed: jax.Array, stopped: jax.Array
 ) -> Standing:
     """Standing of the next iteration. What was not saved is lost with a fault, and with it the time since then."""
-    saved = jnp.asarray(False)
+    unsaved_s = standing.unsaved_s
     for pause in pauses:
         if pause.bit == CHECKPOINT:
-            saved = pause.occurs
-    unsaved_s = jnp.where(saved, 0.0, standing.unsaved_s) + length_s
+            unsaved_s = jnp.where(pause.occurs, -pause.duration_s, unsaved_s)  # counts from its end
+    unsaved_s = unsaved_s + length_s
     return Standing(starts=stopped, failed=failed & ~stopped, unsaved_s=jnp.where(failed | stopped, 0.0, unsaved_s))

@@ -231,10 +231,8 @@ def resample_copies(
         count = fine_ticks + len(weights) - 1
         means_w = _means(time_s, power_w, begin_s, count, fine_s, interpolation, repeat)
         length = next_fast_len(count, real=True)
-        summed_w = np.fft.irfft(np.fft.rfft(means_w, length) * np.fft.rfft(weights, length), length)[
-            len(weights) - 1 : count
-        ]
-        total += summed_w.reshape(ticks, SUBTICKS).mean(axis=1)
+        summed_w = np.fft.irfft(np.fft.rfft(means_w, length) * np.fft.rfft(weights, length), length)
+        total += summed_w[len(weights) - 1 : count].reshape(ticks, SUBTICKS).mean(axis=1)
     # The sum of what lies in the record's range lies in N times that range: takes away the transform's rounding.
     return np.clip(total, copies * power_w.min(), copies * power_w.max())
 

@@ -136,10 +136,13 @@ def made(switches: Switches, devices: int, ticks: int, events: int = 6) -> tuple
     rng = np.random.default_rng(devices + ticks)
     numbers = [0.05, 0.6, 0.8, 0.99, 0.14, 0.7, 0.0, 3e-3, 2e-3, 0.9, 0.2, 0.02, 0.1, 20.0, 10.0, 0.5, 5.0]
     sign = np.where(np.arange(events) % 2, -1.0, 1.0)
+    sign[2:4] = 0.0  # events that change nothing are events too, and may fall together with others
     tick = np.sort(rng.integers(-30, ticks + 10, events))[:, None] + rng.integers(0, 25, (events, devices))
+    tick, fraction = np.concatenate([tick, tick[:3]]), rng.uniform(size=(events, devices))
+    sign = np.concatenate([sign, np.zeros(3)])
     drive = Drive(
         tick=jnp.asarray(tick, jnp.int32),
-        fraction=jnp.asarray(rng.uniform(size=(events, devices))),
+        fraction=jnp.asarray(np.concatenate([fraction, fraction[:3]])),
         level_step=jnp.asarray(0.85 * sign),
         noise_step=jnp.asarray(0.05 * sign),
         common=jnp.asarray(rng.normal(size=ticks)),
