@@ -10,10 +10,10 @@ from emulator import jobs_schema as tables
 from emulator import schema
 from emulator.clock import ticks_nearest
 from emulator.cluster.demand import DeviceParams, TrainingLayout, TrainingParams
-from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.cluster.iteration import JobLayout, JobParams
 from emulator.cluster.pauses import PauseLayout, PauseParams
 from emulator.cluster.schedule import PhaseLayout
+from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams
 from emulator.cluster.workload import WorkloadParams
 from emulator.struct import as_array

@@ -20,7 +20,7 @@ from emulator.units import S_PER_H
 CHANGE_WINDOW_S = 5  # as utilities' oscillation limits have it
 # Counted events of jobs: bits of `cluster.pauses`, which NumPy code does not import.
 JOB_COUNTS = {"iterations": 1, "checkpoints": 2, "evaluations": 4, "data_stalls": 8, "faults": 16, "restarts": 32}
-UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu", "_mean_s": "s"}
+UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu", "_mean_s": "s", "_iteration_s": "s"}
 
 POWERS = {"facility": "site_facility_power_mw", "pcc": "site_pcc_power_mw"}
 # Channel of each pair of extremes, with the keys of the lower and the upper one.
@@ -38,7 +38,7 @@ def unit_of(key: str) -> str:
 
 def names(header: Header) -> tuple[str, ...]:
     """Keys of the metrics that a run with this header has, in order."""
-    return (*Summary(header).result(), *JobTally(header).result())
+    return (*Summary(header).result(), *JobTally(header).result({}))
 
 
 class Summary:
@@ -157,13 +157,16 @@ class JobTally:
         np.fmax.at(self._last, jobs, rows)
         self._rows += len(bits)
 
-    def result(self) -> dict[str, float]:
-        """Counts so far, and the mean time between starts of iterations, pauses included; NaN below two of them."""
+    def result(self, lost_s: Mapping[int, float]) -> dict[str, float]:
+        """Counts so far, the mean time between starts of iterations, pauses included (NaN below two of them), and by
+        how much caps and dummy work have made iterations longer: `lost_s`, by the job's place; others lose nothing.
+        """
         found = {}
         for i, job in enumerate(self._jobs):
             found |= {f"{_job(job)}.{key}": float(count[i]) for key, count in self._counts.items()}
             between = self._counts["iterations"][i] - 1
             lasted_s = (self._last[i] - self._first[i]) * self._row_s
+            found[f"{_job(job)}.lost_iteration_s"] = lost_s.get(i, 0.0)
             found[f"{_job(job)}.iteration_mean_s"] = lasted_s / between if between > 0 else np.nan
         return found
 

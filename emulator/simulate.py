@@ -101,7 +101,11 @@ def stream(
     tally = JobTally(header)
     begun = time.perf_counter()
     stop_reason, done = "", 0
-    for first, frame in _frames(scenario, emulation):
+    lost_s: dict[int, float] = {}
+    for first, frame, state in _frames(scenario, emulation):
+        lost_s = {
+            job: float(s.progress.lost_s) for job, s in zip(emulation.layout.training_job, state.training, strict=True)
+        }
         rows = min(emulation.window, emulation.total - first) // every
         block, status = _block(header, frame, rows), np.asarray(frame.status)[:rows]
         stop_reason, rows = _physical_stop(header, block, status, first, every)
@@ -116,7 +120,7 @@ def stream(
         progress(rows * every)
         if stop_reason:
             break
-    metrics = summary.result() | tally.result()
+    metrics = summary.result() | tally.result(lost_s)
     sink.finish(metrics, stop_reason or END_OF_RUN, complete=not stop_reason)
     emulated_s = seconds_at(done, emulation.layout.dt_s)
     now = time.perf_counter()
@@ -180,8 +184,9 @@ def _compile(scenario: schema.Scenario) -> _Emulation:
     return _Emulation(records, layout, params, state, total, window, step)
 
 
-def _frames(scenario: schema.Scenario, emulation: _Emulation) -> Iterator[tuple[int, Frame]]:
-    """First tick and frames of each window, one window ahead of the reader: the device works while the host writes."""
+def _frames(scenario: schema.Scenario, emulation: _Emulation) -> Iterator[tuple[int, Frame, State]]:
+    """First tick, frames and last state of each window, one window ahead of the reader: the device works while the host
+    writes."""
     state = emulation.state
     ahead: tuple[int, State, Frame] | None = None
     for first in range(0, emulation.total, emulation.window):
@@ -194,12 +199,12 @@ def _frames(scenario: schema.Scenario, emulation: _Emulation) -> Iterator[tuple[
         yield _checked(scenario, *ahead)
 
 
-def _checked(scenario: schema.Scenario, first: int, state: State, frame: Frame) -> tuple[int, Frame]:
+def _checked(scenario: schema.Scenario, first: int, state: State, frame: Frame) -> tuple[int, Frame, State]:
     if first == 0:
         _check_operating_point(scenario, state)
     if bool(state.overflow):
         raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
-    return first, frame
+    return first, frame, state
 
 
 def _check_operating_point(scenario: schema.Scenario, state: State) -> None:

@@ -56,6 +56,7 @@ class Progress:
     start: JobTime = quantity("tick", "", "when it started")
     level: jax.Array = quantity("1", "", "with which the one before it ended")
     standing: Standing = quantity("")
+    lost_s: jax.Array = quantity("s", "", "by which power caps and dummy work have made iterations longer")
 
 
 class Window(NamedTuple):
@@ -88,7 +89,9 @@ def initial(layout: JobLayout, dtype: jnp.dtype) -> Progress:
     """Before the first run."""
     zero = jnp.zeros((), dtype)
     start = JobTime(tick=jnp.asarray(layout.runs[0][0], jnp.int32), fraction=zero)
-    return Progress(number=jnp.zeros((), jnp.int32), start=start, level=zero, standing=pauses.initial(dtype))
+    return Progress(
+        number=jnp.zeros((), jnp.int32), start=start, level=zero, standing=pauses.initial(dtype), lost_s=zero
+    )
 
 
 def draw_job(layout: JobLayout, params: JobParams, seed_key: jax.Array) -> Job:
@@ -142,6 +145,7 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
         number=here.number + 1,
         start=start,
         level=jnp.where(over, 0.0, events[-1].level),
+        lost_s=here.lost_s + jnp.sum(drawn.duration_s * (1.0 - 1.0 / stretch)),
         standing=pauses.after(here.standing, held_up, length_s, failed, over),
     )
     return Live(here.level, events, until_s, following, marks)

@@ -111,6 +111,8 @@ def test_dummy_work_fills_dips_late_and_costs_time(emulate):
     np.testing.assert_allclose(power[(t > dip + 0.01) & (t < dip + 0.09)], 150.0, rtol=1e-5)
     np.testing.assert_allclose(power[(t > dip + 0.17) & (t < dip + 0.54)], 550.0, rtol=1e-5)
     assert trace.metrics["job.campus.train.iteration_mean_s"] == pytest.approx(2.2, abs=0.011)
+    # Three whole iterations before the stop at 8 s, each 0.2 s longer; the last one, cut short, does not count.
+    assert trace.metrics["job.campus.train.lost_iteration_s"] == pytest.approx(0.6, rel=1e-5)
 
 
 def test_a_cap_holds_from_the_next_chunk_and_stretches_iterations(emulate):

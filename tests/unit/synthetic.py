@@ -67,5 +67,5 @@ def write(
             part = {name: values[start : start + at_once] for name, values in rows.items()}
             writer.append(start * header.every_ticks, part, events if start == 0 else ())
             summary.update(part, start * header.every_ticks)
-        writer.finish(summary.result() | JobTally(header).result(), "end of run", complete=True)
+        writer.finish(summary.result() | JobTally(header).result({}), "end of run", complete=True)
     return path

@@ -363,3 +363,35 @@ def test_warnings_in_words():
         (warning,) = replay.warnings(job.model_copy(update={"bandwidth_hz": most}), *record, 0.001)
         assert f"bandwidth_hz asks for {most:g} Hz" in warning
     assert "values change" not in warning
+
+
+def test_copies_in_a_run(emulate, tmp_path):
+    """Three in step draw three times as much; spread out they draw nothing outside start_s to stop_s, and between their
+    powers' extremes within."""
+    record(tmp_path, "t_s,p_mw\n0,10\n0.5,10\n1.0,30\n1.5,30\n")
+    text = """
+        [run]
+        duration_s = 3.0
+        dt_s = 0.01
+        [[site]]
+        name = "a"
+        [[site.job]]
+        name = "r"
+        kind = "replay"
+        path = "load.csv"
+        start_s = 1.0
+        stop_s = 2.5
+    """
+    one, three, spread, again = (
+        emulate(text, *more).job_power_mw[:, 0]
+        for more in (
+            (),
+            ("site.0.job.0.copies=3",),
+            ("site.0.job.0.copies=3", "site.0.job.0.phase_spread_s=0.2"),
+            ("site.0.job.0.copies=3", "site.0.job.0.phase_spread_s=0.2", "run.seed=1"),
+        )
+    )
+    np.testing.assert_allclose(three, 3 * one, rtol=1e-6)
+    assert np.all(spread[:100] == 0.0) and np.all(spread[250:] == 0.0)
+    assert spread[100:250].min() >= 30.0 and spread[100:250].max() <= 90.0
+    assert np.abs(spread - three).max() > 1.0 and np.abs(spread - again).max() > 1.0
