@@ -61,7 +61,7 @@ def _job_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Traini
     phases = phases_of(job)
     # float32 normals stay within 5.5 s.d.; the bound on iterations in a window has a factor 2 besides.
     slow_rate = (1.0 + workload.rate_spread) * (1.0 + 5.0 * workload.jitter)
-    runs = tuple(tuple(min(ticks_nearest(at, run.dt_s), NEVER) for at in span) for span in runs_of(job))
+    runs = tuple((_tick(run, start_s), _tick(run, stop_s)) for start_s, stop_s in runs_of(job))
     fault = workload.fault
     ramp = job.stage_in_s > 0 or (fault is not None and fault.ramp_s > 0)
     slow = workload.slow_fraction > 0 and workload.slow_by > 0
@@ -97,6 +97,10 @@ def _job_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Traini
         alike=not apart and not own_noise and job.accelerator.gain_spread == 0,
         tail_ticks=tail_ticks,
     )
+
+
+def _tick(run: schema.Run, at_s: float) -> int:
+    return min(ticks_nearest(at_s, run.dt_s), NEVER)
 
 
 def _next_chunk(run: schema.Run, at_s: float) -> int:

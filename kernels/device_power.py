@@ -20,7 +20,17 @@ import jax
 import jax.numpy as jnp
 
 from emulator.kernels.device_power_blocked import blocked_device_power
-from emulator.kernels.device_tick import Devices, Drive, Settings, State, Switches, device_tick, innovations, tick_means
+from emulator.kernels.device_tick import (
+    ABSENT,
+    Devices,
+    Drive,
+    Settings,
+    State,
+    Switches,
+    device_tick,
+    innovations,
+    tick_means,
+)
 
 Method = Literal["blocked", "dense"]
 
@@ -67,7 +77,7 @@ def dense_device_power(
     def one(state: State, xs: tuple[jax.Array, ...]) -> tuple[State, jax.Array]:
         n, common, cap, poll = xs
         target = tick_means(drive, n)
-        own = innovations(settings, devices.key, first_tick + n) if switches.own else None
+        own = innovations(settings, devices.key, first_tick + n) if switches.own else ABSENT
         state, power, demand = device_tick(switches, settings, devices.gain, state, target, common, own, cap, poll)
         if keep:
             return state, power

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from emulator.kernels.device_tick import (
+    ABSENT,
     Devices,
     Drive,
     Settings,
@@ -91,13 +92,13 @@ def _block(
     def group(state: State, xs: tuple) -> tuple[State, jax.Array]:
         start, is_passed, is_under_way, which, *given = xs
         tick = first_tick + start
-        words = (hashed(devices.key, tick >> 5), hashed(devices.key, (tick >> 5) + 1)) if switches.own else None
+        words = (hashed(devices.key, tick >> 5), hashed(devices.key, (tick >> 5) + 1)) if switches.own else ABSENT
         before = (_sum_where(is_passed, drive.level_step), _sum_where(is_passed, drive.noise_step))
 
         def step(state: State, target: Means, ys: tuple, steady: bool) -> tuple[State, jax.Array]:
             k, common, cap, poll = ys
-            own = None
-            if words is not None:
+            own = ABSENT
+            if switches.own:
                 place = (tick & 31) + k
                 own = signed(jnp.where(place < WORD, words[0], words[1]), place & 31, settings.innovation)
             state, power, demand = device_tick(
@@ -135,7 +136,7 @@ def _block(
         steady = jnp.asarray(False)
         if switches.smoothing:
             branches += [functools.partial(calm, True), functools.partial(busy, True)]
-            steady = _steady(settings, devices.gain, state, drive, is_under_way, before, given[0])
+            steady = _steady(switches, settings, devices.gain, state, drive, is_under_way, before, given[0])
             branch = jnp.where(steady & (branch < 2), branch + 3, branch)
         after, sums = jax.lax.switch(branch, branches, state)
         if switches.timers:
@@ -155,6 +156,7 @@ def _sum_where(which: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def _steady(
+    switches: Switches,
     settings: Settings,
     gain: jax.Array,
     state: State,
@@ -167,10 +169,10 @@ def _steady(
     lowest = before[0] + _sum_where(under_way, jnp.minimum(drive.level_step, 0.0))
     amplitude = jnp.abs(before[1]) + _sum_where(under_way, jnp.abs(drive.noise_step))
     swing = settings.coherent * jnp.max(jnp.abs(common))
-    if state.own is not None:
+    if switches.own:
         swing = swing + settings.incoherent * (jnp.abs(state.own) + common.shape[0] * settings.innovation)
     least = gain * (jnp.minimum(state.level, lowest) - amplitude * swing)
-    seen = least if state.seen is None else jnp.minimum(least, state.seen)
+    seen = least if not switches.averaged else jnp.minimum(least, state.seen)
     return jnp.all((state.floor >= settings.floor) & (gain > 0.0) & (seen > settings.active_above))
 
 

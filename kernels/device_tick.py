@@ -6,10 +6,12 @@ scalars.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+ABSENT: Any = None  # in place of an array, where the switches say that nobody looks at it
 
 
 class Switches(NamedTuple):
@@ -55,16 +57,16 @@ class Devices(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a device carries from tick to tick; None where its effect is absent."""
+    """What a device carries from tick to tick; ABSENT where its effect is."""
 
     level: jax.Array
-    own: jax.Array | None
-    floor: jax.Array | None
-    seen: jax.Array | None  # running mean of the demand
-    quiet: jax.Array | None  # ticks without activity
-    held: jax.Array | None  # ticks at the floor
-    dip: jax.Array | None  # ticks below the dummy work's floor
-    filling: jax.Array | None  # 1 while dummy work runs
+    own: jax.Array
+    floor: jax.Array
+    seen: jax.Array  # running mean of the demand
+    quiet: jax.Array  # ticks without activity
+    held: jax.Array  # ticks at the floor
+    dip: jax.Array  # ticks below the dummy work's floor
+    filling: jax.Array  # 1 while dummy work runs
 
 
 class Drive(NamedTuple):
@@ -84,13 +86,13 @@ def at_rest(switches: Switches, count: int, dtype: jnp.dtype) -> State:
     zero, of = jnp.zeros(count, dtype), switches
     return State(
         level=zero,
-        own=zero if of.own else None,
-        floor=zero if of.smoothing else None,
-        seen=zero if of.averaged else None,
-        quiet=zero if of.timers else None,
-        held=zero if of.timers else None,
-        dip=zero if of.dummy else None,
-        filling=zero if of.dummy else None,
+        own=zero if of.own else ABSENT,
+        floor=zero if of.smoothing else ABSENT,
+        seen=zero if of.averaged else ABSENT,
+        quiet=zero if of.timers else ABSENT,
+        held=zero if of.timers else ABSENT,
+        dip=zero if of.dummy else ABSENT,
+        filling=zero if of.dummy else ABSENT,
     )
 
 
@@ -152,7 +154,7 @@ def device_tick(
     state: State,
     target: tuple[jax.Array, jax.Array],
     common: jax.Array,
-    own_innovation: jax.Array | None,
+    own_innovation: jax.Array,
     cap: jax.Array,
     poll: jax.Array,
     steady: bool = False,

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 import emulator as em
+from emulator.jobs_schema import TrainingJob
 from emulator.rollout import job_power
 from emulator.topology import server_power_w
 from emulator.units import W_PER_MW
@@ -125,6 +126,7 @@ def emulated(seed: int, iterations: int = ITERATIONS) -> np.ndarray:
     _, jobs, _, _ = jax.jit(job_power, static_argnums=0)(layout, params, state, inputs)
     power_mw = jobs.mw
     job = scenario.site[0].job[0]
+    assert isinstance(job, TrainingJob)
     idle_mw, peak_mw = (
         server_power_w(job.accelerator, w) * job.devices / W_PER_MW
         for w in (job.accelerator.idle_w, job.accelerator.tdp_w)

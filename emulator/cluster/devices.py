@@ -6,7 +6,7 @@ the kernel `device_power`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +123,7 @@ def _spread(
         state, sums = device_power(setting.switches, *args)
         return state, jax.lax.psum(sums, "devices")
 
-    drives = kernel.Drive(wide, wide, every, every, every, every, every)
+    drives: Any = kernel.Drive(*(cast(Any, spec) for spec in (wide, wide, every, every, every, every, every)))
     run = jax.shard_map(
         part, mesh=mesh, in_specs=(every, one, one, drives, every), out_specs=(one, every), check_vma=False
     )

@@ -51,8 +51,8 @@ ROUNDED = 2 * np.pi * 10.0 * 0.001 * 2.0**-12  # event times are good to 2^-12 t
 def modulus_error(gain: float, twice: float) -> float:
     """Three s.d. of the modulus of the mean of N unit phasors e^(j a): `gain` = E cos a, `twice` = E cos 2a.
 
-    Along the mean the variance of one is (1 + twice)/2 - gain^2. Across it is (1 - twice)/2, which lengthens the mean by
-    half its square over the gain, but by no more than itself.
+    Along the mean the variance of one is (1 + twice)/2 - gain^2. Across, it is (1 - twice)/2; that lengthens the mean
+    by half its square over the gain, but by no more than itself.
     """
     along, across = 3 * np.sqrt(np.array([(1 + twice) / 2 - gain**2, (1 - twice) / 2]) / N)
     return along + min(across, across**2 / (2 * max(gain, 1e-9))) + ROUNDED

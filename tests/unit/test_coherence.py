@@ -97,7 +97,7 @@ def test_jittered_devices_keep_the_squared_gain(f_hz, jitter_s, gain):
 
 
 def test_shares_of_all_bands_make_a_whole_and_follow_the_bands_edges():
-    """Power at 2 Hz exactly belongs to the band that begins there."""
+    """Power at 2 Hz exactly belongs to the band that begins there; that at half the rate of rows counts once."""
     rng = np.random.default_rng(4)
     series = rng.normal(size=(1000, 3))
     bands = in_bands(series, DT_S, [(0.0, 2.0), (2.0, 20.0), (20.0, 51.0)])
@@ -105,6 +105,8 @@ def test_shares_of_all_bands_make_a_whole_and_follow_the_bands_edges():
     assert sum(b.series_share for b in bands) == pytest.approx(1.0, abs=1e-12)
     tone = np.sin(2 * np.pi * 2.0 * np.arange(1000) * DT_S)[:, None] * np.ones(2)
     assert [round(b.share, 9) for b in in_bands(tone, DT_S, [(1.0, 2.0), (2.0, 3.0)])] == [0.0, 1.0]
+    alternating = tone + (-1.0) ** np.arange(1000)[:, None]  # variances 1/2 and 1
+    assert in_bands(alternating, DT_S, [(49.0, 51.0)])[0].share == pytest.approx(2 / 3, rel=1e-9)
 
 
 def test_hann_keeps_a_cut_line_out_of_other_bands():

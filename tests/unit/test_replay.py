@@ -234,6 +234,8 @@ def test_blocks_of_shifts_give_what_one_transform_gives(monkeypatch):
     shift_s = np.concatenate([0.3 * np.random.default_rng(0).normal(size=1000), [-1.9, 2.0]])
     whole = copies_of(shift_s, 10, 100, 0.01, "linear", True)
     monkeypatch.setattr(replay, "BLOCK", 64)
+    blocks = [copies for _, copies in replay._blocks(replay.gathered(shift_s, 0.01), (-10_000, 10_000))]
+    assert max(map(len, blocks)) == 64 and sum(copies.sum() for copies in blocks) == pytest.approx(1002, rel=1e-12)
     np.testing.assert_allclose(copies_of(shift_s, 10, 100, 0.01, "linear", True), whole, atol=1002 * 9 * 2.0**-52 * 40)
 
 
