@@ -7,6 +7,7 @@ the block has an event takes its levels as given. Blocks are spread over the hos
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -87,68 +88,83 @@ def _block(
     earliest, latest = (reduce(drive.tick, axis=(1, 2)) for reduce in (jnp.min, jnp.max))
     passed = latest[None, :] < first[:, None]
     under_way = ~passed & (earliest[None, :] < first[:, None] + length)
-    within = jnp.arange(length, dtype=jnp.int32)
 
     def group(state: State, xs: tuple) -> tuple[State, jax.Array]:
-        start, is_passed, is_under_way, which, *given = xs
-        tick = first_tick + start
-        words = (hashed(devices.key, tick >> 5), hashed(devices.key, (tick >> 5) + 1)) if switches.own else ABSENT
-        before = (_sum_where(is_passed, drive.level_step), _sum_where(is_passed, drive.noise_step))
-
-        def step(state: State, target: Means, ys: tuple, steady: bool) -> tuple[State, jax.Array]:
-            k, common, cap, poll = ys
-            own = ABSENT
-            if switches.own:
-                place = (tick & 31) + k
-                own = signed(jnp.where(place < WORD, words[0], words[1]), place & 31, settings.innovation)
-            state, power, demand = device_tick(
-                switches, settings, devices.gain, state, target, common, own, cap, poll, steady
-            )
-            return state, jnp.stack([_halved(devices.weight * power), _halved(devices.weight * demand)])
-
-        def times(events: int) -> jax.Array:
-            """From the group's start: within it float32 keeps them to 2e-6 of a tick."""
-            near = which[:events]
-            since = (drive.tick[near] - start).astype(drive.fraction.dtype) + drive.fraction[near]
-            return jnp.where(is_under_way[near][:, None, None], since, -1.0)
-
-        def calm(steady: bool, state: State) -> tuple[State, jax.Array]:
-            return jax.lax.scan(lambda s, ys: step(s, before, ys, steady), state, inner)
-
-        def often(state: State) -> tuple[State, jax.Array]:
-            at = times(drive.tick.shape[0])
-            return jax.lax.scan(lambda s, ys: step(s, _means(before, at, steps, ys[0]), ys, False), state, inner)
-
-        def busy(steady: bool, state: State) -> tuple[State, jax.Array]:
-            single, alone = _single(before, times(few), [x[:few] for x in steps], length)
-
-            def once(state: State) -> tuple[State, jax.Array]:
-                return jax.lax.scan(lambda s, ys: step(s, single.means(ys[0]), ys, steady), state, inner)
-
-            return jax.lax.cond(alone, once, often, state)
-
-        inner = (within, *given)
-        few = min(FEW, drive.tick.shape[0])
-        steps = [jnp.where(is_under_way, x, 0.0)[which] for x in (drive.level_step, drive.noise_step)]
-        branches = [functools.partial(calm, False), functools.partial(busy, False), often]
-        under = jnp.sum(is_under_way)
-        branch = jnp.where(under == 0, 0, jnp.where(under <= few, 1, 2))
-        steady = jnp.asarray(False)
-        if switches.smoothing:
-            branches += [functools.partial(calm, True), functools.partial(busy, True)]
-            steady = _steady(switches, settings, devices.gain, state, drive, is_under_way, before, given[0])
-            branch = jnp.where(steady & (branch < 2), branch + 3, branch)
-        after, sums = jax.lax.switch(branch, branches, state)
-        if switches.timers:
-            waited = branch >= 3
-            after = after._replace(
-                quiet=jnp.where(waited, 0.0, after.quiet), held=jnp.where(waited, after.held + length, after.held)
-            )
-        return after, jnp.sum(sums, axis=2)
+        return _group(switches, settings, devices, drive, first_tick, state, xs)
 
     grouped = [x.reshape(-1, length) for x in (drive.common, drive.cap, drive.poll)]
     state, sums = jax.lax.scan(group, state, (first, passed, under_way, jnp.argsort(~under_way, axis=1), *grouped))
     return state, sums.reshape(ticks, 2)
+
+
+def _group(
+    switches: Switches,
+    settings: Settings,
+    devices: Devices,
+    drive: Drive,
+    first_tick: jax.Array,
+    state: State,
+    xs: tuple[jax.Array, ...],
+) -> tuple[State, jax.Array]:
+    """One block through one group of ticks: its state, and sums (length, 2).
+
+    Args:
+      xs: the group's first tick; (events,) whether all devices have passed each event before, whether some pass it
+        within, and the order in which those come first; (length,) series.
+    """
+    start, is_passed, is_under_way, which, *series = xs
+    tick, length = first_tick + start, series[0].shape[0]
+    words = (hashed(devices.key, tick >> 5), hashed(devices.key, (tick >> 5) + 1)) if switches.own else ABSENT
+    before = (_sum_where(is_passed, drive.level_step), _sum_where(is_passed, drive.noise_step))
+    steps = [jnp.where(is_under_way, x, 0.0)[which] for x in (drive.level_step, drive.noise_step)]
+    few = min(FEW, drive.tick.shape[0])
+
+    def through(target: Callable[[jax.Array], Means], steady: bool, state: State) -> tuple[State, jax.Array]:
+        """All ticks, with levels by `target`."""
+
+        def step(state: State, ys: tuple[jax.Array, ...]) -> tuple[State, jax.Array]:
+            k, *given = ys
+            own = _innovations(settings, words, (tick & 31) + k) if switches.own else ABSENT
+            args = switches, settings, devices.gain, state, target(k), given[0], own, given[1], given[2], steady
+            state, power, demand = device_tick(*args)
+            return state, jnp.stack([_halved(devices.weight * power), _halved(devices.weight * demand)])
+
+        after, sums = jax.lax.scan(step, state, (jnp.arange(length, dtype=jnp.int32), *series))
+        if steady and switches.timers:
+            after = after._replace(quiet=jnp.zeros_like(after.quiet), held=after.held + length)
+        return after, sums
+
+    def times(events: int) -> jax.Array:
+        """From the group's start: within it float32 keeps them to 2e-6 of a tick."""
+        near = which[:events]
+        since = (drive.tick[near] - start).astype(drive.fraction.dtype) + drive.fraction[near]
+        return jnp.where(is_under_way[near][:, None, None], since, -1.0)
+
+    def calm(steady: bool, state: State) -> tuple[State, jax.Array]:
+        return through(lambda k: before, steady, state)
+
+    def often(state: State) -> tuple[State, jax.Array]:
+        at = times(drive.tick.shape[0])
+        return through(lambda k: _means(before, at, steps, k), False, state)
+
+    def busy(steady: bool, state: State) -> tuple[State, jax.Array]:
+        single, alone = _single(before, times(few), [x[:few] for x in steps], length)
+        return jax.lax.cond(alone, functools.partial(through, single.means, steady), often, state)
+
+    branches = [functools.partial(calm, False), functools.partial(busy, False), often]
+    under = jnp.sum(is_under_way)
+    branch = jnp.where(under == 0, 0, jnp.where(under <= few, 1, 2))
+    if switches.smoothing:
+        branches += [functools.partial(calm, True), functools.partial(busy, True)]
+        steady = _steady(switches, settings, devices.gain, state, drive, is_under_way, before, series[0])
+        branch = jnp.where(steady & (branch < 2), branch + 3, branch)
+    after, sums = jax.lax.switch(branch, branches, state)
+    return after, jnp.sum(sums, axis=2)
+
+
+def _innovations(settings: Settings, words: tuple[jax.Array, jax.Array], place: jax.Array) -> jax.Array:
+    """Those of one tick from the hashes of its 32 ticks and the 32 after them."""
+    return signed(jnp.where(place < WORD, words[0], words[1]), place & 31, settings.innovation)
 
 
 def _sum_where(which: jax.Array, values: jax.Array) -> jax.Array:

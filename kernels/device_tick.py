@@ -101,12 +101,22 @@ def settled(switches: Switches, settings: Settings, devices: Devices, state: Sta
     demand = devices.gain * level
     state = state._replace(level=level)
     if switches.own:
-        share = (hashed(devices.key, jnp.asarray(-1, jnp.int32)) >> 8).astype(jnp.int32).astype(level.dtype) + 0.5
-        state = state._replace(own=jnp.sqrt(2.0) * jax.lax.erf_inv(share / 2.0**23 - 1.0))
+        bins = (hashed(devices.key, jnp.asarray(-1, jnp.int32)) >> 9).astype(jnp.int32)
+        share = (bins.astype(level.dtype) + 0.5) * 2.0**-23  # the middles of 2^23 bins: exact in float32, never 0 or 1
+        state = state._replace(own=jnp.sqrt(2.0) * jax.lax.erf_inv(2.0 * share - 1.0))
+    if switches.averaged:
+        state = state._replace(seen=demand)
     if switches.smoothing:
         active = demand > settings.active_above
         state = state._replace(floor=jnp.where(active, settings.floor, settings.rest_floor))
-    return state._replace(seen=demand) if switches.averaged else state
+        if switches.timers:
+            quiet, held = jnp.where(active, 0.0, settings.stop_ticks + 1.0), settings.hold_ticks + 1.0
+            state = state._replace(quiet=quiet, held=jnp.where(state.floor >= settings.floor, held, 0.0))
+    if switches.dummy:
+        dips = demand < settings.dummy_floor
+        dip, filling = jnp.where(dips, settings.dummy_ticks + 1.0, 0.0), dips.astype(level.dtype)
+        state = state._replace(dip=dip, filling=filling)
+    return state
 
 
 def tick_means(drive: Drive, n: jax.Array) -> tuple[jax.Array, jax.Array]:
