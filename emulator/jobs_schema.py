@@ -335,7 +335,7 @@ class ReplayJob(_Job):
         "s.d. of the copies' shifts in time, normal, drawn once per copy", 0.0, unit="s", ge=0, le=1e4, source=IDEAL
     )
     bandwidth_hz: float | None = key(
-        "what the replay is meant to carry: a warning where the file cannot; left out: half the tick rate",
+        "what the replay is meant to carry: a warning where the file cannot; left out: warns only where values repeat",
         None,
         unit="Hz",
         gt=0,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from emulator.cluster.iteration import Job, JobLayout, JobParams, Live, Progress, Window, walk
-from emulator.cluster.schedule import JobTime, later
+from emulator.cluster.schedule import JobTime, later, waits
 from emulator.kernels.passed_share import passed_share_increments
 
 
@@ -112,7 +112,7 @@ def steps_in(layout: JobLayout, rises: bool) -> int:
     """Steps that `steps_of` makes of an iteration."""
     held_up = layout.pauses
     pauses = sum((held_up.fault, held_up.ramp, held_up.checkpoint, held_up.evaluation_every > 0, held_up.stall))
-    plain = 2 + pauses + sum(1 + phase.barrier for phase in layout.phases)
+    plain = 2 + pauses + len(layout.phases) + waits(layout.phases, layout.slow)
     return plain * (2 if rises and cuts(layout) else 1)
 
 

@@ -6,6 +6,7 @@ Levels are shares of a device's range; times in s from the iteration's start unl
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,7 @@ class Progress:
     level: jax.Array = quantity("1", "", "with which the one before it ended")
     standing: Standing = quantity("")
     lost_s: jax.Array = quantity("s", "", "by which power caps and dummy work have made iterations longer")
+    ordered: jax.Array = quantity("1", "iterations", "caps that were ordered when the latest iterations began")
 
 
 class Window(NamedTuple):
@@ -90,7 +92,12 @@ def initial(layout: JobLayout, dtype: jnp.dtype) -> Progress:
     zero = jnp.zeros((), dtype)
     start = JobTime(tick=jnp.asarray(layout.runs[0][0], jnp.int32), fraction=zero)
     return Progress(
-        number=jnp.zeros((), jnp.int32), start=start, level=zero, standing=pauses.initial(dtype), lost_s=zero
+        number=jnp.zeros((), jnp.int32),
+        start=start,
+        level=zero,
+        standing=pauses.initial(dtype),
+        lost_s=zero,
+        ordered=jnp.full(layout.tail_ticks + 2, jnp.inf, dtype),  # no iteration is shorter than a tick
     )
 
 
@@ -136,17 +143,20 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
         failed = fault_s < length_s
         length_s = jnp.minimum(length_s, fault_s)
         marks = [(jnp.where(at < length_s, at, -1.0), bit) for at, bit in marks]
-        marks.append((jnp.where(failed, fault_s, -1.0), pauses.FAULT))
     until_s, start, over = length_s, later(here.start, length_s, dt_s), jnp.asarray(False)
     if layout.stops:
         until_s, start, over = _stopped(layout, params, job.fleet, here.start, length_s, start, dt_s)
         marks = [(jnp.where(at < jnp.max(until_s), at, -1.0), bit) for at, bit in marks]
+    if layout.pauses.fault:
+        marks.append((jnp.where(failed & (jnp.max(until_s) == length_s), length_s, -1.0), pauses.FAULT))
+    ended = jnp.where(failed, params.pauses.fault_level, events[-1].level)  # a fall whatever it was: no rise at a fault
     following = Progress(
         number=here.number + 1,
         start=start,
-        level=jnp.where(over, 0.0, events[-1].level),
+        level=jnp.where(over, 0.0, ended),
         lost_s=here.lost_s + jnp.sum(drawn.duration_s * (1.0 - 1.0 / stretch)),
         standing=pauses.after(here.standing, held_up, length_s, failed, over),
+        ordered=here.ordered,
     )
     return Live(here.level, events, until_s, following, marks)
 
@@ -202,8 +212,12 @@ def walk(
         runs = more & (here.start.tick < end)
 
         def visited(result: Any, bits: jax.Array) -> tuple[Any, jax.Array, Progress]:
-            cap = cap_at(layout, params, ordered, here.start.tick)
+            # An iteration that began in an earlier window keeps the order under which it began.
+            place = here.number % here.ordered.shape[0]
+            began = jnp.where(here.start.tick >= window.first, ordered, here.ordered[place])
+            cap = cap_at(layout, params, began, here.start.tick)
             live = live_iteration(layout, params, job, here, cap, window.dt_s)
+            live = live._replace(following=replace(live.following, ordered=here.ordered.at[place].set(began)))
             start = JobTime(tick=here.start.tick - window.first, fraction=here.start.fraction)
             return fold(result, visit, live, start), _marked(bits, live, start, window), live.following
 
@@ -216,22 +230,30 @@ def walk(
         settled = settled | ~runs | lasting
         more = runs & (following.start.tick < end)
         here = jax.tree.map(lambda new, old: jnp.where(more, new, old), following, here)
+        here = replace(here, ordered=following.ordered)
         return (here, resume, settled, result, bits, more), None
 
     start = (progress, progress, jnp.asarray(False), nothing, jnp.zeros(window.ticks, jnp.int32), jnp.asarray(True))
-    (_, resume, _, result, bits, overflow), _ = jax.lax.scan(one, start, jnp.arange(bound, dtype=jnp.int32))
-    return result, bits, resume, overflow
+    (last, resume, _, result, bits, overflow), _ = jax.lax.scan(one, start, jnp.arange(bound, dtype=jnp.int32))
+    return result, bits, replace(resume, ordered=last.ordered), overflow
 
 
 def most_iterations(layout: JobLayout, window: Window) -> int:
-    """Iterations that a window may hold."""
-    return 2 * int((window.ticks + layout.tail_ticks) * window.dt_s / layout.shortest_s) + 2
+    """Iterations that a window may hold. Every run that begins in it and every fault adds one; of faults, two and one
+    per 10 s are allowed for besides the factor 2."""
+    ticks = window.ticks + layout.tail_ticks
+    length_s = ticks * window.dt_s
+    begins = [begin for begin, _ in layout.runs]
+    runs = max(sum(first <= begin < first + ticks for begin in begins) for first in begins)
+    faults = 2 + int(length_s / 10.0) if layout.pauses.fault else 0
+    return 2 * int(length_s / layout.shortest_s) + 1 + runs + faults
 
 
 def _marked(bits: jax.Array, live: Live, start: JobTime, window: Window) -> jax.Array:
     for at_s, bit in live.marks:
         if bit:
             tick = later(start, at_s, window.dt_s).tick
-            outside = (at_s < 0.0) | (tick < 0)
-            bits = bits.at[jnp.where(outside, window.ticks, tick)].add(bit, mode="drop")
+            outside = (at_s < 0.0) | (tick < 0) | (tick >= window.ticks)
+            place = jnp.where(outside, 0, tick)
+            bits = bits.at[place].set(bits[place] | jnp.where(outside, 0, bit))
     return bits

@@ -15,6 +15,7 @@ from emulator.struct import quantity, static, struct
 
 # Bits of a job's event channel: what begins in a tick.
 ITERATION, CHECKPOINT, EVALUATION, STALL, FAULT, RESTART = 1, 2, 4, 8, 16, 32
+REST = 0  # after a fault; marked by the fault itself
 
 
 @struct
@@ -54,7 +55,7 @@ class Standing:
 
     starts: jax.Array = quantity("1", "", "true for the first iteration of a run")
     failed: jax.Array = quantity("1", "", "true where a fault ended the iteration before")
-    unsaved_s: jax.Array = quantity("s", "", "time since the last checkpoint")
+    unsaved_s: jax.Array = quantity("s", "", "time since the last checkpoint, or since work began")
 
 
 class Pause(NamedTuple):
@@ -82,7 +83,7 @@ def draw(
 
     pauses = []
     if layout.fault:
-        pauses.append(pause(standing.failed, params.fault_rest_s, params.fault_level, 0))
+        pauses.append(pause(standing.failed, params.fault_rest_s, params.fault_level, REST))
     if layout.ramp:
         ramp_s = jnp.where(standing.failed, params.fault_ramp_s, params.stage_in_s)
         level = jnp.where(standing.failed, params.fault_ramp_level, first)
@@ -112,10 +113,12 @@ def time_to_fault(params: PauseParams, key: jax.Array) -> jax.Array:
 def after(
     standing: Standing, pauses: list[Pause], length_s: jax.Array, failed: jax.Array, stopped: jax.Array
 ) -> Standing:
-    """Standing of the next iteration. What was not saved is lost with a fault, and with it the time since then."""
-    unsaved_s = standing.unsaved_s
+    """Standing of the next iteration. What was not saved is lost with a fault, and with it the time since then;
+    there is nothing to save before devices are back."""
+    unsaved_s = standing.unsaved_s + length_s
     for pause in pauses:
+        if pause.bit in (REST, RESTART):
+            unsaved_s = unsaved_s - pause.duration_s
         if pause.bit == CHECKPOINT:
-            unsaved_s = jnp.where(pause.occurs, -pause.duration_s, unsaved_s)  # counts from its end
-    unsaved_s = unsaved_s + length_s
+            unsaved_s = jnp.where(pause.occurs, length_s - pause.duration_s, unsaved_s)  # counts from its end
     return Standing(starts=stopped, failed=failed & ~stopped, unsaved_s=jnp.where(failed | stopped, 0.0, unsaved_s))

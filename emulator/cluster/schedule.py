@@ -101,7 +101,8 @@ def passages(
 
     With c_p the clock when the phase before ended, a device enters phase p at c_p + skew_p u + delay_p k (after a
     barrier; k its pipeline stage), leaves it (d_p + spread_p z) pace later and, where the phase ends at a barrier,
-    waits until max over devices. u is even on (0, 1), z standard normal, both per device and iteration.
+    waits until max over devices: where all come to it together nobody does. u is even on (0, 1), z standard normal,
+    both per device and iteration.
     """
     # A row a device, so that a device's draws do not depend on how many others there are.
     devices = fleet.number.shape[0]
@@ -119,7 +120,17 @@ def passages(
         if phase.spread:
             length_s = length_s + params.spread_s[p] * normal_of(next(row))
         clock_s = clock_s + (length_s if fleet.pace is None else length_s * fleet.pace)
-        if phase.barrier:
+        if phase.barrier and clock_s.ndim:
             events.append(Event(clock_s, iteration.wait_level[p], jnp.zeros_like(params.noise[p])))
             clock_s = jnp.max(clock_s)
     return events, clock_s
+
+
+def waits(phases: tuple[PhaseLayout, ...], slow: bool) -> int:
+    """Barriers at which devices wait, in an iteration: not where all come to it together."""
+    count, apart = 0, slow
+    for phase in phases:
+        apart = apart or phase.spread or phase.skew or phase.staged
+        count += phase.barrier and apart
+        apart = slow if phase.barrier else apart
+    return count
