@@ -130,6 +130,8 @@ def _group(
             return state, jnp.stack([_halved(devices.weight * power), _halved(devices.weight * demand)])
 
         after, sums = jax.lax.scan(step, state, (jnp.arange(length, dtype=jnp.int32), *series))
+        if steady:
+            after = after._replace(floor=jnp.broadcast_to(settings.floor, after.floor.shape))
         if steady and switches.timers:
             after = after._replace(quiet=jnp.zeros_like(after.quiet), held=after.held + length)
         return after, sums

@@ -66,6 +66,10 @@ def settings(
     def share(power_w: jax.Array) -> jax.Array:
         return (power_w - idle_w) / range_w
 
+    def ticks(time_s: jax.Array) -> jax.Array:
+        """To the nearest: in float32 a time over a tick may come out a little less than whole, and lose a tick."""
+        return jnp.round(time_s / dt_s)
+
     made = Settings(
         response=lag_gain(response_s, dt_s),
         coherent=jnp.sqrt(coherence),
@@ -84,11 +88,11 @@ def settings(
             width=(1.0 - smoothing.floor_fraction) * tdp_w / range_w,
             active_above=smoothing.activation_offset_w / range_w,
             averaging=lag_gain(smoothing.activation_window_s, dt_s),
-            stop_ticks=smoothing.stop_delay_s / dt_s,
-            hold_ticks=smoothing.min_floor_s / dt_s,
+            stop_ticks=ticks(smoothing.stop_delay_s),
+            hold_ticks=ticks(smoothing.min_floor_s),
         )
     if dummy is not None:
-        made = made._replace(dummy_floor=share(dummy.floor_fraction * tdp_w), dummy_ticks=dummy.latency_s / dt_s)
+        made = made._replace(dummy_floor=share(dummy.floor_fraction * tdp_w), dummy_ticks=ticks(dummy.latency_s))
     return made
 
 
