@@ -233,10 +233,20 @@ class Service(Table):
 class _Job(Table):
     name: Name = key("unique within the site")
     start_s: float = key(
-        "before it a training job idles, another kind draws nothing", 0.0, unit="s", ge=0, le=1e9, source=PROGRAM
+        "before it training and inference jobs idle, other kinds draw nothing",
+        0.0,
+        unit="s",
+        ge=0,
+        le=1e9,
+        source=PROGRAM,
     )
     stop_s: float = key(
-        "after it a training job idles, another kind draws nothing", 1e9, unit="s", gt=0, le=1e9, source="never"
+        "after it training jobs idle, inference jobs serve what is left and idle, other kinds draw nothing",
+        1e9,
+        unit="s",
+        gt=0,
+        le=1e9,
+        source="never",
     )
 
 
