@@ -175,7 +175,7 @@ def test_collapse_is_status_4_with_the_trace_kept(wattswing, tmp_path):
 
 
 def test_ctrl_c_leaves_a_readable_trace(tmp_path):
-    (tmp_path / "long.toml").write_text(LONG.format(duration_s=20000.0))
+    (tmp_path / "long.toml").write_text(LONG.format(duration_s=1_000_000.0))  # minutes: never over before the signal
     process = subprocess.Popen(
         [sys.executable, "-m", "emulator", "run", "long.toml"],
         cwd=tmp_path, env=environment(ROOT / ".jax_cache"), stderr=subprocess.PIPE, text=True,
