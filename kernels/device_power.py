@@ -32,7 +32,7 @@ from emulator.kernels.device_tick import (
     tick_means,
 )
 
-Method = Literal["blocked", "dense"]
+Method = Literal["blocked", "dense", "pallas"]
 
 
 def device_power(
@@ -44,6 +44,7 @@ def device_power(
     first_tick: jax.Array,
     keep: bool = False,
     method: Method = "blocked",
+    interpret: bool = False,
 ) -> tuple[State, jax.Array]:
     """Power and demand in a window of ticks.
 
@@ -52,11 +53,20 @@ def device_power(
       drive: what changes in time, see `Drive`; its `common` gives the length of the window.
       first_tick: int32, the window's first tick counted from the run's start: keys the innovations.
       keep: return each device's power instead of sums.
-      method: "blocked" passes blocks of devices through all ticks; "dense" is the definition.
+      method: "blocked" passes blocks of devices through all ticks; "dense" is the definition, and what `keep` uses;
+        "pallas" is a fused kernel for a GPU, not measured on one yet and therefore only ever by choice.
+      interpret: run the Pallas kernel interpreted, on any machine; for tests.
 
     Returns:
       the state after the window, and (ticks, 2) weighted sums of power and demand, or (ticks, n) powers.
     """
+    if method == "pallas":
+        if keep:
+            raise ValueError("method 'pallas' returns sums only: choose 'dense' to keep each device's power")
+        from emulator.kernels.device_power_pallas import pallas_device_power  # experimental in JAX
+
+        args = settings, devices, state, drive, first_tick
+        return pallas_device_power(dense_device_power, interpret, switches, *args)
     if method == "blocked" and not keep:
         return blocked_device_power(switches, settings, devices, state, drive, first_tick)
     return dense_device_power(switches, settings, devices, state, drive, first_tick, keep)
