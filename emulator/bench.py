@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import bench_c, config, jobs_schema, schema, simulate
+from emulator import bench_c, config, grid_schema, jobs_schema, schema, simulate
 from emulator.kernels.passed_share import passed_share_increments
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Trace
@@ -121,20 +121,20 @@ def closed_loop_us() -> float:
 def three_areas() -> schema.Scenario:
     """The demo's site under a constant load, on a chain of three areas with three kinds of governor."""
     governors = (
-        schema.ReheatGovernor(model="reheat"),
-        schema.LagGovernor(model="lag"),
-        schema.Tgov1Governor(model="tgov1"),
+        grid_schema.ReheatGovernor(model="reheat"),
+        grid_schema.LagGovernor(model="lag"),
+        grid_schema.Tgov1Governor(model="tgov1"),
     )
     names = ("east", "middle", "west")
     areas = tuple(
-        schema.Area(name=name, inertia_s=4.0, damping_pu=1.0, load_mw=500.0, governor=(governor,))
+        grid_schema.Area(name=name, inertia_s=4.0, damping_pu=1.0, load_mw=500.0, governor=(governor,))
         for name, governor in zip(names, governors, strict=True)
     )
-    ties = tuple(schema.Tie(between=pair, synchronizing_mw_per_rad=500.0) for pair in pairwise(names))
+    ties = tuple(grid_schema.Tie(between=pair, synchronizing_mw_per_rad=500.0) for pair in pairwise(names))
     campus = config.load("campus_100mw")
     load = jobs_schema.ConstantJob(name="base", kind="constant", power_mw=90.0)
     site = campus.site[0].model_copy(update={"job": (load,), "area": "east"})
-    return campus.model_copy(update={"site": (site,), "grid": schema.Grid(area=areas, tie=ties)})
+    return campus.model_copy(update={"site": (site,), "grid": grid_schema.Grid(area=areas, tie=ties)})
 
 
 def end_to_end() -> dict[str, float]:

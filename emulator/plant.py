@@ -6,30 +6,24 @@ Powers in a frame are means over the tick, states (frequency, SOC, tie flow) are
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from emulator.bess import battery, controller
+from emulator.bess import battery, controller, reactive
 from emulator.blocks import Compensated, compensated, sum_at
 from emulator.cluster import demand
 from emulator.cluster.serving import InferenceLayout, InferenceParams
+from emulator.disturbance import StepLayout, Steps
+from emulator.facility import ride_through
 from emulator.facility.power_chain import FacilityParams, facility_power, reactive_power
-from emulator.grid import frequency
-from emulator.grid.voltage import PccParams, pcc_voltage
+from emulator.grid import frequency, voltage
 from emulator.struct import quantity, static, struct
 
 # Status bits of a site in a frame.
-POWER_LIMIT, SOC_LIMIT, VOLTAGE_COLLAPSE = 1, 2, 4
-
-
-@struct
-class StepLayout:
-    """A load step: from `tick` + `fraction` on, at a site or in an area (the other is -1)."""
-
-    tick: int = static()
-    fraction: float = static()
-    site: int = static()
-    area: int = static()
+POWER_LIMIT, SOC_LIMIT, VOLTAGE_COLLAPSE, DISCONNECTED = 1, 2, 4, 8
 
 
 @struct
@@ -38,6 +32,7 @@ class SiteLayout:
     training: tuple[int, ...] = static()  # places in the list of training jobs
     area: int = static()  # -1 on an infinite grid
     delay_ticks: int = static()
+    wait_ticks: int = static()  # of a tripped site, with its voltage back
 
 
 @struct
@@ -77,8 +72,10 @@ class SiteParams:
     """None stands for a part that the site does not have."""
 
     facility: FacilityParams = quantity("")
-    pcc: PccParams | None = quantity("")
+    ride_through: ride_through.RideThroughParams | None = quantity("")
+    pcc: voltage.PccParams | None = quantity("")
     battery: battery.BatteryParams | None = quantity("")
+    reactive: reactive.ReactiveParams | None = quantity("")
     controller: controller.ControllerParams | None = quantity("")
     power_limit: PowerLimitParams | None = quantity("")
 
@@ -91,14 +88,26 @@ class Params:
     inference: tuple[InferenceParams, ...] = quantity("")
     sites: tuple[SiteParams, ...] = quantity("")
     grid: frequency.GridParams = quantity("")
-    step_mw: jax.Array = quantity("MW", "steps")
+    step_size: jax.Array = quantity("of its signal", "steps")
 
 
 @struct
 class SiteState:
     battery: battery.BatteryState | None = quantity("")
+    bess_mvar: jax.Array | None = quantity("Mvar", "", "the converter's, into the grid")
+    point: PointState | None = quantity("")
+    ride_through: ride_through.RideThroughState | None = quantity("")
     towards_grid_mw: Compensated[jax.Array] | None = quantity("MW")
     start_mw: jax.Array = quantity("MW", "", "draw in equilibrium")
+
+
+@struct
+class PointState:
+    """Point of common coupling in the tick before; what reacts to it does so one tick later."""
+
+    voltage_pu: jax.Array = quantity("pu")
+    load_factor: jax.Array = quantity("1", "", "load over that at 1 pu")
+    start_pu: jax.Array = quantity("pu", "", "voltage in equilibrium, reference of the reactive support")
 
 
 @struct
@@ -145,8 +154,17 @@ class Frame:
     speed_pu: jax.Array = quantity("pu", "areas", "deviation at the tick's start")
     mechanical_mw: jax.Array = quantity("MW", "areas", "at the tick's start")
     tie_mw: jax.Array = quantity("MW", "ties", "at the tick's start")
-    status: jax.Array = quantity("1", "sites", "POWER_LIMIT | SOC_LIMIT | VOLTAGE_COLLAPSE")
+    tie_bits: jax.Array = quantity("1", "ties", "int32, bits of `grid.protection`, at the tick's start")
+    stage_bits: jax.Array = quantity("1", "areas", "int32, stages that have shed, at the tick's start")
+    inverter_mw: jax.Array = quantity("MW", "reserves", "at the tick's start")
+    agc_mw: jax.Array = quantity("MW", "reserves", "order, at the tick's start")
+    shed_mw: jax.Array = quantity("MW", "reserves", "load shed, at the tick's start")
+    shaft_torque_pu: jax.Array = quantity("pu", "sections of all shafts", "deviation at the tick's start")
+    status: jax.Array = quantity("1", "sites", "POWER_LIMIT | SOC_LIMIT | VOLTAGE_COLLAPSE | DISCONNECTED")
     watched_w: jax.Array | None = quantity("W", "watched devices", "in a whole window: (rows, devices), rows their own")
+
+
+AT_START = ("soc", *frequency.Readings.__dataclass_fields__)  # of a frame: values at the tick's start, not means
 
 
 def equilibrium(layout: Layout, params: Params, job_mw: jax.Array) -> PlantState:
@@ -158,11 +176,21 @@ def equilibrium(layout: Layout, params: Params, job_mw: jax.Array) -> PlantState
 
 
 def _site_equilibrium(layout: SiteLayout, params: SiteParams, it_mw: jax.Array) -> SiteState:
-    draw_mw = facility_power(params.facility, it_mw)
+    load_mw = facility_power(params.facility, it_mw)
+    here = None
+    if params.pcc is not None:
+        zero = jnp.zeros_like(load_mw)
+        mvar = reactive_power(params.facility, load_mw)
+        found = voltage.point(params.pcc, voltage.Source(zero, zero), load_mw, mvar, zero, zero)
+        here = PointState(found.voltage_pu, found.load_factor, found.voltage_pu)
+        load_mw = load_mw * found.load_factor
     return SiteState(
         battery=None if params.battery is None else battery.initial(params.battery, layout.delay_ticks),
-        towards_grid_mw=None if params.controller is None else compensated(draw_mw),
-        start_mw=draw_mw,
+        bess_mvar=None if params.reactive is None else jnp.zeros_like(load_mw),
+        point=here,
+        ride_through=None if params.ride_through is None else ride_through.initial(load_mw.dtype),
+        towards_grid_mw=None if params.controller is None else compensated(load_mw),
+        start_mw=load_mw,
     )
 
 
@@ -180,30 +208,30 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
       number: int32, the tick.
       jobs: power of each job in the tick, and what else there is to record of it.
     """
-    step_mw = _steps_now(layout, params.step_mw, number)
+    steps = Steps(layout.steps, params.step_size, number)
     sites, site_frames = [], []
     for i, at in enumerate(layout.sites):
-        extra_mw = _at_place(step_mw, tuple(s.site for s in layout.steps), i)
         with jax.named_scope(f"site{i}"):
-            site, frame = _site_tick(
-                at, params.sites[i], state.sites[i], number, _it_power(at, jobs.mw), extra_mw, layout.dt_s
+            meets = SiteInput(
+                it_mw=_it_power(at, jobs.mw),
+                extra_mw=steps.at("site_load", i),
+                source=voltage.Source(steps.at("source_voltage", i), steps.at("short_circuit_ratio", i)),
             )
+            site, frame = _site_tick(at, params.sites[i], state.sites[i], number, meets, layout.dt_s)
         sites.append(site)
         site_frames.append(frame)
 
     with jax.named_scope("grid"):
-        grid = frequency.step(
-            layout.grid, params.grid, state.grid, _area_change(layout, state, site_frames, step_mw), layout.dt_s
-        )
+        changes = _area_changes(layout, state, site_frames, steps)
+        readings = frequency.readings(layout.grid, params.grid, state.grid, changes)
+        grid = frequency.step(layout.grid, params.grid, state.grid, number, changes, layout.dt_s)
     frame = Frame(
         **_stacked(site_frames),
+        **vars(readings),
         job_mw=jobs.mw,
         job_wanted_mw=jobs.wanted_mw,
         job_bits=jobs.bits,
         hall_mw=jobs.hall_mw,
-        speed_pu=state.grid.motion.value.speed_pu,
-        mechanical_mw=frequency.mechanical_power_mw(layout.grid, params.grid, state.grid),
-        tie_mw=frequency.tie_power_mw(params.grid, state.grid),
         watched_w=None,
     )
     return PlantState(sites=tuple(sites), grid=grid), frame
@@ -227,81 +255,102 @@ def orders(layout: Layout, params: Params, ordered_w: jax.Array, chunk: Frame) -
     return ordered_w
 
 
+class SiteInput(NamedTuple):
+    """What a site meets in a tick."""
+
+    it_mw: jax.Array
+    extra_mw: jax.Array  # of load steps
+    source: voltage.Source
+
+
 def _site_tick(
-    layout: SiteLayout,
-    params: SiteParams,
-    state: SiteState,
-    number: jax.Array,
-    it_mw: jax.Array,
-    extra_mw: jax.Array,
-    dt_s: float,
+    layout: SiteLayout, params: SiteParams, state: SiteState, number: jax.Array, meets: SiteInput, dt_s: float
 ) -> tuple[SiteState, dict[str, jax.Array]]:
     """Facility -> controller -> battery -> point of common coupling, for one site."""
-    facility_mw = facility_power(params.facility, it_mw) + extra_mw
-    towards_grid, store = state.towards_grid_mw, state.battery
-    zero = jnp.zeros_like(facility_mw)
-    command_mw, bess_mw, soc, status = zero, zero, zero * jnp.nan, jnp.zeros((), jnp.int32)
+    load_mw = facility_power(params.facility, meets.it_mw) + meets.extra_mw  # all connected, at 1 pu
+    riding, here = state.ride_through, state.point
+    connected = jnp.ones_like(load_mw) if riding is None else riding.connected
+    seen_mw = connected * load_mw if here is None else connected * load_mw * here.load_factor
 
-    if params.battery is not None and store is not None:
-        soc = store.soc.value
-        if params.controller is not None and towards_grid is not None:
-            towards_grid, grid_mw = controller.follow(params.controller, towards_grid, facility_mw, dt_s)
-            command_mw = controller.command(
-                params.controller, grid_mw, facility_mw, soc, params.battery.soc_initial, params.battery.power_mw
-            )
-        store, limits = battery.step(params.battery, store, command_mw, number, dt_s)
-        bess_mw = store.power_mw
-        status = jnp.where(limits.power, POWER_LIMIT, 0) | jnp.where(limits.soc, SOC_LIMIT, 0)
+    after, battery_frame, status = _battery_tick(layout, params, state, number, seen_mw, dt_s)
+    bess_mw, bess_mvar = battery_frame["bess_mw"], jnp.zeros_like(load_mw)
+    if params.reactive is not None and state.bess_mvar is not None and here is not None:
+        support = here.voltage_pu - here.start_pu
+        bess_mvar = reactive.step(params.reactive, state.bess_mvar, support, bess_mw, dt_s)
+        after = replace(after, bess_mvar=bess_mvar)
 
-    pcc_mw = facility_mw - bess_mw
-    pcc_mvar = reactive_power(params.facility, facility_mw)
-    voltage_pu = jnp.ones_like(pcc_mw)
-    if params.pcc is not None:
-        voltage_pu, collapsed = pcc_voltage(params.pcc, pcc_mw, pcc_mvar)
-        status = status | jnp.where(collapsed, VOLTAGE_COLLAPSE, 0)
+    facility_mw, voltage_pu = seen_mw, jnp.ones_like(load_mw)
+    if params.pcc is not None and here is not None:
 
-    frame = dict(
-        it_mw=it_mw,
+        def point(share: jax.Array) -> voltage.Point:
+            part_mw = share * load_mw
+            part_mvar = reactive_power(params.facility, part_mw)
+            return voltage.point(params.pcc, meets.source, part_mw, part_mvar, bess_mw, bess_mvar)
+
+        found = point(connected)
+        if params.ride_through is not None and riding is not None:
+            trips = ride_through.trips(params.ride_through, found.voltage_pu, found.collapsed)
+            connected = jnp.where(trips, 0.0, connected)
+            found = point(connected)
+            status = status | jnp.where(trips, DISCONNECTED, 0)
+            riding = ride_through.step(params.ride_through, layout.wait_ticks, riding, trips, found.voltage_pu, dt_s)
+        voltage_pu, facility_mw = found.voltage_pu, connected * load_mw * found.load_factor
+        status = status | jnp.where(found.collapsed, VOLTAGE_COLLAPSE, 0)
+        after = replace(
+            after, ride_through=riding, point=PointState(found.voltage_pu, found.load_factor, here.start_pu)
+        )
+
+    frame = battery_frame | dict(
+        it_mw=meets.it_mw,
         facility_mw=facility_mw,
-        bess_mw=bess_mw,
-        pcc_mw=pcc_mw,
-        pcc_mvar=pcc_mvar,
+        pcc_mw=facility_mw - bess_mw,
+        pcc_mvar=reactive_power(params.facility, facility_mw) - bess_mvar,
         voltage_pu=voltage_pu,
-        connected=jnp.ones_like(pcc_mw),
-        command_mw=command_mw,
-        soc=soc,
+        connected=connected,
         status=status,
     )
-    return SiteState(battery=store, towards_grid_mw=towards_grid, start_mw=state.start_mw), frame
+    return after, frame
+
+
+def _battery_tick(
+    layout: SiteLayout, params: SiteParams, state: SiteState, number: jax.Array, load_mw: jax.Array, dt_s: float
+) -> tuple[SiteState, dict[str, jax.Array], jax.Array]:
+    """Controller and battery, if the site has them, under the load that they measure: state, frames, status bits."""
+    towards_grid, store = state.towards_grid_mw, state.battery
+    zero = jnp.zeros_like(load_mw)
+    if params.battery is None or store is None:
+        return state, dict(command_mw=zero, bess_mw=zero, soc=zero * jnp.nan), jnp.zeros((), jnp.int32)
+    soc, command_mw = store.soc.value, zero
+    if params.controller is not None and towards_grid is not None:
+        towards_grid, grid_mw = controller.follow(params.controller, towards_grid, load_mw, dt_s)
+        command_mw = controller.command(
+            params.controller, grid_mw, load_mw, soc, params.battery.soc_initial, params.battery.power_mw
+        )
+    store, limits = battery.step(params.battery, store, command_mw, number, dt_s)
+    status = jnp.where(limits.power, POWER_LIMIT, 0) | jnp.where(limits.soc, SOC_LIMIT, 0)
+    frame = dict(command_mw=command_mw, bess_mw=store.power_mw, soc=soc)
+    return replace(state, battery=store, towards_grid_mw=towards_grid), frame, status
 
 
 def _it_power(layout: SiteLayout, job_mw: jax.Array) -> jax.Array:
     return sum((job_mw[j] for j in layout.jobs), jnp.zeros((), job_mw.dtype))
 
 
-def _steps_now(layout: Layout, step_mw: jax.Array, number: jax.Array) -> list[jax.Array]:
-    """Each load step's mean power in this tick; one that begins within the tick counts in part."""
-    return [
-        mw * jnp.where(number > at.tick, 1.0, jnp.where(number == at.tick, 1.0 - at.fraction, 0.0))
-        for mw, at in zip(step_mw, layout.steps, strict=True)
-    ]
-
-
-def _at_place(values: list[jax.Array], place: tuple[int, ...], wanted: int) -> jax.Array:
-    return sum((v for v, at in zip(values, place, strict=True) if at == wanted), jnp.zeros(()))
-
-
-def _area_change(
-    layout: Layout, state: PlantState, frames: list[dict[str, jax.Array]], step_mw: list[jax.Array]
-) -> jax.Array:
-    """(areas,) change of load since the start: the sites that hang on each area and its own load steps."""
-    changes = [f["pcc_mw"] - s.start_mw for f, s in zip(frames, state.sites, strict=True)]
-    site_area = tuple(at.area for at in layout.sites)
-    step_area = tuple(at.area for at in layout.steps)
-    areas = range(layout.grid.areas)
-    if not areas:
-        return jnp.zeros(0)
-    return jnp.stack([_at_place(changes, site_area, a) + _at_place(step_mw, step_area, a) for a in areas])
+def _area_changes(
+    layout: Layout, state: PlantState, frames: list[dict[str, jax.Array]], steps: Steps
+) -> frequency.Changes:
+    """Since the start: the sites that hang on each area, its own load steps, what it loses of its generation."""
+    areas = layout.grid.areas
+    changes = [(f["pcc_mw"] - s.start_mw, at) for f, s, at in zip(frames, state.sites, layout.sites, strict=True)]
+    sites = [(mw, at.area) for mw, at in changes if at.area >= 0]
+    load_mw = steps.of_areas("area_load", areas)
+    if sites:
+        load_mw = load_mw + sum_at(jnp.stack([mw for mw, _ in sites]), tuple(area for _, area in sites), areas)
+    return frequency.Changes(
+        load_mw=load_mw,
+        generation_lost_mw=steps.of_areas("generation_lost", areas),
+        inertia_lost_mws=steps.of_areas("inertia_lost", areas),
+    )
 
 
 def _stacked(frames: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:

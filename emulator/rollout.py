@@ -18,7 +18,6 @@ from emulator.plant import Frame, Inputs, Jobs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
 from emulator.units import W_PER_MW
 
-STATES = ("soc", "speed_pu", "mechanical_mw", "tie_mw")
 FLAGS = ("status", "job_bits")
 
 
@@ -93,7 +92,7 @@ def job_power(
 
 def initial_state(layout: Layout, params: Params) -> State:
     """Before the first tick. The plant has no state yet: `rollout` settles it under the first tick's load."""
-    dtype = params.step_mw.dtype
+    dtype = params.step_size.dtype
     shape = jax.eval_shape(lambda p, power: plant.equilibrium(layout, p, power), params, jnp.zeros(layout.jobs, dtype))
     return State(
         tick=jnp.zeros((), jnp.int32),
@@ -127,7 +126,11 @@ def thinned(frames: Frame, every: int) -> Frame:
         return x.reshape(x.shape[0] // every, every, *x.shape[1:])
 
     parts = {name: groups(getattr(frames, name)) for name in Frame.__dataclass_fields__ if name != "watched_w"}
-    thin = {name: x[:, 0] if name in STATES else jnp.mean(x, axis=1) for name, x in parts.items() if name not in FLAGS}
+    thin = {
+        name: x[:, 0] if name in plant.AT_START else jnp.mean(x, axis=1)
+        for name, x in parts.items()
+        if name not in FLAGS
+    }
     flags = {name: jax.lax.reduce_or(parts[name], (1,)) for name in FLAGS}
     return Frame(**thin, **flags, watched_w=frames.watched_w)
 

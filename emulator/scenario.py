@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from emulator import jobs_schema, schema
 from emulator.bess.battery import BatteryParams
 from emulator.bess.controller import ControllerParams, LowPassParams, RampLimitParams
-from emulator.clock import fraction, ticks_nearest
+from emulator.bess.reactive import ReactiveParams
+from emulator.clock import ticks_nearest
 from emulator.cluster import replay
 from emulator.facility.power_chain import FacilityParams
-from emulator.grid import governor
-from emulator.grid.frequency import GridLayout, GridParams
-from emulator.grid.voltage import PccParams
+from emulator.facility.ride_through import RideThroughParams
+from emulator.grid.voltage import PccParams, ZipParams
+from emulator.grids import area_index, grid_layout, grid_params, steps_of
 from emulator.jobs import inference_layout, inference_params, stream_of, training_layout, training_params
-from emulator.plant import Inputs, Layout, Params, PowerLimitParams, SiteLayout, SiteParams, StepLayout
+from emulator.plant import Inputs, Layout, Params, PowerLimitParams, SiteLayout, SiteParams
 from emulator.struct import as_array
 from emulator.topology import hall_names, hall_parts, least_cap_w, server_power_w
 from emulator.units import W_PER_MW
@@ -120,13 +119,15 @@ def layout_of(scenario: schema.Scenario) -> Layout:
             SiteLayout(
                 jobs=tuple(next(places) for _ in site.job),
                 training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
-                area=_area_index(scenario, site),
+                area=area_index(scenario, site.area),
                 delay_ticks=ticks_nearest(site.bess.delay_s, run.dt_s) if site.bess else 0,
+                wait_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
             )
             for site in scenario.site
+            for riding in [site.facility.ride_through]
         ),
-        grid=_grid_layout(scenario.grid),
-        steps=tuple(_step_layout(scenario, step) for step in scenario.disturbance),
+        grid=grid_layout(scenario),
+        steps=tuple(layout for layout, _ in steps_of(scenario)),
     )
 
 
@@ -137,8 +138,8 @@ def params_of(scenario: schema.Scenario, records: Records) -> Params:
         training=tuple(training_params(job) for job in training),
         inference=tuple(inference_params(j) for _, j in jobs_of(scenario) if isinstance(j, jobs_schema.InferenceJob)),
         sites=tuple(_site_params(site, records) for site in scenario.site),
-        grid=_grid_params(scenario.grid),
-        step_mw=as_array([step.mw for step in scenario.disturbance]),
+        grid=grid_params(scenario),
+        step_size=as_array([size for _, size in steps_of(scenario)]),
     )
 
 
@@ -168,15 +169,39 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
             auxiliary_mw=as_array(chain_of.auxiliary_fraction * rated_it_mw),
             power_factor=as_array(chain_of.power_factor),
         ),
-        pcc=site.pcc
-        and PccParams(
-            short_circuit_ratio=as_array(site.pcc.short_circuit_ratio),
-            x_over_r=as_array(site.pcc.x_over_r),
-            rated_mw=as_array(site.pcc.rated_mw),
-        ),
+        ride_through=chain_of.ride_through and _ride_through_params(chain_of.ride_through),
+        pcc=site.pcc and _pcc_params(site.pcc, chain_of),
         battery=site.bess and _battery_params(site.bess),
+        reactive=_reactive_params(site.bess) if site.bess and site.bess.voltage_gain_pu else None,
         controller=_controller_params(site.controller),
         power_limit=site.power_limit and _power_limit_params(site, site.power_limit),
+    )
+
+
+def _ride_through_params(table: schema.RideThrough) -> RideThroughParams:
+    return RideThroughParams(
+        trip_below_pu=as_array(table.trip_below_pu),
+        return_above_pu=as_array(table.return_above_pu),
+        return_ramp_s=as_array(table.return_ramp_s),
+    )
+
+
+def _pcc_params(pcc: schema.Pcc, facility: schema.Facility) -> PccParams:
+    shares = facility.constant_impedance_fraction, facility.constant_current_fraction
+    return PccParams(
+        short_circuit_ratio=as_array(pcc.short_circuit_ratio),
+        x_over_r=as_array(pcc.x_over_r),
+        rated_mw=as_array(pcc.rated_mw),
+        dependence=ZipParams(*(as_array(share) for share in shares)) if any(shares) else None,
+    )
+
+
+def _reactive_params(bess: schema.Bess) -> ReactiveParams:
+    rated_mva = bess.power_mw if bess.rated_mva is None else bess.rated_mva
+    return ReactiveParams(
+        rated_mva=as_array(bess.units * rated_mva),
+        gain_pu=as_array(bess.voltage_gain_pu),
+        response_s=as_array(bess.voltage_response_s),
     )
 
 
@@ -255,60 +280,3 @@ def _given_power_mw(
         / W_PER_MW
     )
     return power
-
-
-def _area_index(scenario: schema.Scenario, site: schema.Site) -> int:
-    """Place of the site's area; -1 on an infinite grid."""
-    names = [area.name for area in scenario.grid.area]
-    if not names:
-        return -1
-    return names.index(site.area) if site.area is not None else 0
-
-
-def _step_layout(scenario: schema.Scenario, step: schema.LoadStep) -> StepLayout:
-    at = fraction(step.at_s) / fraction(scenario.run.dt_s)
-    sites, areas = [s.name for s in scenario.site], [a.name for a in scenario.grid.area]
-    return StepLayout(
-        tick=int(at),
-        fraction=float(at - int(at)),
-        site=sites.index(step.site) if step.site is not None else -1,
-        area=areas.index(step.area) if step.area is not None else -1,
-    )
-
-
-def _grid_layout(grid: schema.Grid) -> GridLayout:
-    names = [area.name for area in grid.area]
-    return GridLayout(
-        areas=len(names),
-        tie_from=tuple(names.index(tie.between[0]) for tie in grid.tie),
-        tie_to=tuple(names.index(tie.between[1]) for tie in grid.tie),
-        reheat_area=_areas_of(grid, "reheat"),
-        lag_area=_areas_of(grid, "lag"),
-        tgov1_area=_areas_of(grid, "tgov1"),
-    )
-
-
-def _areas_of(grid: schema.Grid, model: str) -> tuple[int, ...]:
-    return tuple(i for i, area in enumerate(grid.area) for g in area.governor if g.model == model)
-
-
-def _grid_params(grid: schema.Grid) -> GridParams:
-    governors = list(chain.from_iterable(area.governor for area in grid.area))
-
-    def of(model: str, *keys: str) -> dict[str, jax.Array]:
-        return {key: as_array([getattr(g, key) for g in governors if g.model == model]) for key in keys}
-
-    return GridParams(
-        rated_mva=as_array([grid.base_mva if a.rated_mva is None else a.rated_mva for a in grid.area]),
-        inertia_s=as_array([a.inertia_s for a in grid.area]),
-        damping_pu=as_array([a.damping_pu for a in grid.area]),
-        load_mw=as_array([a.load_mw for a in grid.area]),
-        frequency_hz=as_array(grid.frequency_hz),
-        synchronizing_mw_per_rad=as_array([t.synchronizing_mw_per_rad for t in grid.tie]),
-        initial_mw=as_array([t.initial_mw for t in grid.tie]),
-        reheat=governor.ReheatParams(**of("reheat", "share", "droop_pu", "gain_pu", "hp_fraction", "reheat_s")),
-        lag=governor.LagParams(**of("lag", "share", "droop_pu", "lag_s")),
-        tgov1=governor.Tgov1Params(
-            **of("tgov1", "share", "droop_pu", "t1_s", "t2_s", "t3_s", "dt_pu", "vmin_pu", "vmax_pu")
-        ),
-    )

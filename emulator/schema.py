@@ -10,11 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from emulator.grid_schema import Disturbance, Grid
 from emulator.jobs_schema import Job
 from emulator.tables import IDEAL, PROGRAM, Name, Table, key
-
-ANDERSON = "Anderson & Mirheydar, IEEE Trans. Power Syst. 5(3):720, 1990, typical values [M]"
-ANDES_TGOV1 = "ANDES 2.0.0 TGOV1 default, not plant data [V]"
 
 
 class Run(Table):
@@ -25,6 +23,19 @@ class Run(Table):
         "ticks that a gradient recomputes at a time instead of holding them", 100, ge=1, le=100_000, source=PROGRAM
     )
     seed: int = key("root of every random draw", 0, ge=0, lt=2**31, source=PROGRAM)
+
+
+class RideThrough(Table):
+    """The site's load leaves the grid at once when its voltage falls too low, and comes back along a ramp."""
+
+    trip_below_pu: float = key(
+        "voltage below which it leaves", 0.65, unit="pu", gt=0, lt=1, source="one utility's large loads, Entergy [S]"
+    )
+    return_above_pu: float = key("voltage above which it may return", 0.9, unit="pu", gt=0, lt=1.2, source=PROGRAM)
+    return_delay_s: float = key(
+        "voltage back for so long, a multiple of dt_s", 0.0, unit="s", ge=0, le=1e5, source=PROGRAM
+    )
+    return_ramp_s: float = key("from none to all of the load", 8.0, unit="s", gt=0, le=1e5, source="Entergy [S]")
 
 
 class Facility(Table):
@@ -45,6 +56,13 @@ class Facility(Table):
         source=IDEAL,
     )
     power_factor: float = key("of the site's draw, lagging", 1.0, unit="1", gt=0, le=1, source=IDEAL)
+    constant_impedance_fraction: float = key(
+        "share of the site's load that goes with the square of its voltage", 0.0, unit="1", ge=0, le=1, source=IDEAL
+    )
+    constant_current_fraction: float = key(
+        "share that goes with its voltage; the rest is constant power", 0.0, unit="1", ge=0, le=1, source=IDEAL
+    )
+    ride_through: RideThrough | None = key("left out: stays on the grid at any voltage", None)
 
 
 class Pcc(Table):
@@ -73,6 +91,18 @@ class Bess(Table):
     ramp_mw_per_s: float | None = key("largest rate of change; left out: no limit", None, unit="MW/s", gt=0)
     delay_s: float = key(
         "measurement to action, a multiple of dt_s; 0 = none", 0.0, unit="s", ge=0, le=100, source=IDEAL
+    )
+    rated_mva: float | None = key("of one unit's converter; left out: power_mw", None, unit="MVA", gt=0)
+    voltage_gain_pu: float = key(
+        "reactive support: pu of rated_mva per pu of voltage below that of the start; 0 = none. Needs [site.pcc]",
+        0.0,
+        unit="pu",
+        ge=0,
+        le=1e3,
+        source=IDEAL,
+    )
+    voltage_response_s: float = key(
+        "first-order lag of the support", 0.05, unit="s", ge=0, le=100, source="assumed: tens of ms [M]"
     )
     mode: Literal["grid_following"] = key("the converter follows the grid's voltage", "grid_following", source=PROGRAM)
 
@@ -137,95 +167,6 @@ class Site(Table):
     controller: Controller = key("battery controller", NoController(kind="none"), source=IDEAL)
 
 
-class ReheatGovernor(Table):
-    """(K/R)(1 + F T s)/(1 + T s)."""
-
-    model: Literal["reheat"]
-    share: float = key(
-        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
-    )
-    droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDERSON)
-    gain_pu: float = key("K, mechanical power gain", 0.95, unit="pu", gt=0, source=ANDERSON)
-    hp_fraction: float = key(
-        "F, share of power from the high-pressure stage", 0.3, unit="1", ge=0, le=1, source=ANDERSON
-    )
-    reheat_s: float = key("T, reheater time constant", 8.0, unit="s", gt=0, source=ANDERSON)
-
-
-class LagGovernor(Table):
-    """1/(R(1 + T s))."""
-
-    model: Literal["lag"]
-    share: float = key(
-        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
-    )
-    droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDERSON)
-    lag_s: float = key(
-        "T, time constant", 0.3, unit="s", gt=0, source="simple governor, .2 to .5 s [M]; .3 in arXiv 2512.08076 [V]"
-    )
-
-
-class Tgov1Governor(Table):
-    """(1 + T2 s)/((1 + T3 s)(1 + T1 s)) / R with valve limits, less Dt times speed."""
-
-    model: Literal["tgov1"]
-    share: float = key(
-        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
-    )
-    droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDES_TGOV1)
-    t1_s: float = key("T1, steam bowl", 0.1, unit="s", gt=0, source=ANDES_TGOV1)
-    t2_s: float = key("T2, numerator", 0.2, unit="s", ge=0, source=ANDES_TGOV1)
-    t3_s: float = key("T3, reheater", 10.0, unit="s", gt=0, source=ANDES_TGOV1)
-    dt_pu: float = key("Dt, turbine damping", 0.0, unit="pu", ge=0, source=ANDES_TGOV1)
-    vmin_pu: float = key("lowest valve position, total, on the governed share", 0.0, unit="pu", source=ANDES_TGOV1)
-    vmax_pu: float = key("highest valve position, total, on the governed share", 1.2, unit="pu", source=ANDES_TGOV1)
-
-
-class NoGovernor(Table):
-    model: Literal["none"]
-
-
-Governor = Annotated[ReheatGovernor | LagGovernor | Tgov1Governor | NoGovernor, Field(discriminator="model")]
-
-
-class Area(Table):
-    name: Name = key("unique")
-    rated_mva: float | None = key("base of H, D and governors; left out: grid.base_mva", None, unit="MVA", gt=0, le=1e8)
-    inertia_s: float = key("H on rated_mva", unit="s", gt=0, le=1e3)
-    damping_pu: float = key("D, pu power per pu frequency, on rated_mva", 0.0, unit="pu", ge=0, le=1e3, source=IDEAL)
-    load_mw: float = key(
-        "other load at the start, which the generators carry besides the sites", 0.0, unit="MW", ge=0, source=IDEAL
-    )
-    governor: tuple[Governor, ...] = key("none, one or a mix by share", (), strict=False, source=IDEAL)
-
-
-class Tie(Table):
-    """Lossless tie, P = K sin(delta)."""
-
-    between: tuple[str, str] = key("first and second area; flow positive from the first to the second", strict=False)
-    synchronizing_mw_per_rad: float = key("K", unit="MW/rad", gt=0)
-    initial_mw: float = key("flow at the start", 0.0, unit="MW", source=IDEAL)
-
-
-class Grid(Table):
-    frequency_hz: float = key(
-        "nominal frequency", 60.0, unit="Hz", ge=10, le=400, source="North America; say 50 elsewhere"
-    )
-    base_mva: float = key("rating of areas that give none", 1000.0, unit="MVA", gt=0, source=PROGRAM)
-    area: tuple[Area, ...] = key("left out: an infinite grid", (), strict=False, source=IDEAL)
-    tie: tuple[Tie, ...] = key("lossless ties between areas", (), strict=False, source=IDEAL)
-
-
-class LoadStep(Table):
-    """A step of load that stays; negative takes load away."""
-
-    kind: Literal["load_step"]
-    at_s: float = key("when", unit="s", ge=0)
-    mw: float = key("how much; at a site it adds to the facility's power", unit="MW")
-    area: str | None = key("area whose other load steps", None)
-    site: str | None = key("site whose load steps", None)
-
-
 class Watch(Table):
     """Consecutive devices or racks of a job whose power is recorded one by one."""
 
@@ -255,5 +196,5 @@ class Scenario(Table):
     run: Run = key("clock and seed")
     site: tuple[Site, ...] = key("campuses, each behind one point of common coupling", (), strict=False, source=IDEAL)
     grid: Grid = key("left out: an infinite grid", Grid(), source=IDEAL)
-    disturbance: tuple[LoadStep, ...] = key("events from outside", (), strict=False, source=IDEAL)
+    disturbance: tuple[Disturbance, ...] = key("events from outside", (), strict=False, source=IDEAL)
     record: Record = key("what is written", Record(), source=PROGRAM)

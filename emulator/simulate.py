@@ -16,14 +16,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import emulator
 from emulator import plant, schema
 from emulator.clock import seconds_at, ticks_nearest
-from emulator.cluster import pauses
 from emulator.config import to_toml
+from emulator.event_log import Bits, EventLog
+from emulator.grid.frequency import operable
+from emulator.grids import grid_layout, has_reserves
 from emulator.jobs_schema import TrainingJob
 from emulator.metrics import JobTally, Summary
 from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of, warnings_of
-from emulator.topology import by_devices, runs_of, watch_columns
+from emulator.topology import by_devices, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
 from emulator.units import W_PER_KW
 
@@ -32,15 +34,6 @@ from emulator.units import W_PER_KW
 WINDOW_TICKS = 20_000
 
 END_OF_RUN = "end of run"
-
-# What can begin in a tick of a job, as the trace's events name it.
-JOB_EVENTS = {
-    pauses.CHECKPOINT: "checkpoint",
-    pauses.EVALUATION: "evaluation",
-    pauses.STALL: "data_stall",
-    pauses.FAULT: "fault",
-    pauses.RESTART: "restart",
-}
 
 Block = Mapping[str, np.ndarray]
 
@@ -97,15 +90,13 @@ def stream(
     entered = time.perf_counter()
     emulation = _compile(scenario)
     every = emulation.layout.every_ticks
-    summary, log, watch = Summary(header), _EventLog(scenario), _Watch(scenario, header)
+    summary, log, watch = Summary(header), EventLog(scenario), _Watch(scenario, header)
     tally = JobTally(header)
     begun = time.perf_counter()
     stop_reason, done = "", 0
-    lost_s: dict[int, float] = {}
+    totals: dict[int, dict[str, float]] = {}
     for first, frame, state in _frames(scenario, emulation):
-        lost_s = {
-            job: float(s.progress.lost_s) for job, s in zip(emulation.layout.training_job, state.training, strict=True)
-        }
+        totals = _totals(emulation.layout, state)
         rows = min(emulation.window, emulation.total - first) // every
         block, status = _block(header, frame, rows), np.asarray(frame.status)[:rows]
         stop_reason, rows = _physical_stop(header, block, status, first, every)
@@ -113,18 +104,30 @@ def stream(
         block = {name: values[:rows] for name, values in block.items()}
         block |= {name: values[:device_rows] for name, values in watch.of(frame).items()}
         bits = np.asarray(frame.job_bits)[:rows]
-        sink.append(first, block, log.between(first, status[:rows], bits, every))
+        sink.append(first, block, log.between(first, Bits.of(frame, rows), every))
         summary.update(block, first)
         tally.add(bits)
         done = first + rows * every
         progress(rows * every)
         if stop_reason:
             break
-    metrics = summary.result() | tally.result(lost_s)
+    metrics = summary.result() | tally.result(totals)
     sink.finish(metrics, stop_reason or END_OF_RUN, complete=not stop_reason)
     emulated_s = seconds_at(done, emulation.layout.dt_s)
     now = time.perf_counter()
     return Outcome(metrics, stop_reason or END_OF_RUN, not stop_reason, emulated_s, begun - entered, now - begun)
+
+
+def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:
+    """What each job has added up, by its place; names as in the metrics."""
+    found = {
+        job: {"lost_iteration_s": float(its.progress.lost_s)}
+        for job, its in zip(layout.training_job, state.training, strict=True)
+    }
+    for job, its in zip(layout.inference_job, state.inference, strict=True):
+        sums = {name: np.asarray(getattr(its, name)).sum(dtype=np.int64) for name in ("arrived", "completed")}
+        found[job] = {f"requests_{name}": float(total) for name, total in sums.items()}
+    return found
 
 
 def header_of(scenario: schema.Scenario) -> Header:
@@ -138,6 +141,10 @@ def header_of(scenario: schema.Scenario) -> Header:
             **{axis: tuple(watch_columns(scenario, f"{axis}s")) for axis in ("device", "rack")},
             "area": tuple(area.name for area in scenario.grid.area),
             "tie": tuple("-".join(tie.between) for tie in scenario.grid.tie),
+            "reserve": tuple(area.name for area in scenario.grid.area if has_reserves(area)),
+            "section": tuple(
+                f"{shaft.name} {i + 1}-{i + 2}" for shaft in scenario.grid.shaft for i in range(len(shaft.stiffness_pu))
+            ),
         },
         config=to_toml(scenario),
         seed=run.seed,
@@ -193,31 +200,37 @@ def _frames(scenario: schema.Scenario, emulation: _Emulation) -> Iterator[tuple[
         inputs = inputs_of(scenario, emulation.records, first, emulation.window)
         state, frame = emulation.step(emulation.params, state, inputs)
         if ahead is not None:
-            yield _checked(scenario, *ahead)
+            yield _checked(scenario, emulation.params, *ahead)
         ahead = first, state, frame
     if ahead is not None:
-        yield _checked(scenario, *ahead)
+        yield _checked(scenario, emulation.params, *ahead)
 
 
-def _checked(scenario: schema.Scenario, first: int, state: State, frame: Frame) -> tuple[int, Frame, State]:
+def _checked(
+    scenario: schema.Scenario, params: Params, first: int, state: State, frame: Frame
+) -> tuple[int, Frame, State]:
     if first == 0:
-        _check_operating_point(scenario, state)
+        _check_operating_point(scenario, params, state)
     if bool(state.overflow):
         raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
     return first, frame, state
 
 
-def _check_operating_point(scenario: schema.Scenario, state: State) -> None:
+def _check_operating_point(scenario: schema.Scenario, params: Params, state: State) -> None:
     """Valve limits must hold what the area generates at the start: no equilibrium exists otherwise."""
     mechanical_mw = np.asarray(state.plant.grid.mechanical_mw)
-    for area, power_mw in zip(scenario.grid.area, mechanical_mw, strict=True):
-        power_pu = power_mw / (scenario.grid.base_mva if area.rated_mva is None else area.rated_mva)
-        for governor in area.governor:
-            if governor.model == "tgov1" and not governor.vmin_pu <= power_pu <= governor.vmax_pu:
-                raise SimulationError(
-                    f"area {area.name} starts at {power_pu:.3f} pu ({power_mw:.1f} MW), outside its valve limits "
-                    f"{governor.vmin_pu} to {governor.vmax_pu} pu: raise rated_mva or change load_mw"
-                )
+    for area, power_mw, base_mva, fine in zip(
+        scenario.grid.area,
+        mechanical_mw,
+        np.asarray(params.grid.rated_mva),
+        operable(grid_layout(scenario), params.grid, state.plant.grid),
+        strict=True,
+    ):
+        if not fine:
+            raise SimulationError(
+                f"area {area.name} starts at {power_mw / base_mva:.3f} pu ({power_mw:.1f} MW), outside its valve "
+                "limits: raise rated_mva or change load_mw"
+            )
 
 
 def warnings(scenario: schema.Scenario) -> list[str]:
@@ -267,6 +280,10 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
         "area_frequency_hz": header.frequency_hz * (1.0 + speed),
         "area_mechanical_power_mw": frame.mechanical_mw,
         "tie_power_mw": frame.tie_mw,
+        "reserve_inverter_power_mw": frame.inverter_mw,
+        "reserve_agc_order_mw": frame.agc_mw,
+        "reserve_shed_load_mw": frame.shed_mw,
+        "shaft_torque_pu": frame.shaft_torque_pu,
     }
     return {name: np.asarray(values)[:rows] for name, values in channels.items()}
 
@@ -304,43 +321,6 @@ def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int,
         return f"a value is not finite at {at_s:g} s", row + 1
     site = header.labels["site"][int(np.argmax(collapsed[row]))]
     return f"voltage collapse at site {site}, {at_s:g} s: the grid cannot carry its draw", row + 1
-
-
-class _EventLog:
-    """Events of a run: those the scenario schedules, and limits as the battery meets them."""
-
-    def __init__(self, scenario: schema.Scenario) -> None:
-        self._sites = tuple(site.name for site in scenario.site)
-        self._jobs = tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario))
-        self._dt_s = scenario.run.dt_s
-        self._scheduled = sorted(_scheduled(scenario), key=lambda event: event.time_s)
-        self._last = np.zeros((1, len(self._sites)), np.int32)
-
-    def between(self, first: int, status: np.ndarray, bits: np.ndarray, every: int) -> list[Event]:
-        """Events in the rows from tick `first` on, in order of time."""
-        end_s = seconds_at(first + len(status) * every, self._dt_s)
-        events = [e for e in self._scheduled if seconds_at(first, self._dt_s) <= e.time_s < end_s]
-        for bit, kind in ((plant.POWER_LIMIT, "bess_power_limit"), (plant.SOC_LIMIT, "bess_soc_limit")):
-            on = (np.concatenate([self._last, status]) & bit) > 0
-            for row, site in np.argwhere(on[1:] & ~on[:-1]):
-                events.append(Event(seconds_at(first + int(row) * every, self._dt_s), kind, self._sites[site], 1.0))
-        for bit, kind in JOB_EVENTS.items():
-            for row, job in np.argwhere((bits & bit) > 0):
-                events.append(Event(seconds_at(first + int(row) * every, self._dt_s), kind, self._jobs[job], 1.0))
-        self._last = status[-1:]
-        return sorted(events, key=lambda event: event.time_s)
-
-
-def _scheduled(scenario: schema.Scenario) -> Iterator[Event]:
-    for site, job in jobs_of(scenario):
-        where = f"{site.name}/{job.name}"
-        for start_s, stop_s in runs_of(job):
-            yield Event(start_s, "job_start", where, 1.0)
-            yield Event(stop_s, "job_stop", where, 1.0)
-        for cap in getattr(job, "cap", ()):
-            yield Event(cap.at_s, "power_cap", where, float("nan") if cap.power_w is None else cap.power_w)
-    for step in scenario.disturbance:
-        yield Event(step.at_s, step.kind, step.site or step.area or "", step.mw)
 
 
 class _Memory:

@@ -17,7 +17,7 @@ import numpy as np
 from emulator.clock import fraction, seconds_at
 
 SCHEMA_VERSION = 1
-AXES = ("site", "job", "hall", "area", "tie")
+AXES = ("site", "job", "hall", "area", "tie", "reserve", "section")
 FLOAT64_EXACT = 2**53  # integers below it are float64 without rounding
 
 
@@ -30,7 +30,7 @@ class Channel:
     """One recorded quantity, (rows, length of its axis)."""
 
     name: str
-    axis: Literal["site", "job", "hall", "area", "tie", "device", "rack"]
+    axis: Literal["site", "job", "hall", "area", "tie", "reserve", "section", "device", "rack"]
     unit: str
     long_name: str
     dtype: Literal["f4", "f8"] = "f4"
@@ -53,6 +53,10 @@ CHANNELS = (
     Channel("area_frequency_hz", "area", "Hz", "frequency of the area", "f8", state=True),
     Channel("area_mechanical_power_mw", "area", "MW", "mechanical power of the area's generators", state=True),
     Channel("tie_power_mw", "tie", "MW", "flow from the first area to the second", state=True),
+    Channel("reserve_inverter_power_mw", "reserve", "MW", "change of the area's inverters, into the grid", state=True),
+    Channel("reserve_agc_order_mw", "reserve", "MW", "order of the area's automatic generation control", state=True),
+    Channel("reserve_shed_load_mw", "reserve", "MW", "load shed in the area", state=True),
+    Channel("shaft_torque_pu", "section", "pu", "change of a shaft section's torque since the start", state=True),
 )
 
 
@@ -128,6 +132,10 @@ class Trace:
     area_frequency_hz: np.ndarray
     area_mechanical_power_mw: np.ndarray
     tie_power_mw: np.ndarray
+    reserve_inverter_power_mw: np.ndarray
+    reserve_agc_order_mw: np.ndarray
+    reserve_shed_load_mw: np.ndarray
+    shaft_torque_pu: np.ndarray
     device_time_s: np.ndarray  # (device rows,) start of each row of devices and racks
     device_power_w: np.ndarray
     rack_power_kw: np.ndarray

@@ -5,3 +5,4 @@ from __future__ import annotations
 W_PER_KW = 1e3
 W_PER_MW = 1e6
 S_PER_H = 3600.0
+S_PER_MIN = 60.0

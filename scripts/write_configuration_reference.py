@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulator import jobs_schema, schema
+from emulator import grid_schema, jobs_schema, schema
 from emulator.complaint import bounds, unit_of
 from emulator.tables import Table
 
@@ -44,13 +44,13 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[site.bess]", schema.Bess),
     ('[site.controller], kind = "low_pass"', schema.LowPassController),
     ('[site.controller], kind = "ramp_limit"', schema.RampLimitController),
-    ("[grid]", schema.Grid),
-    ("[[grid.area]]", schema.Area),
-    ('[[grid.area.governor]], model = "reheat"', schema.ReheatGovernor),
-    ('[[grid.area.governor]], model = "lag"', schema.LagGovernor),
-    ('[[grid.area.governor]], model = "tgov1"', schema.Tgov1Governor),
-    ("[[grid.tie]]", schema.Tie),
-    ('[[disturbance]], kind = "load_step"', schema.LoadStep),
+    ("[grid]", grid_schema.Grid),
+    ("[[grid.area]]", grid_schema.Area),
+    ('[[grid.area.governor]], model = "reheat"', grid_schema.ReheatGovernor),
+    ('[[grid.area.governor]], model = "lag"', grid_schema.LagGovernor),
+    ('[[grid.area.governor]], model = "tgov1"', grid_schema.Tgov1Governor),
+    ("[[grid.tie]]", grid_schema.Tie),
+    ('[[disturbance]], kind = "load_step"', grid_schema.LoadStep),
     ("[record]", schema.Record),
 )
 

@@ -1,34 +1,36 @@
-"""Areas, governors and ties in one set of differential equations. Deviations, per unit on each area's rating.
+"""Areas with their governors, reserves and ties, in one set of differential equations; then shafts and relays.
 
-    2 H_a d(dw_a)/dt = dPm_a - dPe_a - D_a dw_a          (swing)
-    d(delta_t)/dt    = w0 (dw_from - dw_to)              (tie)
-    P_t              = K_t sin(delta_t)                  MW, positive from the first area to the second
-Reference: Kundur, Power System Stability and Control, 1994, sec. 11.1 and 12.2.
+    2 H_a d(dw_a)/dt = dPm_a + dPi_a - dPe_a - D_a dw_a                             (swing, pu on the area's rating)
+    dPe_a = (1 + loss_a) dPload_a + Pload_a ((1 + dw_a)^n_a - 1) + dPexport_a
+Pm: governors and generation lost; Pi: inverters; H falls with the generators that trip. Losses rise with the load that
+the network has to carry: without them a nadir comes out too small (6 % for Kundur's two areas).
+Reference: Kundur, Power System Stability and Control, 1994, sec. 7.1.1, 11.1 and 12.2.
 States are deviations (a speed of 1 + 1e-5 has two digits left in float32) and sums are compensated.
 """
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
 from emulator.blocks import Compensated, compensated, compensated_add, pick, rk4_increment, sum_at
-from emulator.grid import governor
+from emulator.grid import governor, protection, reserve, tie, torsion
 from emulator.struct import quantity, static, struct
 
 
 @struct
 class GridLayout:
-    """How many areas, and which area each governor and each tie's end belongs to."""
+    """How many areas, and which area each part belongs to."""
 
     areas: int = static()
-    tie_from: tuple[int, ...] = static()
-    tie_to: tuple[int, ...] = static()
-    reheat_area: tuple[int, ...] = static()
-    lag_area: tuple[int, ...] = static()
-    tgov1_area: tuple[int, ...] = static()
+    ties: tie.TieLayout = static()
+    governor_area: tuple[tuple[int, ...], ...] = static()  # of each model's governors
+    inverter_area: tuple[int, ...] = static()
+    agc_area: tuple[int, ...] = static()
+    agc_cycle_ticks: tuple[int, ...] = static()
+    protection: protection.ProtectionLayout = static()
+    shaft_area: tuple[int, ...] = static()
+    reserve_area: tuple[int, ...] = static()  # areas that have inverters, an AGC or stages of shedding
 
 
 @struct
@@ -37,12 +39,16 @@ class GridParams:
     inertia_s: jax.Array = quantity("s", "areas")
     damping_pu: jax.Array = quantity("pu", "areas")
     load_mw: jax.Array = quantity("MW", "areas", "other load at the start")
+    load_exponent: jax.Array | None = quantity("1", "areas", "of the other load in frequency; None = all 0")
+    loss_factor: jax.Array = quantity("1", "areas", "losses that come with a change of load")
     frequency_hz: jax.Array = quantity("Hz")
-    synchronizing_mw_per_rad: jax.Array = quantity("MW/rad", "ties")
-    initial_mw: jax.Array = quantity("MW", "ties")
-    reheat: governor.ReheatParams = quantity("")
-    lag: governor.LagParams = quantity("")
-    tgov1: governor.Tgov1Params = quantity("")
+    ties: tie.TieParams = quantity("")
+    governors: tuple[governor.GovernorParams, ...] = quantity("", "models")
+    order_share: tuple[jax.Array, ...] = quantity("1/MW", "models: governors", "pu order per MW that the AGC asks for")
+    inverters: reserve.InverterParams = quantity("")
+    agc: reserve.AgcParams = quantity("")
+    protection: protection.ProtectionParams = quantity("")
+    shafts: tuple[torsion.ShaftParams, ...] = quantity("")
 
 
 @struct
@@ -51,16 +57,36 @@ class Motion:
 
     speed_pu: jax.Array = quantity("pu", "areas")
     tie_angle_rad: jax.Array = quantity("rad", "ties")
-    reheater_pu: jax.Array = quantity("pu", "reheat governors")
-    lag_pu: jax.Array = quantity("pu", "lag governors")
-    valve_pu: jax.Array = quantity("pu", "tgov1 governors")
-    tgov1_reheater_pu: jax.Array = quantity("pu", "tgov1 governors")
+    governors: tuple[governor.GovernorState, ...] = quantity("", "models")
+    inverters: reserve.InverterState = quantity("")
 
 
 @struct
 class GridState:
     motion: Compensated[Motion] = quantity("")
     mechanical_mw: jax.Array = quantity("MW", "areas", "mechanical power at the start")
+    agc: reserve.AgcState = quantity("")
+    protection: protection.ProtectionState = quantity("")
+    twist: tuple[jax.Array, ...] = quantity("rad, pu", "shafts: 2 sections")
+
+
+@struct
+class Changes:
+    """What the grid meets in a tick, deviations from the start, means over the tick."""
+
+    load_mw: jax.Array = quantity("MW", "areas", "sites and load steps")
+    generation_lost_mw: jax.Array = quantity("MW", "areas")
+    inertia_lost_mws: jax.Array = quantity("MW s", "areas")
+
+
+@struct
+class Balance:
+    """Constant within a tick: what the differential equations take from outside."""
+
+    load_mw: jax.Array = quantity("MW", "areas", "change of load, losses included, shed load taken off")
+    generation_mw: jax.Array = quantity("MW", "areas", "change of generation by trips and shedding")
+    momentum_s: jax.Array = quantity("s", "areas", "2 H")
+    closed: jax.Array = quantity("1", "ties", "1 = the tie carries")
 
 
 def initial(layout: GridLayout, params: GridParams, site_mw: jax.Array) -> GridState:
@@ -69,83 +95,201 @@ def initial(layout: GridLayout, params: GridParams, site_mw: jax.Array) -> GridS
     def still(count: int) -> jax.Array:
         return jnp.zeros(count, params.rated_mva.dtype)
 
+    exports = tie.exports_mw(layout.ties, params.ties, still(len(layout.ties.first)), params.ties.initial_mw)
+    mechanical_mw = params.load_mw + site_mw + exports
+    operating = [pick(mechanical_mw / params.rated_mva, areas) for areas in layout.governor_area]
     motion = Motion(
         speed_pu=still(layout.areas),
-        tie_angle_rad=still(len(layout.tie_from)),
-        reheater_pu=still(len(layout.reheat_area)),
-        lag_pu=still(len(layout.lag_area)),
-        valve_pu=still(len(layout.tgov1_area)),
-        tgov1_reheater_pu=still(len(layout.tgov1_area)),
+        tie_angle_rad=still(len(layout.ties.first)),
+        governors=tuple(governor.initial(p, at) for p, at in zip(params.governors, operating, strict=True)),
+        inverters=reserve.InverterState(*(still(len(layout.inverter_area)) for _ in range(2))),
     )
-    mechanical_mw = params.load_mw + site_mw + exports(layout, params.initial_mw)
-    return GridState(motion=compensated(motion), mechanical_mw=mechanical_mw)
+    return GridState(
+        motion=compensated(motion),
+        mechanical_mw=mechanical_mw,
+        agc=reserve.AgcState(*(still(len(layout.agc_area)) for _ in range(2))),
+        protection=protection.initial(layout.protection),
+        twist=tuple(still(shaft.drive.shape[0]) for shaft in params.shafts),
+    )
 
 
-def exports(layout: GridLayout, tie_mw: jax.Array) -> jax.Array:
-    """(areas,) net MW that leaves each area over its ties (ties,)."""
-    return sum_at(tie_mw, layout.tie_from, layout.areas) - sum_at(tie_mw, layout.tie_to, layout.areas)
-
-
-def tie_change_mw(params: GridParams, angle_rad: jax.Array) -> jax.Array:
-    """K (sin(delta0 + a) - sin(delta0)) without the cancellation: K (cos(delta0) sin a - 2 sin(delta0) sin^2(a/2))."""
-    k = params.synchronizing_mw_per_rad
-    sine = params.initial_mw / k
-    cosine = jnp.sqrt((1.0 - sine) * (1.0 + sine))
-    return k * (cosine * jnp.sin(angle_rad) - 2.0 * sine * jnp.sin(angle_rad / 2.0) ** 2)
-
-
-def governor_power(layout: GridLayout, params: GridParams, x: Motion) -> jax.Array:
+def governor_power(layout: GridLayout, params: GridParams, state: GridState, x: Motion) -> jax.Array:
     """(areas,) deviation of mechanical power, pu on the area's rating."""
-    reheat = governor.reheat_power(params.reheat, pick(x.speed_pu, layout.reheat_area), x.reheater_pu)
-    tgov1 = governor.tgov1_power(params.tgov1, pick(x.speed_pu, layout.tgov1_area), x.valve_pu, x.tgov1_reheater_pu)
-    return (
-        sum_at(params.reheat.share * reheat, layout.reheat_area, layout.areas)
-        + sum_at(params.lag.share * x.lag_pu, layout.lag_area, layout.areas)
-        + sum_at(params.tgov1.share * tgov1, layout.tgov1_area, layout.areas)
-    )
+    total = jnp.zeros_like(params.rated_mva)
+    for i, areas in enumerate(layout.governor_area):
+        speed, order, operating = _seen(layout, params, state, x, i)
+        found = governor.power(params.governors[i], speed, order, operating, x.governors[i])
+        total = total + sum_at(params.governors[i].share * found, areas, layout.areas)
+    return total
 
 
-def slope(layout: GridLayout, params: GridParams, operating_pu: jax.Array, load_mw: jax.Array, x: Motion) -> Motion:
-    """Right-hand side of the equations above. load_mw: (areas,) change of load since the start."""
-    electrical_mw = load_mw + exports(layout, tie_change_mw(params, x.tie_angle_rad))
-    accelerating = governor_power(layout, params, x) - electrical_mw / params.rated_mva - params.damping_pu * x.speed_pu
-    slip = pick(x.speed_pu, layout.tie_from) - pick(x.speed_pu, layout.tie_to)
-    valve, tgov1_reheater = governor.tgov1_slope(
-        params.tgov1,
-        pick(x.speed_pu, layout.tgov1_area),
-        x.valve_pu,
-        x.tgov1_reheater_pu,
-        pick(operating_pu, layout.tgov1_area),
+def _seen(
+    layout: GridLayout, params: GridParams, state: GridState, x: Motion, model: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(governors,) speed deviation, order and operating point of the governors of one model."""
+    areas = layout.governor_area[model]
+    order_mw = sum_at(state.agc.order_mw, layout.agc_area, layout.areas)
+    operating = state.mechanical_mw / params.rated_mva
+    return pick(x.speed_pu, areas), params.order_share[model] * pick(order_mw, areas), pick(operating, areas)
+
+
+def slope(layout: GridLayout, params: GridParams, state: GridState, balance: Balance, x: Motion) -> Motion:
+    """Right-hand side of the equations above."""
+    electrical = electrical_mw(layout, params, balance, x)
+    generated = balance.generation_mw + sum_at(
+        params.inverters.power_mw * x.inverters.power_pu, layout.inverter_area, layout.areas
     )
+    accelerating = (
+        governor_power(layout, params, state, x)
+        + (generated - electrical) / params.rated_mva
+        - params.damping_pu * x.speed_pu
+    )
+    slip = pick(x.speed_pu, layout.ties.first) - pick(x.speed_pu, layout.ties.second)
     return Motion(
-        speed_pu=accelerating / (2.0 * params.inertia_s),
+        speed_pu=accelerating / balance.momentum_s,
         tie_angle_rad=2.0 * jnp.pi * params.frequency_hz * slip,
-        reheater_pu=governor.reheat_slope(params.reheat, pick(x.speed_pu, layout.reheat_area), x.reheater_pu),
-        lag_pu=governor.lag_slope(params.lag, pick(x.speed_pu, layout.lag_area), x.lag_pu),
-        valve_pu=valve,
-        tgov1_reheater_pu=tgov1_reheater,
+        governors=tuple(
+            governor.slope(p, *_seen(layout, params, state, x, i), x.governors[i])
+            for i, p in enumerate(params.governors)
+        ),
+        inverters=reserve.inverter_slope(params.inverters, pick(x.speed_pu, layout.inverter_area), x.inverters),
     )
 
 
-def step(layout: GridLayout, params: GridParams, state: GridState, load_mw: jax.Array, dt_s: float) -> GridState:
-    """One tick under a load that is constant within it."""
-    operating_pu = state.mechanical_mw / params.rated_mva
-    increment = rk4_increment(lambda x: slope(layout, params, operating_pu, load_mw, x), state.motion.value, dt_s)
+def electrical_mw(layout: GridLayout, params: GridParams, balance: Balance, x: Motion) -> jax.Array:
+    """(areas,) change of the electrical power of each area's generators and inverters."""
+    total = balance.load_mw + _exports_mw(layout, params, balance, x)
+    if params.load_exponent is None:
+        return total
+    return total + params.load_mw * jnp.expm1(params.load_exponent * jnp.log1p(x.speed_pu))
+
+
+def _exports_mw(layout: GridLayout, params: GridParams, balance: Balance, x: Motion) -> jax.Array:
+    flows = tie.change_mw(params.ties, x.tie_angle_rad, balance.closed)
+    return tie.exports_mw(layout.ties, params.ties, params.ties.initial_mw, flows)
+
+
+def step(
+    layout: GridLayout, params: GridParams, state: GridState, number: jax.Array, changes: Changes, dt_s: float
+) -> GridState:
+    """Tick `number`, under changes that are constant within it: relays, then motion, shafts and AGC."""
+    before = state.motion.value
+    relays = protection.step(
+        layout.protection,
+        params.protection,
+        state.protection,
+        pick(before.speed_pu, layout.protection.stage_area),
+        tie_power_mw(params, state),
+    )
+    balance = _balance(layout, params, state, relays, changes)
+    motion = _moved(layout, params, state, balance, dt_s)
+    electrical = electrical_mw(layout, params, balance, before)
+    twist = tuple(
+        torsion.step(shaft, its, electrical[area])
+        for shaft, its, area in zip(params.shafts, state.twist, layout.shaft_area, strict=True)
+    )
+    exports = _exports_mw(layout, params, balance, before)
+    agc = reserve.agc_step(
+        layout.agc_cycle_ticks,
+        params.agc,
+        state.agc,
+        number,
+        pick(exports, layout.agc_area),
+        params.frequency_hz * pick(before.speed_pu, layout.agc_area),
+    )
+    return GridState(motion=motion, mechanical_mw=state.mechanical_mw, agc=agc, protection=relays, twist=twist)
+
+
+def _balance(
+    layout: GridLayout,
+    params: GridParams,
+    state: GridState,
+    relays: protection.ProtectionState,
+    changes: Changes,
+) -> Balance:
+    shed_load, shed_generation = protection.shed_mw(
+        layout.protection, params.protection, relays, params.load_mw, state.mechanical_mw
+    )
+    lost_s = changes.inertia_lost_mws / params.rated_mva
+    return Balance(
+        load_mw=(1.0 + params.loss_factor) * (changes.load_mw - shed_load),
+        generation_mw=-changes.generation_lost_mw - shed_generation,
+        momentum_s=2.0 * (params.inertia_s - lost_s),
+        closed=1.0 - relays.opened.astype(params.load_mw.dtype),
+    )
+
+
+def _moved(
+    layout: GridLayout, params: GridParams, state: GridState, balance: Balance, dt_s: float
+) -> Compensated[Motion]:
+    """Motion after a tick; what has run past a limit is put back to it."""
+    increment = rk4_increment(lambda x: slope(layout, params, state, balance, x), state.motion.value, dt_s)
     motion = compensated_add(state.motion, increment)
-    valve = motion.value.valve_pu
-    held = governor.tgov1_limited(params.tgov1, valve, pick(operating_pu, layout.tgov1_area))
-    rest = jnp.where(held == valve, motion.rest.valve_pu, 0.0)
-    motion = Compensated(
-        value=dataclasses.replace(motion.value, valve_pu=held), rest=dataclasses.replace(motion.rest, valve_pu=rest)
+    value, rest = motion.value, motion.rest
+    operating = [pick(state.mechanical_mw / params.rated_mva, areas) for areas in layout.governor_area]
+    held = tuple(
+        governor.held(p, at, its) for p, at, its in zip(params.governors, operating, value.governors, strict=True)
     )
-    return GridState(motion=motion, mechanical_mw=state.mechanical_mw)
+    dropped = jax.tree.map(lambda at, was, r: jnp.where(at == was, r, 0.0), held, value.governors, rest.governors)
+    return Compensated(
+        value=Motion(value.speed_pu, value.tie_angle_rad, held, value.inverters),
+        rest=Motion(rest.speed_pu, rest.tie_angle_rad, dropped, rest.inverters),
+    )
 
 
-def mechanical_power_mw(layout: GridLayout, params: GridParams, state: GridState) -> jax.Array:
-    """(areas,) total mechanical power."""
-    return state.mechanical_mw + params.rated_mva * governor_power(layout, params, state.motion.value)
+@struct
+class Readings:
+    """What there is to record of the grid at a tick's start."""
+
+    speed_pu: jax.Array = quantity("pu", "areas", "deviation")
+    mechanical_mw: jax.Array = quantity("MW", "areas")
+    tie_mw: jax.Array = quantity("MW", "ties")
+    tie_bits: jax.Array = quantity("1", "ties", "int32, bits of `grid.protection`")
+    stage_bits: jax.Array = quantity("1", "areas", "int32, stages that have shed")
+    inverter_mw: jax.Array = quantity("MW", "reserves")
+    agc_mw: jax.Array = quantity("MW", "reserves", "order")
+    shed_mw: jax.Array = quantity("MW", "reserves", "load shed")
+    shaft_torque_pu: jax.Array = quantity("pu", "sections of all shafts")
+
+
+def readings(layout: GridLayout, params: GridParams, state: GridState, changes: Changes) -> Readings:
+    """At the start of a tick; generation lost in it counts already."""
+    x, relays = state.motion.value, state.protection
+    shed_load, shed_generation = protection.shed_mw(
+        layout.protection, params.protection, relays, params.load_mw, state.mechanical_mw
+    )
+    flows = tie_power_mw(params, state)
+    angle = tie.initial_angle_rad(params.ties) + x.tie_angle_rad
+    at = layout.reserve_area
+    inverter = sum_at(params.inverters.power_mw * x.inverters.power_pu, layout.inverter_area, layout.areas)
+    torques = [torsion.torque_pu(shaft, its) for shaft, its in zip(params.shafts, state.twist, strict=True)]
+    return Readings(
+        speed_pu=x.speed_pu,
+        mechanical_mw=state.mechanical_mw
+        + params.rated_mva * governor_power(layout, params, state, x)
+        - changes.generation_lost_mw
+        - shed_generation,
+        tie_mw=flows,
+        tie_bits=protection.tie_bits(relays, params.protection, flows, angle),
+        stage_bits=protection.stage_bits(layout.protection, relays, layout.areas),
+        inverter_mw=pick(inverter, at),
+        agc_mw=pick(sum_at(state.agc.order_mw, layout.agc_area, layout.areas), at),
+        shed_mw=pick(shed_load, at),
+        shaft_torque_pu=jnp.concatenate(torques) if torques else jnp.zeros(0, x.speed_pu.dtype),
+    )
 
 
 def tie_power_mw(params: GridParams, state: GridState) -> jax.Array:
     """(ties,) flow, positive from the first area to the second."""
-    return params.initial_mw + tie_change_mw(params, state.motion.value.tie_angle_rad)
+    closed = 1.0 - state.protection.opened.astype(params.load_mw.dtype)
+    return params.ties.initial_mw + tie.change_mw(params.ties, state.motion.value.tie_angle_rad, closed)
+
+
+def operable(layout: GridLayout, params: GridParams, state: GridState) -> list[bool]:
+    """Per area: true where its governors' limits hold what it generates at the start."""
+    fine = [True] * layout.areas
+    for p, areas in zip(params.governors, layout.governor_area, strict=True):
+        within = governor.within_limits(p, pick(state.mechanical_mw / params.rated_mva, areas))
+        for area, each in zip(areas, within.tolist(), strict=True):
+            fine[area] &= each
+    return fine

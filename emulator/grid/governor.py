@@ -1,6 +1,7 @@
 """Speed governors with their turbines, as deviations from the operating point. Per unit on the governed share.
 
-All states are deviations; the input is the speed deviation, the output the deviation of mechanical power.
+All states are deviations; the inputs are the deviations of speed and of the load reference, the output the deviation of
+mechanical power.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ class ReheatParams:
     """(K/R)(1 + F T s)/(1 + T s). Reference: Anderson & Mirheydar, IEEE TPWRS 5(3):720, 1990."""
 
     share: jax.Array = quantity("1", "governors")
+    deadband_pu: jax.Array = quantity("pu", "governors")
     droop_pu: jax.Array = quantity("pu", "governors")
     gain_pu: jax.Array = quantity("pu", "governors")
     hp_fraction: jax.Array = quantity("1", "governors")
@@ -23,12 +25,23 @@ class ReheatParams:
 
 
 @struct
+class ReheatState:
+    reheater_pu: jax.Array = quantity("pu", "governors")
+
+
+@struct
 class LagParams:
     """1/(R(1 + T s))."""
 
     share: jax.Array = quantity("1", "governors")
+    deadband_pu: jax.Array = quantity("pu", "governors")
     droop_pu: jax.Array = quantity("pu", "governors")
     lag_s: jax.Array = quantity("s", "governors")
+
+
+@struct
+class LagState:
+    power_pu: jax.Array = quantity("pu", "governors")
 
 
 @struct
@@ -36,6 +49,7 @@ class Tgov1Params:
     """(1 + T2 s)/((1 + T3 s)(1 + T1 s))/R, valve limited, less Dt. Reference: IEEE PES-TR1 (2013), TGOV1."""
 
     share: jax.Array = quantity("1", "governors")
+    deadband_pu: jax.Array = quantity("pu", "governors")
     droop_pu: jax.Array = quantity("pu", "governors")
     t1_s: jax.Array = quantity("s", "governors")
     t2_s: jax.Array = quantity("s", "governors")
@@ -45,38 +59,69 @@ class Tgov1Params:
     vmax_pu: jax.Array = quantity("pu", "governors", "total valve position")
 
 
-def reheat_slope(params: ReheatParams, speed: jax.Array, reheater: jax.Array) -> jax.Array:
-    """Rate of the reheater's state, pu/s."""
-    return (-params.gain_pu / params.droop_pu * speed - reheater) / params.reheat_s
+@struct
+class Tgov1State:
+    valve_pu: jax.Array = quantity("pu", "governors")
+    reheater_pu: jax.Array = quantity("pu", "governors")
 
 
-def reheat_power(params: ReheatParams, speed: jax.Array, reheater: jax.Array) -> jax.Array:
-    """The high-pressure share acts at once, the rest through the reheater."""
-    direct = -params.gain_pu / params.droop_pu * speed
-    return params.hp_fraction * direct + (1.0 - params.hp_fraction) * reheater
+GovernorParams = ReheatParams | LagParams | Tgov1Params
+GovernorState = ReheatState | LagState | Tgov1State
 
 
-def lag_slope(params: LagParams, speed: jax.Array, power: jax.Array) -> jax.Array:
-    """Rate of the governor's power, pu/s."""
-    return (-speed / params.droop_pu - power) / params.lag_s
+def initial(params: GovernorParams, operating_pu: jax.Array) -> GovernorState:
+    zero = jnp.zeros_like(operating_pu)
+    match params:
+        case ReheatParams():
+            return ReheatState(zero)
+        case LagParams():
+            return LagState(zero)
+        case Tgov1Params():
+            return Tgov1State(zero, zero)
 
 
-def tgov1_slope(
-    params: Tgov1Params, speed: jax.Array, valve: jax.Array, reheater: jax.Array, operating_point: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Rates of valve and reheater, pu/s. The valve has non-windup limits: at a limit it does not integrate outwards.
-    Reference: IEEE Std 421.5-2016, annex E.3 (non-windup limiter)."""
-    rate = (-speed / params.droop_pu - valve) / params.t1_s
-    total = valve + operating_point
-    blocked = ((total >= params.vmax_pu) & (rate > 0)) | ((total <= params.vmin_pu) & (rate < 0))
-    return jnp.where(blocked, 0.0, rate), (valve - reheater) / params.t3_s
+def _beyond(params, speed):
+    return speed - jnp.clip(speed, -params.deadband_pu, params.deadband_pu)
 
 
-def tgov1_limited(params: Tgov1Params, valve: jax.Array, operating_point: jax.Array) -> jax.Array:
-    """The valve held to its limits after an integration step that may have passed them."""
-    return jnp.clip(valve, params.vmin_pu - operating_point, params.vmax_pu - operating_point)
+def slope(params, speed_pu, order_pu, operating_pu, x):
+    speed = _beyond(params, speed_pu)
+    match params:
+        case ReheatParams():
+            return ReheatState(
+                (params.gain_pu * (order_pu - speed / params.droop_pu) - x.reheater_pu) / params.reheat_s
+            )
+        case LagParams():
+            return LagState((order_pu - speed / params.droop_pu - x.power_pu) / params.lag_s)
+        case Tgov1Params():
+            rate = (order_pu - speed / params.droop_pu - x.valve_pu) / params.t1_s
+            total = x.valve_pu + operating_pu
+            blocked = ((total >= params.vmax_pu) & (rate > 0)) | ((total <= params.vmin_pu) & (rate < 0))
+            return Tgov1State(jnp.where(blocked, 0.0, rate), (x.valve_pu - x.reheater_pu) / params.t3_s)
 
 
-def tgov1_power(params: Tgov1Params, speed: jax.Array, valve: jax.Array, reheater: jax.Array) -> jax.Array:
-    """Lead-lag (1 + T2 s)/(1 + T3 s) of the valve, less turbine damping."""
-    return reheater + params.t2_s / params.t3_s * (valve - reheater) - params.dt_pu * speed
+def power(params, speed_pu, order_pu, operating_pu, x):
+    speed = _beyond(params, speed_pu)
+    match params:
+        case ReheatParams():
+            direct = params.gain_pu * (order_pu - speed / params.droop_pu)
+            return params.hp_fraction * direct + (1.0 - params.hp_fraction) * x.reheater_pu
+        case LagParams():
+            return x.power_pu
+        case Tgov1Params():
+            return x.reheater_pu + params.t2_s / params.t3_s * (x.valve_pu - x.reheater_pu) - params.dt_pu * speed_pu
+
+
+def held(params, operating_pu, x):
+    match params:
+        case Tgov1Params():
+            low, high = params.vmin_pu - operating_pu, params.vmax_pu - operating_pu
+            return Tgov1State(jnp.clip(x.valve_pu, low, high), x.reheater_pu)
+    return x
+
+
+def within_limits(params, operating_pu):
+    match params:
+        case Tgov1Params():
+            return (operating_pu >= params.vmin_pu) & (operating_pu <= params.vmax_pu)
+    return jnp.full(operating_pu.shape, True)

@@ -82,5 +82,5 @@ def test_every_controller_starts_settled(emulate, kind):
 
 
 def test_no_equilibrium_beyond_the_valves(emulate):
-    with pytest.raises(SimulationError, match="west starts at 0.715 pu .* valve limits 0.0 to 0.5"):
+    with pytest.raises(SimulationError, match="west starts at 0.715 pu .* valve limits"):
         emulate(FLAT, "grid.area.west.governor.1.vmax_pu=0.5")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emulator import simulate
-from emulator.grid.frequency import tie_change_mw
+from emulator.grid.tie import change_mw
 
 TWO_AREAS = """
     [run]
@@ -95,8 +95,8 @@ def test_flow_is_k_sine_delta_at_any_angle(x64, scenario, tmp_path):
     start = np.arcsin(200.0 / 306.305)
     for angle in (-1.0, -1e-3, 1e-9, 0.3, 1.2):
         expected = 306.305 * (np.sin(start + angle) - np.sin(start))
-        ours = tie_change_mw(params.grid, jnp.array([angle]))
+        ours = change_mw(params.grid.ties, jnp.array([angle]), jnp.ones(1))
         np.testing.assert_allclose(ours, [expected], rtol=1e-6 if abs(angle) < 1e-6 else 1e-12)
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params.grid)
-    tiny = tie_change_mw(single, jnp.array([1e-7], jnp.float32))
+    tiny = change_mw(single.ties, jnp.array([1e-7], jnp.float32), jnp.ones(1, jnp.float32))
     np.testing.assert_allclose(tiny, [306.305 * np.cos(start) * 1e-7], rtol=1e-6)

@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emulator.grid.voltage import PccParams, pcc_voltage
+from emulator.grid.voltage import PccParams, Point, Source, point
+
+
+def constant_power(scr: float, x_over_r: float, p: float, q: float) -> Point:
+    """Point of a draw p + jq per unit behind a source of 1 pu."""
+    params = PccParams(*(jnp.asarray(x) for x in (scr, x_over_r, 100.0)), dependence=None)
+    zero = jnp.asarray(0.0)
+    return point(params, Source(zero, zero), jnp.asarray(100.0 * p), jnp.asarray(100.0 * q), zero, zero)
 
 
 @pytest.mark.parametrize("scr", [3.0, 8.0, 20.0])
@@ -14,7 +21,7 @@ from emulator.grid.voltage import PccParams, pcc_voltage
 @pytest.mark.parametrize(("p", "q"), [(0.0, 0.0), (1.0, 0.0), (0.8, 0.3), (-0.5, 0.2)])
 def test_solves_the_circuit(x64, scr, x_over_r, p, q):
     """The power that flows at the found voltage is the power asked for: complex circuit, no formula of ours."""
-    v, collapsed = pcc_voltage(PccParams(jnp.array(scr), jnp.array(x_over_r), jnp.array(100.0)), 100 * p, 100 * q)
+    v, _, collapsed = constant_power(scr, x_over_r, p, q)
     assert not collapsed
     z = 1 / scr
     r = z / np.hypot(1, x_over_r)
@@ -25,9 +32,7 @@ def test_solves_the_circuit(x64, scr, x_over_r, p, q):
 
 
 def test_collapse_is_flagged_and_finite():
-    v, collapsed = pcc_voltage(
-        PccParams(jnp.array(1.0), jnp.array(10.0), jnp.array(100.0)), jnp.array(90.0), jnp.array(0.0)
-    )
+    v, _, collapsed = constant_power(1.0, 10.0, 0.9, 0.0)
     assert collapsed and np.isfinite(v)
 
 

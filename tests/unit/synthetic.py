@@ -19,6 +19,8 @@ ONE_SITE = Header(
         "hall": (),
         "area": ("main",),
         "tie": (),
+        "reserve": (),
+        "section": (),
         "device": (),
         "rack": (),
     },
@@ -40,7 +42,7 @@ TWO_SITES = replace(
     ONE_SITE,
     labels={
         "site": ("west", "öst"), "job": ("west/a", "öst/b", "öst/c"), "hall": ("west/1",),
-        "area": ("w", "e"), "tie": ("w-e",),
+        "area": ("w", "e"), "tie": ("w-e",), "reserve": ("e",), "section": ("g 1-2", "g 2-3"),
         "device": ("west/a/0", "west/a/1"), "rack": ("west/a/0",),
     },
     nominal_kv=(138.0, float("nan")),

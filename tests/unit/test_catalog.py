@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from emulator import catalog, config, jobs_schema, schema, training_model
+from emulator import catalog, config, grid_schema, jobs_schema, schema, training_model
 from emulator.config import _kind_path, _leaves
 from emulator.limits_schema import Limits
 
@@ -15,7 +15,7 @@ TABLES = {
     "accelerators": jobs_schema.Accelerator,
     "workloads": jobs_schema.Workload,
     "services": jobs_schema.Service,
-    "grids": schema.Grid,
+    "grids": grid_schema.Grid,
     "batteries": schema.Bess,
     "facilities": schema.Facility,
 }

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.metrics import JobTally, Summary, names, render, unit_of
-from emulator.trace import Header
+from emulator.trace import AXES, Header
 
 from .synthetic import ONE_SITE, TWO_SITES, block
 
@@ -207,10 +207,7 @@ def test_summary_leaves_out_what_is_not_there():
 
 @pytest.mark.parametrize("many", [1, 3, 40])
 def test_summary_fits_on_a_screen(many):
-    names_of = {
-        axis: tuple(f"{axis}{i}".ljust(64, "x") for i in range(many))
-        for axis in ("site", "job", "hall", "area", "tie", "device", "rack")
-    }
+    names_of = {axis: tuple(f"{axis}{i}".ljust(64, "x") for i in range(many)) for axis in (*AXES, "device", "rack")}
     config = f'[run]\nname = "{"n" * 200}"\n'
     header = replace(ONE_SITE, labels=names_of, nominal_kv=(138.0,) * many, config=config)
     lines = summary_of(header).splitlines()

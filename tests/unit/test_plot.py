@@ -11,7 +11,7 @@ import pytest
 
 from emulator import plot
 from emulator.plot import overview
-from emulator.trace import Header, TraceError
+from emulator.trace import AXES, Header, TraceError
 from emulator.traces.hdf5 import TraceWriter
 
 from .synthetic import ONE_SITE, TWO_SITES, block, write
@@ -61,7 +61,7 @@ def test_panels_follow_what_the_trace_has(tmp_path):
     rows = block(bare, 3000)
     rows["bess_soc"][:] = np.nan
     assert len(figure_of(made(tmp_path, bare, rows)).axes) == 2
-    labels = {"site": (), "job": (), "hall": (), "area": ("main",), "tie": (), "device": (), "rack": ()}
+    labels = {axis: () for axis in (*AXES, "device", "rack")} | {"area": ("main",)}
     grid_only = replace(ONE_SITE, labels=labels, nominal_kv=())
     assert titles(figure_of(made(tmp_path, grid_only))) == ["frequency"]
 
@@ -171,7 +171,7 @@ def test_refusals_in_words(tmp_path, monkeypatch):
         overview(made(tmp_path, ONE_SITE, block(ONE_SITE, 0)), tmp_path / "u.png")
     nothing = replace(
         ONE_SITE,
-        labels={"site": (), "job": (), "hall": (), "area": (), "tie": (), "device": (), "rack": ()},
+        labels={axis: () for axis in (*AXES, "device", "rack")},
         nominal_kv=(),
     )
     with pytest.raises(TraceError, match="nothing to draw"):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from emulator import metrics
 from emulator.clock import seconds_at
-from emulator.trace import CHANNELS, Event, Trace, TraceError, row_times
+from emulator.trace import AXES, CHANNELS, Event, Trace, TraceError, row_times
 from emulator.traces import hdf5, hdf5_layout
 from emulator.traces.hdf5 import BLOCKS_WAITING, TraceWriter, count_rows, open_rows, read
 
@@ -32,6 +32,7 @@ CONTRACT = {
     "site_it_power_mw", "site_facility_power_mw", "site_bess_power_mw", "site_pcc_power_mw", "site_pcc_reactive_mvar",
     "site_pcc_voltage_pu", "site_connected_fraction", "bess_soc", "bess_command_mw", "job_power_mw",
     "job_wanted_power_mw", "hall_power_mw", "area_frequency_hz", "area_mechanical_power_mw", "tie_power_mw",
+    "reserve_inverter_power_mw", "reserve_agc_order_mw", "reserve_shed_load_mw", "shaft_torque_pu",
 }  # fmt: skip
 ROOT_ATTRIBUTES = {
     "schema_version", "emulator_version", "config", "seed", "dt_s", "frequency_hz", "platform", "complete",
@@ -130,7 +131,7 @@ def test_file_describes_itself(tmp_path):
 def test_axes_without_members_are_left_out(tmp_path):
     header = replace(
         ONE_SITE,
-        labels={"site": (), "job": (), "hall": (), "area": ("main",), "tie": (), "device": (), "rack": ()},
+        labels={axis: () for axis in (*AXES, "device", "rack")} | {"area": ("main",)},
         nominal_kv=(),
     )
     path = write(tmp_path / "t.h5", header, block(header, 10))
@@ -144,8 +145,17 @@ def test_xarray_opens_it_with_its_coordinates(tmp_path):
     rows = block(TWO_SITES, 100)
     path = write(tmp_path / "t.h5", TWO_SITES, rows, EVENTS)
     with xarray.open_dataset(path, group="trace", engine="h5netcdf") as data:
-        assert set(data.coords) == {"time_s", "site", "job", "hall", "area", "tie"}
-        assert data.sizes == {"time_s": 100, "site": 2, "job": 3, "hall": 1, "area": 2, "tie": 1}
+        assert set(data.coords) == {"time_s", "site", "job", "hall", "area", "tie", "reserve", "section"}
+        assert data.sizes == {
+            "time_s": 100,
+            "site": 2,
+            "job": 3,
+            "hall": 1,
+            "area": 2,
+            "tie": 1,
+            "reserve": 1,
+            "section": 2,
+        }
         assert data.time_s.dtype == np.float64 and data.time_s.values[37] == 0.037
         assert list(data.site.values) == ["west", "öst"]
         power = data.site_pcc_power_mw.sel(site="öst")
