@@ -1,59 +1,119 @@
-"""Limits that a utility sets, one row a clause. Their assessment is not part of this version; the presets are."""
+"""Limits that a utility sets, one table a clause, and how they are read. `limits.py` judges recordings by them."""
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from emulator import catalog
+from emulator.complaint import ConfigError, Problem, dotted, line_index, line_of, nearest
 from emulator.tables import Table, key
 
 
 class _Limit(Table):
-    name: str = key("title of the clause")
+    name: str = key("title of the clause", min_length=1)
     source: str = key("where it stands")
     status: Literal["in force", "draft", "example"] = key("how binding it is")
 
 
-class SlidingWindowChange(_Limit):
+class _SiteLimit(_Limit):
+    site: str | None = key("which site; left out: the worst", None)
+
+
+class _AreaLimit(_Limit):
+    area: str | None = key("which grid area; left out: the worst", None)
+
+
+class SlidingWindowChange(_SiteLimit):
     kind: Literal["sliding_window_change"]
     window_s: float = key("length of the window", unit="s", gt=0)
     max_mw: float = key("largest change within it", unit="MW", gt=0)
 
 
-class RampRate(_Limit):
+class RampRate(_SiteLimit):
     kind: Literal["ramp_rate"]
     over_s: float = key("time over which the rate is taken", unit="s", gt=0)
-    max_mw_per_min: float = key("largest rate", unit="MW/min", gt=0)
+    max_mw_per_min: float = key("largest rate, up or down", unit="MW/min", gt=0)
 
 
-class DynamicRange(_Limit):
+class DynamicRange(_SiteLimit):
     kind: Literal["dynamic_range"]
     max_mw: float = key("largest peak-to-peak power", unit="MW", gt=0)
 
 
-class BandEnergy(_Limit):
+class BandEnergy(_SiteLimit):
     kind: Literal["band_energy"]
-    low_hz: float = key("lower edge", unit="Hz", ge=0)
-    high_hz: float = key("upper edge", unit="Hz", gt=0)
+    low_hz: float = key("lower edge, included", unit="Hz", ge=0)
+    high_hz: float = key("upper edge, not included", unit="Hz", gt=0)
     max_fraction: float = key("largest share of the spectrum in the band", unit="1", gt=0, le=1)
     reading: Literal["variance", "magnitude"] = key("share of variance, or of summed magnitude")
 
 
-class FlickerPst(_Limit):
-    kind: Literal["flicker_pst"]
+class _Flicker(_SiteLimit):
     lamp_v: Literal[120, 230] = key("reference lamp", unit="V")
-    frequency_hz: float = key("of the grid", unit="Hz", gt=0)
-    max_pst: float = key("short-term flicker severity", unit="1", gt=0)
+    frequency_hz: float = key("of the grid, 50 or 60", unit="Hz", ge=50, le=60)
 
 
-class VoltageChange(_Limit):
+class FlickerPst(_Flicker):
+    kind: Literal["flicker_pst"]
+    max_pst: float = key("short-term flicker severity, over 10 min", unit="1", gt=0)
+
+
+class FlickerPlt(_Flicker):
+    kind: Literal["flicker_plt"]
+    max_plt: float = key("long-term flicker severity, over 2 h", unit="1", gt=0)
+
+
+class VoltageChange(_SiteLimit):
     kind: Literal["voltage_change"]
-    max_pct: float = key("largest change of voltage", unit="%", gt=0)
+    max_pct: float = key("largest change of voltage within a second, of nominal", unit="%", gt=0)
+
+
+class FrequencyDeviation(_AreaLimit):
+    kind: Literal["frequency_deviation"]
+    max_hz: float = key("largest distance from the nominal frequency, up or down", unit="Hz", gt=0)
+
+
+class Rocof(_AreaLimit):
+    kind: Literal["rocof"]
+    over_s: float = key("time over which the rate is taken", unit="s", gt=0)
+    max_hz_per_s: float = key("largest rate of change of frequency, up or down", unit="Hz/s", gt=0)
+
+
+class TieSwing(_Limit):
+    kind: Literal["tie_swing"]
+    max_mw: float = key("largest peak-to-peak flow", unit="MW", gt=0)
+    tie: str | None = key("which tie, named as in the trace; left out: the worst", None)
+
+
+class ShaftTorque(_Limit):
+    kind: Literal["shaft_torque"]
+    max_pu: float = key("largest change of a section's torque from the start", unit="pu", gt=0)
+
+
+class SocWindow(_SiteLimit):
+    kind: Literal["soc_window"]
+    low: float = key("least state of charge", unit="1", ge=0, le=1)
+    high: float = key("greatest state of charge", unit="1", ge=0, le=1)
 
 
 Limit = Annotated[
-    SlidingWindowChange | RampRate | DynamicRange | BandEnergy | FlickerPst | VoltageChange, Field(discriminator="kind")
+    SlidingWindowChange
+    | RampRate
+    | DynamicRange
+    | BandEnergy
+    | FlickerPst
+    | FlickerPlt
+    | VoltageChange
+    | FrequencyDeviation
+    | Rocof
+    | TieSwing
+    | ShaftTorque
+    | SocWindow,
+    Field(discriminator="kind"),
 ]
 
 
@@ -61,3 +121,49 @@ class Limits(Table):
     """A file of limits."""
 
     limit: tuple[Limit, ...] = key("clauses", min_length=1, strict=False)
+
+
+def load(limits: str | Path) -> Limits:
+    """Read and check limits: a path, or the name of a preset.
+
+    Raises:
+      ConfigError: with every problem found.
+    """
+    path = Path(limits)
+    if not path.is_file():
+        path = catalog.path_of("limits", str(limits))
+    if not path.is_file():
+        hint = nearest(str(limits), catalog.names("limits"))
+        raise ConfigError([Problem(str(limits), None, "", f"no such file, and no limits preset of that name{hint}")])
+    try:
+        text = path.read_text("utf-8")
+        table = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
+    except OSError as error:
+        raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+    table.pop("about", None)
+    try:
+        found = Limits.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(_problems(str(path), text, error)) from error
+    if crossed := [_crossed(str(path), text, i) for i, limit in enumerate(found.limit) if _is_crossed(limit)]:
+        raise ConfigError(crossed)
+    return found
+
+
+def _problems(path: str, text: str, error: ValidationError) -> list[Problem]:
+    lines = line_index(text)
+    found = []
+    for item in error.errors(include_url=False):
+        # Below the place of a clause, pydantic names the clause's kind, which is no key of the user's.
+        at = (*item["loc"][:2], *item["loc"][3:])
+        message = item["msg"] if item["type"] == "missing" else f"is {item['input']!r}: {item['msg']}"
+        if item["type"] == "extra_forbidden":
+            tables = {option.model_fields["kind"].annotation.__args__[0]: option for option in _kinds()}
+            keys = tables[item["loc"][2]].model_fields if len(item["loc"]) > 2 else Limits.model_fields
+            message = f"unknown key{nearest(str(at[-1]), keys)}"
+        found.append(Problem(path, line_of(lines, at), dotted(at), message))
+    return found
