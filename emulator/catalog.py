@@ -13,6 +13,7 @@ FOLDERS = {
     "workloads": "workloads",
     "services": "services",
     "grids": "grids",
+    "shafts": "hardware/shafts",
     "batteries": "hardware/batteries",
     "controllers": "controllers",
     "facilities": "hardware/facilities",

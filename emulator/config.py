@@ -39,6 +39,7 @@ PRESET_KINDS = {
     ("site", "bess"): "batteries",
     ("site", "controller"): "controllers",
     ("grid",): "grids",
+    ("grid", "shaft"): "shafts",
 }
 BY_NAME = (
     ("site", "job", "accelerator"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from math import pi, sin
 
 import jax
+import numpy as np
 
 from emulator import jobs_schema as tables
 from emulator import schema
@@ -15,6 +17,7 @@ from emulator.cluster.pauses import PauseLayout, PauseParams
 from emulator.cluster.schedule import PhaseLayout
 from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams
+from emulator.cluster.stationary import stationary
 from emulator.cluster.workload import WorkloadParams
 from emulator.struct import as_array
 from emulator.topology import by_devices, devices_in_halls, noisy, phases_of, runs_of, server_power_w, watched_devices
@@ -167,12 +170,29 @@ def inference_layout(scenario: schema.Scenario, site: schema.Site, job: tables.I
 def inference_params(job: tables.InferenceJob) -> InferenceParams:
     """Numbers of an inference job."""
     service, device = job.service, job.accelerator
-    names = set(InferenceParams.__dataclass_fields__) - {"idle_w", "peak_w"}
+    names = set(InferenceParams.__dataclass_fields__) - {"idle_w", "peak_w", "response_s", "start"}
     return InferenceParams(
         **{name: as_array(getattr(service, name)) for name in names},
         idle_w=as_array(server_power_w(device, device.idle_w)),
         peak_w=as_array(server_power_w(device, device.tdp_w)),
+        response_s=as_array(device.response_s),
+        start=as_array(_start(job)),
     )
+
+
+def _start(job: tables.InferenceJob) -> np.ndarray:
+    """Chances of a replica's states at tick 0, added up: of the stationary state at the mean rate, in a day at that of
+    tick 0 (a day is long); of no requests where the job starts later, or where `stationary` finds no such state."""
+    service, empty = job.service, np.ones((1, 1))
+    if job.start_s > 0:
+        return empty
+    swing = service.day_swing * sin(2.0 * pi * service.day_phase) if service.arrivals == "diurnal" else 0.0
+    rate_per_s = service.requests_per_s * (1.0 + swing)
+    chances = stationary(rate_per_s, service.prefill_s, service.decode_s, service.batch)
+    if chances is None:
+        return empty
+    added_up = np.cumsum(chances)
+    return (added_up / added_up[-1]).reshape(chances.shape)
 
 
 def _or_infinite(value: float | None) -> float:

@@ -201,15 +201,13 @@ def _inference(path: Path, job: InferenceJob, dt_s: float) -> Problems:
             f"is {service.burst_factor:g}, must be at most 1 / burst_fraction = {most:g}",
         )
     peak = {"poisson": 1.0, "bursty": service.burst_factor, "diurnal": 1 + service.day_swing}[service.arrivals]
-    rates = {
-        "requests_per_s": peak * service.requests_per_s,
-        "prefill_s": 1 / service.prefill_s,
-        "decode_s": service.batch / service.decode_s,
-    }
-    for key, rate in rates.items():
-        if rate * dt_s > 0.2:
-            message = f"makes {rate:g} events/s a replica, too many for ticks of {dt_s:g} s: run.dt_s must be at most"
-            yield (*path, "service", key), f"{message} {0.2 / rate:.3g} s"
+    rate_per_s = peak * service.requests_per_s + 1 / service.prefill_s + service.batch / service.decode_s
+    if rate_per_s * dt_s > 1:
+        yield (
+            (*path, "service"),
+            f"peak arrivals, 1 / prefill_s and batch / decode_s make {rate_per_s:g} events/s a replica, too many for "
+            f"ticks of {dt_s:g} s: run.dt_s = {0.99 / rate_per_s:.3g} is short enough",
+        )
 
 
 def _halls(path: Path, site: Site) -> Problems:

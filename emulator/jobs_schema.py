@@ -320,7 +320,8 @@ class TrainingJob(_Job):
 
 
 class InferenceJob(_Job):
-    """Replicas of a served model: requests arrive, are prefilled one by one and decoded in a batch."""
+    """Replicas of a served model: requests arrive, are prefilled one by one and decoded in a batch. A job that runs
+    from 0 s on starts in its stationary state, any other one empty."""
 
     kind: Literal["inference"]
     accelerator: Accelerator = key("preset name or table")

@@ -20,6 +20,7 @@ from emulator.units import S_PER_H
 CHANGE_WINDOW_S = 5  # as utilities' oscillation limits have it
 # Counted events of jobs: bits of `cluster.pauses`, which NumPy code does not import.
 JOB_COUNTS = {"iterations": 1, "checkpoints": 2, "evaluations": 4, "data_stalls": 8, "faults": 16, "restarts": 32}
+JOB_TOTALS = ("lost_iteration_s", "requests_arrived", "requests_completed")  # added up by the jobs themselves
 UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu", "_mean_s": "s", "_iteration_s": "s"}
 
 POWERS = {"facility": "site_facility_power_mw", "pcc": "site_pcc_power_mw"}
@@ -157,16 +158,17 @@ class JobTally:
         np.fmax.at(self._last, jobs, rows)
         self._rows += len(bits)
 
-    def result(self, lost_s: Mapping[int, float]) -> dict[str, float]:
-        """Counts so far, the mean time between starts of iterations, pauses included (NaN below two of them), and by
-        how much caps and dummy work have made iterations longer: `lost_s`, by the job's place; others lose nothing.
+    def result(self, totals: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+        """Counts so far, the mean time between starts of iterations, pauses included (NaN below two of them), and
+        `totals` by the job's place, 0 where not given: by how much caps and dummy work have made iterations longer, and
+        requests since the run's start.
         """
         found = {}
         for i, job in enumerate(self._jobs):
             found |= {f"{_job(job)}.{key}": float(count[i]) for key, count in self._counts.items()}
             between = self._counts["iterations"][i] - 1
             lasted_s = (self._last[i] - self._first[i]) * self._row_s
-            found[f"{_job(job)}.lost_iteration_s"] = lost_s.get(i, 0.0)
+            found |= {f"{_job(job)}.{key}": totals.get(i, {}).get(key, 0.0) for key in JOB_TOTALS}
             found[f"{_job(job)}.iteration_mean_s"] = lasted_s / between if between > 0 else np.nan
         return found
 
@@ -245,6 +247,8 @@ def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall
     for tie in header.labels["tie"][: MOST["tie"]]:
         lines.append(_named(tie, f"tie flow p-p {metrics[f'tie.{tie}.swing_mw']:.2f} MW"))
     lines += _left_out("tie", header)
+    arrived, completed = (_sum_over_jobs(metrics, f"requests_{end}") for end in ("arrived", "completed"))
+    lines += [_named("requests", f"{arrived:,.0f} arrived, {completed:,.0f} completed")] if arrived else []
     return "\n".join([*lines, f"emulated {emulated_s:g} s in {wall_s:.2f} s: {emulated_s / wall_s:.0f} x real time"])
 
 
@@ -260,6 +264,10 @@ def _site_lines(metrics: Mapping[str, float], at: str, site: str, nominal_kv: fl
     if not isnan(nominal_kv):
         low, high = metrics[f"{at}.voltage_min_pu"], metrics[f"{at}.voltage_max_pu"]
         yield _named("", f"voltage {low:.4f} to {high:.4f} pu of {nominal_kv:g} kV")
+
+
+def _sum_over_jobs(metrics: Mapping[str, float], name: str) -> float:
+    return sum(value for key, value in metrics.items() if key.endswith(f".{name}"))
 
 
 def _row(name: str, cells: Iterable[str]) -> str:

@@ -1,9 +1,26 @@
 """Inference: replicas of a model that serve requests as they come. Levels are shares of a device's range; load in W.
 
-A replica is a Markov chain in continuous time: requests arrive, wait, are prefilled one at a time and decoded together,
-at most `batch` at once; prefill and decode take exponential times. A tick moves it by at most one arrival, one end of a
-prefill and one end of a decode, each with probability 1 - exp(-rate dt): the error is O(rate dt), and a rule of the
-configuration keeps rate dt below 0.2.
+A replica is a Markov chain in continuous time of two numbers: requests whose prefill is not done, `waiting`, and
+requests in decode, `decoding`. With a rate lambda(t) common to all replicas:
+
+    arrival           waiting + 1                    at  lambda(t)
+    end of a prefill  waiting - 1, decoding + 1      at  1 / prefill_s           while waiting > 0 and decoding < batch
+    end of a decode   decoding - 1                   at  decoding / decode_s
+
+One prefill at a time, none unless the batch has room, and none slows the decodes down: M/M/1 for prefill, M/M/inf for
+decode, the first blocked by the second at a full batch. Level: prefill_level while a prefill is under way, else from
+decode_level_min with one request to decode_level_max with a full batch, else 0.
+
+Discretised by uniformisation, P = I + Q dt (Jensen, Skandinavisk Aktuarietidskrift 36:87, 1953): in a tick a replica
+has one event at most, each with the chance rate x dt, at the tick's end. One even draw on (0, 1) decides, where three
+stretches of that length lie side by side. I + Q dt has the stationary distribution of Q: under Poisson arrivals the
+distribution of queue, batch and power has no error in dt, nor has the mean of a stay, 1 / rate. Of relative order
+rate x dt is the error of what depends on order within a tick: correlations in time, the law of a stay (geometric for
+exponential), and how fast the distribution follows a rate that changes. It needs
+(peak lambda + 1 / prefill_s + batch / decode_s) dt <= 1; a rule of the configuration sees to it.
+
+Draws are keyed by (seed, job's stream, replica, tick). Events are integers: power has derivatives by levels, idle_w,
+peak_w and response_s along a given history of events, none by rates and times.
 """
 
 from __future__ import annotations
@@ -13,12 +30,13 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from emulator.blocks import lag_gain
 from emulator.cluster.iteration import Window
 from emulator.kernels.device_tick import hashed
 from emulator.struct import quantity, static, struct
 
-ARRIVE, PREFILL, DECODE = 0x1B873593, 0x68E31DA4, 0xB5297A4D  # tell a replica's three draws apart
-BURST, KEYS = range(2)  # streams of a job
+BURSTS, REPLICAS = range(2)  # streams of a job
+START = -1  # tick whose draw decides in which state the run begins
 
 
 @struct
@@ -31,12 +49,12 @@ class InferenceLayout:
     start_tick: int = static()
     stop_tick: int = static()
     arrivals: Literal["poisson", "bursty", "diurnal"] = static()
-    batch: int = static()
+    batch: int = static()  # requests that a replica decodes at most
 
 
 @struct
 class InferenceParams:
-    """Numbers of an inference job."""
+    """Numbers of an inference job; those of another kind of arrivals than the layout's have no effect."""
 
     requests_per_s: jax.Array = quantity("1/s", "", "mean, per replica")
     burst_factor: jax.Array = quantity("1", "", "rate within a burst over the mean")
@@ -52,22 +70,29 @@ class InferenceParams:
     decode_level_max: jax.Array = quantity("1", "", "full batch")
     idle_w: jax.Array = quantity("W", "", "server power per device at rest")
     peak_w: jax.Array = quantity("W", "", "server power per device at level 1")
+    response_s: jax.Array = quantity("s", "", "first-order time constant of power")
+    start: jax.Array = quantity(
+        "1", "waiting, decoding", "chances of a replica's states at tick 0, added up row by row"
+    )
 
 
 @struct
 class InferenceState:
-    """Requests in each replica."""
+    """What a job carries from tick to tick; counts are int32."""
 
-    waiting: jax.Array = quantity("1", "replicas")
-    prefilling: jax.Array = quantity("1", "replicas", "0 or 1")
-    decoding: jax.Array = quantity("1", "replicas")
-    bursting: jax.Array = quantity("1", "", "1 within a burst, common to all replicas")
+    waiting: jax.Array = quantity("1", "replicas", "requests whose prefill is not done, the one under way included")
+    decoding: jax.Array = quantity("1", "replicas", "requests in decode")
+    arrived: jax.Array = quantity("1", "replicas", "requests since tick 0")
+    completed: jax.Array = quantity("1", "replicas", "requests since tick 0")
+    bursting: jax.Array = quantity("1", "", "true within a burst, common to all replicas")
+    level: jax.Array = quantity("1", "", "mean over replicas, filtered, at the end of the last tick")
 
 
 def initial(layout: InferenceLayout, dtype: jnp.dtype) -> InferenceState:
-    """No requests."""
-    none = jnp.zeros(layout.replicas, dtype)
-    return InferenceState(waiting=none, prefilling=none, decoding=none, bursting=jnp.zeros((), dtype))
+    """No requests. In which state the run begins is drawn when its first tick is computed."""
+    none, off = jnp.zeros(layout.replicas, jnp.int32), jnp.asarray(False)
+    level = jnp.zeros((), dtype)
+    return InferenceState(waiting=none, decoding=none, arrived=none, completed=none, bursting=off, level=level)
 
 
 def advance(
@@ -76,65 +101,115 @@ def advance(
     """State after a window of ticks, and (ticks,) W of all replicas. Before the start and after the stop no request
     arrives, and what is there is served to its end.
 
-    Draws are keyed by replica and tick: neither windows nor other replicas change them.
+    A tick's power is that of the state in which it begins, passed through the devices' response 1/(1 + s response_s);
+    the filter starts settled. Neither windows nor other replicas change a replica's draws.
     """
     key = jax.random.fold_in(seed_key, layout.stream)
-    # Row by row, so that a replica's key does not depend on how many others there are.
-    keys = jax.random.bits(jax.random.fold_in(key, KEYS), (layout.replicas,), jnp.uint32)
+    # Word by word, so that a replica's key does not depend on how many others there are.
+    keys = jax.random.bits(jax.random.fold_in(key, REPLICAS), (layout.replicas,), jnp.uint32)
     at = window.first + jnp.arange(window.ticks, dtype=jnp.int32)
-    dtype = state.waiting.dtype
+    word = jax.random.bits(jax.random.fold_in(key, BURSTS), (), jnp.uint32)
+    bursting, rate_per_s = _arrival_rate(layout, params, state.bursting, word, at, window)
+    arrives = (at >= layout.start_tick) & (at < layout.stop_tick)
+    arrival = _words(jnp.where(arrives, rate_per_s, 0.0) * window.dt_s)
+    prefill, decode = (_words(window.dt_s / mean_s) for mean_s in (params.prefill_s, params.decode_s))
+    first = window.first == 0
+    waits, decodes = _start(params.start, keys)
+    waiting, decoding = jnp.where(first, waits, state.waiting), jnp.where(first, decodes, state.decoding)
+    settled = jnp.where(first, _mean_level(layout, params, waiting, decoding), state.level)
+    response = lag_gain(params.response_s, window.dt_s)
 
-    def one(state: InferenceState, tick: jax.Array) -> tuple[InferenceState, jax.Array]:
-        bursting, rate = _rate(layout, params, state.bursting, key, tick, window.dt_s)
-        on = (tick >= layout.start_tick) & (tick < layout.stop_tick)
-        arrived = _happens(keys, ARRIVE, tick, jnp.where(on, rate, 0.0) * window.dt_s, dtype)
-        prefilled = state.prefilling * _happens(keys, PREFILL, tick, window.dt_s / params.prefill_s, dtype)
-        decoded = _happens(keys, DECODE, tick, state.decoding * (window.dt_s / params.decode_s), dtype)
-        waiting = state.waiting + arrived
-        prefilling, decoding = state.prefilling - prefilled, state.decoding + prefilled - decoded
-        begins = ((waiting > 0) & (prefilling == 0) & (decoding < layout.batch)).astype(dtype)
-        state = InferenceState(
-            waiting=waiting - begins, prefilling=prefilling + begins, decoding=decoding, bursting=bursting
-        )
-        return state, jnp.mean(_level(layout, params, state))
+    def one(carry: tuple, xs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
+        replicas, level = carry
+        tick, arrival = xs
+        level = level + response * (_mean_level(layout, params, *replicas[:2]) - level)
+        replicas = _after_tick(layout.batch, replicas, hashed(keys, tick), arrival, prefill, decode)
+        return (replicas, level), level
 
-    state, level = jax.lax.scan(one, state, at)
+    begin = (waiting, decoding, state.arrived, state.completed), settled
+    (replicas, level), levels = jax.lax.scan(one, begin, (at, arrival))
     devices = layout.replicas * layout.devices_per_replica
-    return state, devices * (params.idle_w + (params.peak_w - params.idle_w) * level)
+    power_w = devices * (params.idle_w + (params.peak_w - params.idle_w) * levels)
+    return InferenceState(*replicas, bursting, level), power_w
 
 
-def _level(layout: InferenceLayout, params: InferenceParams, state: InferenceState) -> jax.Array:
-    """(replicas,) level: that of prefill while one runs, else by the number of requests in decoding."""
-    full = (state.decoding - 1.0) / max(layout.batch - 1, 1) if layout.batch > 1 else jnp.ones_like(state.decoding)
-    decode = params.decode_level_min + (params.decode_level_max - params.decode_level_min) * full
-    return jnp.where(state.prefilling > 0, params.prefill_level, jnp.where(state.decoding > 0, decode, 0.0))
+def _start(shares: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(replicas,) requests waiting and in decode, drawn from a table of chances added up."""
+    state = jnp.searchsorted(shares.ravel(), _share(keys, shares.dtype), side="right").astype(jnp.int32)
+    return state // shares.shape[1], state % shares.shape[1]
 
 
-def _rate(
-    layout: InferenceLayout, params: InferenceParams, bursting: jax.Array, key: jax.Array, tick: jax.Array, dt_s: float
+def _share(keys: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Even on (0, 1), for the start: the middles of 2^23 bins, exact in float32."""
+    bins = (hashed(keys, jnp.asarray(START, jnp.int32)) >> 9).astype(jnp.int32)
+    return (bins.astype(dtype) + 0.5) * 2.0**-23
+
+
+def _after_tick(
+    batch: int, replicas: tuple, word: jax.Array, arrival: jax.Array, prefill: jax.Array, decode: jax.Array
+) -> tuple:
+    """Waiting, decoding, arrived and completed after a tick.
+
+    Args:
+      word: (replicas,) draws.
+      arrival, prefill, decode: how many words stand for an arrival, for the end of a prefill and for the end of one
+        request's decode, in this order from 0 on. A draw below the first ones wraps around to one beyond all others.
+    """
+    waiting, decoding, arrived, completed = replicas
+    prefilling = (waiting > 0) & (decoding < batch)
+    arrives = (word < arrival).astype(jnp.int32)
+    word = word - arrival
+    prefilled = (prefilling & (word < prefill)).astype(jnp.int32)
+    decoded = (word - prefill < decoding.astype(jnp.uint32) * decode).astype(jnp.int32)
+    return waiting + arrives - prefilled, decoding + prefilled - decoded, arrived + arrives, completed + decoded
+
+
+def _mean_level(layout: InferenceLayout, params: InferenceParams, waiting: jax.Array, decoding: jax.Array) -> jax.Array:
+    """Mean level over replicas. It is linear in three counts: replicas that prefill, replicas that only decode, and the
+    requests that the latter decode. Integers add up exactly, in whatever order."""
+    prefilling = (waiting > 0) & (decoding < layout.batch)
+    decodes = ~prefilling & (decoding > 0)
+    counts = (prefilling.astype(jnp.int32), decodes.astype(jnp.int32), jnp.where(prefilling, 0, decoding))
+    prefills, busy, requests = (jnp.sum(count).astype(params.idle_w.dtype) / layout.replicas for count in counts)
+    low, high = params.decode_level_min, params.decode_level_max
+    if layout.batch == 1:
+        return params.prefill_level * prefills + high * busy
+    return params.prefill_level * prefills + low * busy + (high - low) / (layout.batch - 1) * (requests - busy)
+
+
+def _arrival_rate(
+    layout: InferenceLayout,
+    params: InferenceParams,
+    bursting: jax.Array,
+    word: jax.Array,
+    at: jax.Array,
+    window: Window,
 ) -> tuple[jax.Array, jax.Array]:
-    """Burst flag after the tick and arrivals per second and replica in it.
+    """Whether the window ends in a burst, and (ticks,) arrivals per s and replica. A day is a sine about the mean.
 
-    Bursts are a two-state Markov process: mean length `burst_s`, share of time `burst_fraction`; the rate outside makes
-    the mean come out. A day is a sine about the mean.
+    Bursts: a Markov-modulated Poisson process with two states (Fischer and Meier-Hellstern, Performance Evaluation
+    18:149, 1993), stationary from tick 0 on, seen once a tick: the chances of a change are exact at any dt. The rate
+    outside bursts, (1 - factor x fraction) / (1 - fraction) times the mean, keeps the mean.
     """
     mean = params.requests_per_s
-    if layout.arrivals == "bursty":
-        share = params.burst_fraction
-        ends, begins = dt_s / params.burst_s, dt_s / params.burst_s * share / (1.0 - share)
-        draw = jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, BURST), tick), (), mean.dtype)
-        changes = draw < -jnp.expm1(-jnp.where(bursting > 0, ends, begins))
-        # Stationary from the first tick on.
-        bursting = jnp.where(tick == 0, (draw < share).astype(mean.dtype), jnp.where(changes, 1 - bursting, bursting))
-        outside = (1.0 - share * params.burst_factor) / (1.0 - share)
-        return bursting, mean * jnp.where(bursting > 0, params.burst_factor, outside)
     if layout.arrivals == "diurnal":
-        days = tick.astype(mean.dtype) * (dt_s / params.day_s) + params.day_phase
+        days = at.astype(mean.dtype) * (window.dt_s / params.day_s) + params.day_phase
         return bursting, mean * (1.0 + params.day_swing * jnp.sin(2.0 * jnp.pi * days))
-    return bursting, mean
+    if layout.arrivals == "poisson":
+        return bursting, jnp.broadcast_to(mean, at.shape)
+    fraction = params.burst_fraction
+    forgotten = lag_gain(params.burst_s * (1.0 - fraction), window.dt_s)  # correlation decays with this time constant
+    leaves, enters = _words((1.0 - fraction) * forgotten), _words(fraction * forgotten)
+    bursting = jnp.where(window.first == 0, _share(word, mean.dtype) < fraction, bursting)
+
+    def one(bursting: jax.Array, tick: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return bursting ^ (hashed(word, tick) < jnp.where(bursting, leaves, enters)), bursting
+
+    bursting, bursts = jax.lax.scan(one, bursting, at)
+    outside = (1.0 - params.burst_factor * fraction) / (1.0 - fraction)
+    return bursting, mean * jnp.where(bursts, params.burst_factor, outside)
 
 
-def _happens(keys: jax.Array, salt: int, tick: jax.Array, expected: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """(replicas,) 1 with probability 1 - exp(-expected), else 0."""
-    share = (hashed(keys ^ jnp.uint32(salt), tick) >> 8).astype(jnp.int32).astype(dtype) / 2.0**24
-    return (share < -jnp.expm1(-expected)).astype(dtype)
+def _words(chance: jax.Array) -> jax.Array:
+    """How many of the 2^32 words stand for an event of this chance, to the nearest one or to 2^-24 of them."""
+    return jnp.round(chance * 2.0**32).astype(jnp.uint32)
