@@ -10,6 +10,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import bench_c, config, grid_schema, jobs_schema, schema, simulate
 from emulator.kernels.passed_share import passed_share_increments
+from emulator.plant import Frame
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Trace
 from emulator.traces.hdf5 import TraceWriter, read
@@ -42,7 +45,9 @@ def measure() -> dict[str, Any]:
         "demand_1s_device_ticks_per_s": demand_rate(ONE_SECOND),
         "device_path_device_ticks_per_s": devices_s,
         "device_path_in_c_one_core_device_ticks_per_s": c_s,
-        "closed_loop_us_per_tick": closed_loop_us(),
+        "closed_loop_us_per_tick": closed_loop_us(three_areas(), 1),
+        "five_areas_us_per_tick": closed_loop_us(five_areas(), 1),
+        "five_areas_batch_of_64_us_per_tick_and_scenario": closed_loop_us(five_areas(), 64),
         **end_to_end(),
         "hour_of_100000_s": whole_run_s(100_000, 3600),
         "ten_minutes_of_1000000_s": whole_run_s(1_000_000, 600),
@@ -110,16 +115,36 @@ def device_rate() -> float:
     return DEVICES * TICKS / best_seconds(lambda: step(layout, params, state, inputs)[1])
 
 
-def closed_loop_us() -> float:
-    """Microseconds per tick of the closed loop: one site with battery, controller and PCC; three areas, two ties,
-    three governors; float32, one scenario, every channel kept."""
-    layout, params, state, inputs = simulate.build(three_areas(), ticks=TICKS)
+def closed_loop_us(scenario: schema.Scenario, batch: int) -> float:
+    """Microseconds per tick and scenario of the closed loop; float32, every channel kept. A batch of scenarios differs
+    in the areas' inertia and is spread over all cores."""
+    ticks = TICKS if batch == 1 else TICKS // 10
+    layout, params, state, inputs = simulate.build(scenario, ticks=ticks)
     step = jax.jit(rollout, static_argnums=0)
-    return 1e6 * best_seconds(lambda: step(layout, params, state, inputs)[1]) / TICKS
+    if batch == 1:
+        return 1e6 * best_seconds(lambda: step(layout, params, state, inputs)[1]) / ticks
+    inertia_s = params.grid.inertia_s * jnp.linspace(1.0, 1.5, batch)[:, None]
+
+    def one(inertia_s: jax.Array) -> Frame:
+        return rollout(layout, replace(params, grid=replace(params.grid, inertia_s=inertia_s)), state, inputs)[1]
+
+    mesh = Mesh(np.array(jax.devices()), ("devices",))
+    inertia_s = jax.device_put(inertia_s, NamedSharding(mesh, PartitionSpec("devices")))
+    every = jax.jit(jax.vmap(one))
+    return 1e6 * best_seconds(lambda: every(inertia_s)) / ticks / batch
+
+
+def five_areas() -> schema.Scenario:
+    """The demo's site under a constant load in the five-area grid: three kinds of governor, AGC and a shaft."""
+    shaft = "{preset='ieee_first_benchmark', name='unit', area='centre', coupling=0.03}"
+    grid = f"grid={{preset='five_area', shaft=[{shaft}]}}"
+    campus = config.load("campus_100mw", [grid, "site.0.area=centre"])
+    load = jobs_schema.ConstantJob(name="base", kind="constant", power_mw=90.0)
+    return campus.model_copy(update={"site": (campus.site[0].model_copy(update={"job": (load,)}),)})
 
 
 def three_areas() -> schema.Scenario:
-    """The demo's site under a constant load, on a chain of three areas with three kinds of governor."""
+    """The demo's site under a constant load, on a chain of three areas, two ties, three kinds of governor."""
     governors = (
         grid_schema.ReheatGovernor(model="reheat"),
         grid_schema.LagGovernor(model="lag"),
