@@ -336,8 +336,8 @@ def _render(table: Table, path: Path, header: tuple[str, ...], origins: Mapping[
         value = getattr(table, name)
         if isinstance(value, Table) or (isinstance(value, tuple) and value and isinstance(value[0], Table)):
             below.append((name, value))
-        elif value is not None and value != ():
-            line = f"{name} = {_value(value)}"
+        elif value is not None and value not in ((), {}):
+            line = f"{name} = {toml_value(value)}"
             unit = unit_of(field)
             origin = "" if origins is None else origins.get(dotted((*path, name)), "")
             comment = "; ".join(part for part in (unit, origin) if part)
@@ -353,7 +353,7 @@ def _render(table: Table, path: Path, header: tuple[str, ...], origins: Mapping[
             yield from _render(item, (*path, name, i), inner, origins)
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """A plain value in TOML; floats keep every digit."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -361,5 +361,7 @@ def _value(value: Any) -> str:
         escaped = "".join(f"\\u{ord(c):04x}" if c in '"\\' or ord(c) < 32 or ord(c) == 127 else c for c in value)
         return f'"{escaped}"'
     if isinstance(value, tuple):
-        return f"[{', '.join(_value(item) for item in value)}]"
+        return f"[{', '.join(toml_value(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{toml_value(key)} = {toml_value(item)}' for key, item in value.items())}}}"
     return repr(value)

@@ -6,7 +6,7 @@ Signs: load positive = draws from the grid; battery positive = discharges; tie p
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -190,6 +190,21 @@ class Record(Table):
     )
 
 
+T = TypeVar("T")
+Some = Annotated[tuple[T, ...], Field(strict=False)]
+
+
+class Sweep(Table):
+    """A batch of scenarios: every combination of values, each with every seed."""
+
+    seeds: int | Some[int] = key("how many, from run.seed on, or a list of them", 1, source=PROGRAM)
+    values: dict[str, Some[Any]] = key(
+        "dotted path of a key, as for --set, and the values that it takes; several: every combination",
+        {},
+        source=PROGRAM,
+    )
+
+
 class Scenario(Table):
     """A whole configuration, checked."""
 
@@ -198,3 +213,4 @@ class Scenario(Table):
     grid: Grid = key("left out: an infinite grid", Grid(), source=IDEAL)
     disturbance: tuple[Disturbance, ...] = key("events from outside", (), strict=False, source=IDEAL)
     record: Record = key("what is written", Record(), source=PROGRAM)
+    sweep: Sweep | None = key("batch that `wattswing sweep` runs; `run` ignores it", None)

@@ -14,14 +14,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import emulator
-from emulator import plant, schema
+from emulator import schema
+from emulator.account import Account, Block
 from emulator.clock import seconds_at, ticks_nearest
 from emulator.config import to_toml
-from emulator.event_log import Bits, EventLog
 from emulator.grid.frequency import operable
 from emulator.grids import grid_layout, has_reserves
 from emulator.jobs_schema import TrainingJob
-from emulator.metrics import JobTally, Summary
 from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of, warnings_of
@@ -34,8 +33,6 @@ from emulator.units import W_PER_KW
 WINDOW_TICKS = 20_000
 
 END_OF_RUN = "end of run"
-
-Block = Mapping[str, np.ndarray]
 
 
 class Sink(Protocol):
@@ -65,7 +62,7 @@ def build(scenario: schema.Scenario, ticks: int | None = None) -> tuple[Layout, 
     """All that `rollout` takes, for the whole run or its first `ticks` ticks, rounded up to whole chunks."""
     records = records_of(scenario)
     layout, params = layout_of(scenario), params_of(scenario, records)
-    inputs = inputs_of(scenario, records, 0, _whole_chunks(layout, ticks or run_ticks(scenario)))
+    inputs = inputs_of(scenario, records, 0, whole_chunks(layout, ticks or run_ticks(scenario)))
     return layout, params, initial_state(layout, params), inputs
 
 
@@ -90,44 +87,23 @@ def stream(
     entered = time.perf_counter()
     emulation = _compile(scenario)
     every = emulation.layout.every_ticks
-    summary, log, watch = Summary(header), EventLog(scenario), _Watch(scenario, header)
-    tally = JobTally(header)
+    account, watch = Account(scenario, header, emulation.layout), _Watch(scenario, header)
     begun = time.perf_counter()
-    stop_reason, done = "", 0
-    totals: dict[int, dict[str, float]] = {}
     for first, frame, state in _frames(scenario, emulation):
-        totals = _totals(emulation.layout, state)
-        rows = min(emulation.window, emulation.total - first) // every
-        block, status = _block(header, frame, rows), np.asarray(frame.status)[:rows]
-        stop_reason, rows = _physical_stop(header, block, status, first, every)
+        check(scenario, emulation.params, first, state)
+        block, events = account.take(first, frame, state, min(emulation.window, emulation.total - first) // every)
+        rows = len(block["site_it_power_mw"])
         device_rows = rows * every // header.device_every_ticks
-        block = {name: values[:rows] for name, values in block.items()}
-        block |= {name: values[:device_rows] for name, values in watch.of(frame).items()}
-        bits = np.asarray(frame.job_bits)[:rows]
-        sink.append(first, block, log.between(first, Bits.of(frame, rows), every))
-        summary.update(block, first)
-        tally.add(bits)
-        done = first + rows * every
+        watched = {name: values[:device_rows] for name, values in watch.of(frame).items()}
+        sink.append(first, block | watched, events)
         progress(rows * every)
-        if stop_reason:
+        if account.stop_reason:
             break
-    metrics = summary.result() | tally.result(totals)
-    sink.finish(metrics, stop_reason or END_OF_RUN, complete=not stop_reason)
-    emulated_s = seconds_at(done, emulation.layout.dt_s)
-    now = time.perf_counter()
-    return Outcome(metrics, stop_reason or END_OF_RUN, not stop_reason, emulated_s, begun - entered, now - begun)
-
-
-def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:
-    """What each job has added up, by its place; names as in the metrics."""
-    found = {
-        job: {"lost_iteration_s": float(its.progress.lost_s)}
-        for job, its in zip(layout.training_job, state.training, strict=True)
-    }
-    for job, its in zip(layout.inference_job, state.inference, strict=True):
-        sums = {name: np.asarray(getattr(its, name)).sum(dtype=np.int64) for name in ("arrived", "completed")}
-        found[job] = {f"requests_{name}": float(total) for name, total in sums.items()}
-    return found
+    metrics, complete = account.metrics(), not account.stop_reason
+    reason = account.stop_reason or END_OF_RUN
+    sink.finish(metrics, reason, complete)
+    emulated_s = seconds_at(account.ticks, emulation.layout.dt_s)
+    return Outcome(metrics, reason, complete, emulated_s, begun - entered, time.perf_counter() - begun)
 
 
 def header_of(scenario: schema.Scenario) -> Header:
@@ -178,7 +154,7 @@ class _Emulation:
 def _compile(scenario: schema.Scenario) -> _Emulation:
     records = records_of(scenario)
     layout, params, total = layout_of(scenario), params_of(scenario, records), run_ticks(scenario)
-    window = _whole_chunks(layout, min(WINDOW_TICKS, total))
+    window = whole_chunks(layout, min(WINDOW_TICKS, total))
     inputs = inputs_of(scenario, records, 0, window)
     state = initial_state(layout, params)
     step = jax.jit(rollout, static_argnums=0)
@@ -195,29 +171,28 @@ def _frames(scenario: schema.Scenario, emulation: _Emulation) -> Iterator[tuple[
     """First tick, frames and last state of each window, one window ahead of the reader: the device works while the host
     writes."""
     state = emulation.state
-    ahead: tuple[int, State, Frame] | None = None
+    ahead: tuple[int, Frame, State] | None = None
     for first in range(0, emulation.total, emulation.window):
         inputs = inputs_of(scenario, emulation.records, first, emulation.window)
         state, frame = emulation.step(emulation.params, state, inputs)
         if ahead is not None:
-            yield _checked(scenario, emulation.params, *ahead)
-        ahead = first, state, frame
+            yield ahead
+        ahead = first, frame, state
     if ahead is not None:
-        yield _checked(scenario, emulation.params, *ahead)
+        yield ahead
 
 
-def _checked(
-    scenario: schema.Scenario, params: Params, first: int, state: State, frame: Frame
-) -> tuple[int, Frame, State]:
-    if first == 0:
-        _check_operating_point(scenario, params, state)
+def check(scenario: schema.Scenario, params: Params, first: int, state: State) -> None:
+    """What would make a window from tick `first` on worthless.
+
+    Raises:
+      SimulationError: valve limits do not hold what an area generates at the start, so that no equilibrium exists;
+        iterations came out too short.
+    """
     if bool(state.overflow):
         raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
-    return first, frame, state
-
-
-def _check_operating_point(scenario: schema.Scenario, params: Params, state: State) -> None:
-    """Valve limits must hold what the area generates at the start: no equilibrium exists otherwise."""
+    if first > 0:
+        return
     mechanical_mw = np.asarray(state.plant.grid.mechanical_mw)
     for area, power_mw, base_mva, fine in zip(
         scenario.grid.area,
@@ -257,35 +232,9 @@ def run_ticks(scenario: schema.Scenario) -> int:
     return ticks_nearest(scenario.run.duration_s, scenario.run.dt_s)
 
 
-def _whole_chunks(layout: Layout, ticks: int) -> int:
+def whole_chunks(layout: Layout, ticks: int) -> int:
+    """Ticks, rounded up to whole chunks."""
     return -(-ticks // layout.chunk_ticks) * layout.chunk_ticks
-
-
-def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
-    """Channels of the trace from frames on the device; frequency becomes absolute here, in float64."""
-    speed = np.asarray(frame.speed_pu, np.float64)
-    channels = {
-        "site_it_power_mw": frame.it_mw,
-        "site_facility_power_mw": frame.facility_mw,
-        "site_bess_power_mw": frame.bess_mw,
-        "site_pcc_power_mw": frame.pcc_mw,
-        "site_pcc_reactive_mvar": frame.pcc_mvar,
-        "site_pcc_voltage_pu": frame.voltage_pu,
-        "site_connected_fraction": frame.connected,
-        "bess_soc": frame.soc,
-        "bess_command_mw": frame.command_mw,
-        "job_power_mw": frame.job_mw,
-        "job_wanted_power_mw": frame.job_wanted_mw,
-        "hall_power_mw": frame.hall_mw,
-        "area_frequency_hz": header.frequency_hz * (1.0 + speed),
-        "area_mechanical_power_mw": frame.mechanical_mw,
-        "tie_power_mw": frame.tie_mw,
-        "reserve_inverter_power_mw": frame.inverter_mw,
-        "reserve_agc_order_mw": frame.agc_mw,
-        "reserve_shed_load_mw": frame.shed_mw,
-        "shaft_torque_pu": frame.shaft_torque_pu,
-    }
-    return {name: np.asarray(values)[:rows] for name, values in channels.items()}
 
 
 class _Watch:
@@ -304,23 +253,6 @@ class _Watch:
             return np.stack(sums, axis=1).astype(self._dtype[axis]) if sums else np.zeros((0, 0), self._dtype[axis])
 
         return {"device_power_w": summed("device"), "rack_power_kw": summed("rack") / W_PER_KW}
-
-
-def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int, every: int) -> tuple[str, int]:
-    """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
-    rows = len(status)
-    collapsed = (status & plant.VOLTAGE_COLLAPSE) > 0
-    values = np.concatenate([v for name, v in block.items() if name != "bess_soc"], axis=1)
-    broken = np.asarray(~np.isfinite(values).all(axis=1))
-    bad = broken | collapsed.any(axis=1)
-    if not bad.any():
-        return "", rows
-    row = int(np.argmax(bad))
-    at_s = seconds_at(first + row * every, header.dt_s)
-    if broken[row]:
-        return f"a value is not finite at {at_s:g} s", row + 1
-    site = header.labels["site"][int(np.argmax(collapsed[row]))]
-    return f"voltage collapse at site {site}, {at_s:g} s: the grid cannot carry its draw", row + 1
 
 
 class _Memory:

@@ -62,6 +62,7 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ('[[disturbance]], kind = "voltage_sag"', grid_schema.VoltageSag),
     ('[[disturbance]], kind = "scr_change"', grid_schema.ScrChange),
     ("[record]", schema.Record),
+    ("[sweep]", schema.Sweep),
 )
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LEAVES = {"struct", "units", "clock", "blocks"}
 BOXES = {"cluster", "facility", "bess", "grid"}
 ONLY_IN = {  # a library, and the only files that may import it
-    "h5py": {"emulator/traces/hdf5.py", "emulator/traces/hdf5_layout.py"},
+    "h5py": {"emulator/traces/hdf5.py", "emulator/traces/hdf5_layout.py", "emulator/traces/sweeps.py"},
     "matplotlib": {"emulator/plot.py"},
     "tqdm": {"emulator/cli.py"},
 }
@@ -108,7 +108,7 @@ def test_global_settings_in_one_place():
 def test_only_drivers_compile():
     """No jit inside the library: one boundary per driver."""
     users = {p.stem for p in sources() if "jax.jit" in p.read_text()}
-    assert users <= {"simulate", "bench"}
+    assert users <= {"simulate", "bench", "sweep"}
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

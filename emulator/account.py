@@ -1,0 +1,104 @@
+"""What a run adds up to, fed window by window: the rows that count, events, metrics, and why it had to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from emulator import plant, schema
+from emulator.clock import seconds_at
+from emulator.event_log import Bits, EventLog
+from emulator.metrics import JobTally, Summary
+from emulator.plant import Frame, Layout
+from emulator.rollout import State
+from emulator.trace import Event, Header
+
+Block = Mapping[str, np.ndarray]
+
+
+class Account:
+    """Of one run. A value that is not finite, or a collapsed voltage, ends it at that row."""
+
+    def __init__(self, scenario: schema.Scenario, header: Header, layout: Layout) -> None:
+        self._header, self._layout = header, layout
+        self._summary, self._tally, self._log = Summary(header), JobTally(header), EventLog(scenario)
+        self._totals: dict[int, dict[str, float]] = {}
+        self.stop_reason = ""
+        self.ticks = 0  # emulated so far
+
+    def take(self, first: int, frame: Frame, state: State, rows: int) -> tuple[dict[str, np.ndarray], list[Event]]:
+        """Channels and events of the window from tick `first` on, at most `rows` rows, up to where the run stops."""
+        every = self._layout.every_ticks
+        self._totals = _totals(self._layout, state)
+        block, status = _block(self._header, frame, rows), np.asarray(frame.status)[:rows]
+        self.stop_reason, rows = _physical_stop(self._header, block, status, first, every)
+        block = {name: values[:rows] for name, values in block.items()}
+        bits = Bits.of(frame, rows)
+        self._summary.update(block, first)
+        self._tally.add(bits.job)
+        self.ticks = first + rows * every
+        return block, self._log.between(first, bits, every)
+
+    def metrics(self) -> dict[str, float]:
+        """Of all that was taken."""
+        return self._summary.result() | self._tally.result(self._totals)
+
+
+def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:
+    """What each job has added up, by its place; names as in the metrics."""
+    found = {
+        job: {
+            "lost_iteration_s": float(its.progress.lost_s),
+            "estimated_ceiling_lost_iteration_s": float(its.ceiling_lost_s),
+        }
+        for job, its in zip(layout.training_job, state.training, strict=True)
+    }
+    for job, its in zip(layout.inference_job, state.inference, strict=True):
+        sums = {name: np.asarray(getattr(its, name)).sum(dtype=np.int64) for name in ("arrived", "completed")}
+        found[job] = {f"requests_{name}": float(total) for name, total in sums.items()}
+    return found
+
+
+def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
+    """Channels of the trace from frames on the device; frequency becomes absolute here, in float64."""
+    speed = np.asarray(frame.speed_pu, np.float64)
+    channels = {
+        "site_it_power_mw": frame.it_mw,
+        "site_facility_power_mw": frame.facility_mw,
+        "site_bess_power_mw": frame.bess_mw,
+        "site_pcc_power_mw": frame.pcc_mw,
+        "site_pcc_reactive_mvar": frame.pcc_mvar,
+        "site_pcc_voltage_pu": frame.voltage_pu,
+        "site_connected_fraction": frame.connected,
+        "bess_soc": frame.soc,
+        "bess_command_mw": frame.command_mw,
+        "job_power_mw": frame.job_mw,
+        "job_wanted_power_mw": frame.job_wanted_mw,
+        "hall_power_mw": frame.hall_mw,
+        "area_frequency_hz": header.frequency_hz * (1.0 + speed),
+        "area_mechanical_power_mw": frame.mechanical_mw,
+        "tie_power_mw": frame.tie_mw,
+        "reserve_inverter_power_mw": frame.inverter_mw,
+        "reserve_agc_order_mw": frame.agc_mw,
+        "reserve_shed_load_mw": frame.shed_mw,
+        "shaft_torque_pu": frame.shaft_torque_pu,
+    }
+    return {name: np.asarray(values)[:rows] for name, values in channels.items()}
+
+
+def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int, every: int) -> tuple[str, int]:
+    """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
+    rows = len(status)
+    collapsed = (status & plant.VOLTAGE_COLLAPSE) > 0
+    values = np.concatenate([v for name, v in block.items() if name != "bess_soc"], axis=1)
+    broken = np.asarray(~np.isfinite(values).all(axis=1))
+    bad = broken | collapsed.any(axis=1)
+    if not bad.any():
+        return "", rows
+    row = int(np.argmax(bad))
+    at_s = seconds_at(first + row * every, header.dt_s)
+    if broken[row]:
+        return f"a value is not finite at {at_s:g} s", row + 1
+    site = header.labels["site"][int(np.argmax(collapsed[row]))]
+    return f"voltage collapse at site {site}, {at_s:g} s: the grid cannot carry its draw", row + 1

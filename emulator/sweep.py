@@ -1,0 +1,169 @@
+"""A batch of scenarios: combinations of values and seeds, vmapped, spread over all devices, summed up as they run.
+
+Scenarios of one structure (equal layouts) run side by side in one compiled call; others follow in further calls.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from emulator import config, schema
+from emulator.account import Account
+from emulator.complaint import ConfigError, Problem
+from emulator.plant import Frame, Inputs, Layout, Params
+from emulator.rollout import State, initial_state, rollout
+from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
+from emulator.simulate import END_OF_RUN, WINDOW_TICKS, check, header_of, run_ticks, whole_chunks
+from emulator.trace import Header
+
+ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call: some 120 bytes each, twice
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario of the batch."""
+
+    values: Mapping[str, Any]  # by dotted path
+    seed: int
+    scenario: schema.Scenario
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a case ended."""
+
+    case: Case
+    header: Header
+    metrics: Mapping[str, float]
+    stop_reason: str
+    complete: bool
+
+
+def cases_of(path: str, overrides: Sequence[str] = ()) -> list[Case]:
+    """All scenarios of a configuration's [sweep], checked, in order: the last value varies fastest, seeds within.
+
+    Raises:
+      ConfigError: no [sweep], or a combination that is no good scenario.
+    """
+    base = config.load(path, overrides)
+    if base.sweep is None:
+        raise ConfigError([Problem(str(path), None, "sweep", "missing table: give [sweep] with seeds or values")])
+    seeds = base.sweep.seeds
+    every = range(base.run.seed, base.run.seed + seeds) if isinstance(seeds, int) else seeds
+    if not every or not all(base.sweep.values.values()):
+        raise ConfigError([Problem(str(path), None, "sweep", "makes no scenario: seeds or a list of values is empty")])
+    cases = []
+    for combination in itertools.product(*base.sweep.values.values()):
+        values = dict(zip(base.sweep.values, combination, strict=True))
+        settings = [f"{key}={config.toml_value(value)}" for key, value in values.items()]
+        for seed in every:
+            cases.append(Case(values, seed, config.load(path, [*overrides, *settings, f"run.seed={seed}"])))
+    return cases
+
+
+def sweep(cases: Sequence[Case], progress: Callable[[int], object] = lambda cases: None) -> list[Result]:
+    """Emulate all cases. `progress` is told the cases done since its last call.
+
+    Raises:
+      SimulationError: a scenario asks for what the emulation cannot do.
+    """
+    found: dict[int, Result] = {}
+    for group in _groups(cases):
+        for place, result in zip(group.places, _run(group, [cases[i] for i in group.places]), strict=True):
+            found[place] = result
+        progress(len(group.places))
+    return [found[i] for i in range(len(cases))]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Cases of one structure."""
+
+    places: list[int]
+    layout: Layout
+    records: list[Records]
+    params: list[Params]
+
+
+def _groups(cases: Sequence[Case]) -> list[_Group]:
+    groups: dict[Any, _Group] = {}
+    for i, case in enumerate(cases):
+        records = records_of(case.scenario)
+        layout, params = layout_of(case.scenario), params_of(case.scenario, records)
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(params))
+        key = layout, jax.tree.structure(params), shapes, run_ticks(case.scenario)
+        group = groups.setdefault(key, _Group([], layout, [], []))
+        group.places.append(i)
+        group.records.append(records)
+        group.params.append(params)
+    return list(groups.values())
+
+
+def _run(group: _Group, cases: list[Case]) -> Iterator[Result]:
+    headers = [header_of(case.scenario) for case in cases]
+    accounts = [Account(case.scenario, header, group.layout) for case, header in zip(cases, headers, strict=True)]
+    every, total = group.layout.every_ticks, run_ticks(cases[0].scenario)
+    for first, states, frames in _windows(group, cases, total):
+        rows = min(frames.status.shape[1], (total - first) // every)
+        for i, account in enumerate(accounts):
+            if account.stop_reason:
+                continue
+            frame, state = (jax.tree.map(lambda x, i=i: x[i], tree) for tree in (frames, states))
+            check(cases[i].scenario, group.params[i], first, state)
+            account.take(first, frame, state, rows)
+    for case, header, account in zip(cases, headers, accounts, strict=True):
+        reason = account.stop_reason
+        yield Result(case, header, account.metrics(), reason or END_OF_RUN, not reason)
+
+
+def _windows(group: _Group, cases: list[Case], total: int) -> Iterator[tuple[int, State, Frame]]:
+    """First tick of each window, states after it and frames in it, with a leading axis of cases, on the host."""
+    devices = len(jax.devices())
+    spare = -len(cases) % devices  # repeats of the last case, so that all devices have as many
+    scenarios = [case.scenario for case in cases] + [cases[-1].scenario] * spare
+    records = group.records + [group.records[-1]] * spare
+    ticks = max(1, ROWS_AT_ONCE * group.layout.every_ticks // len(scenarios))
+    window = whole_chunks(group.layout, min(ticks, WINDOW_TICKS, total))
+    spread = NamedSharding(Mesh(np.array(jax.devices()), ("cases",)), PartitionSpec("cases"))
+
+    def stacked(trees: list[Any]) -> Any:
+        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), spread)
+
+    params = stacked(group.params + [group.params[-1]] * spare)
+    state = stacked([initial_state(group.layout, p) for p in group.params + [group.params[-1]] * spare])
+
+    def one(params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
+        return rollout(group.layout, params, state, inputs)
+
+    step = jax.jit(jax.vmap(one), in_shardings=spread, out_shardings=spread)
+    for first in range(0, total, window):
+        inputs = stacked([inputs_of(s, r, first, window) for s, r in zip(scenarios, records, strict=True)])
+        state, frames = step(params, state, inputs)
+        yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, frames))
+
+
+COLUMNS = ("pcc_peak_mw", "pcc_swing_mw", "pcc_change_5s_mw", "soc_min", "soc_max")
+
+
+def render(results: Sequence[Result]) -> str:
+    """A line a scenario: its values and seed, then what its first site draws and where its state of charge goes."""
+    values = list(results[0].case.values)
+    names = [name.split(".")[-1] for name in values]
+    rows = [[*names, "seed", *COLUMNS, ""]]
+    for result in results:
+        site = next(iter(result.header.labels["site"]), "")
+        found = (result.metrics.get(f"site.{site}.{column}", np.nan) for column in COLUMNS)
+        stop = "" if result.complete else result.stop_reason
+        rows.append(
+            [*(str(result.case.values[v]) for v in values), str(result.case.seed), *map("{:.4g}".format, found), stop]
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
