@@ -15,20 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emulator.config import load
+    from emulator.limits import assess
     from emulator.rollout import rollout
     from emulator.simulate import build, run, stream
+    from emulator.sweep import cases_of, sweep
     from emulator.xla import compile_loops_whole
 
 __version__ = "0.1.0"
-__all__ = ["build", "compile_loops_whole", "load", "rollout", "run", "stream"]
+__all__ = ["assess", "build", "cases_of", "compile_loops_whole", "load", "rollout", "run", "stream", "sweep"]
 
 _HOME = {
+    "assess": "emulator.limits",
     "build": "emulator.simulate",
+    "cases_of": "emulator.sweep",
     "compile_loops_whole": "emulator.xla",
     "load": "emulator.config",
     "rollout": "emulator.rollout",
     "run": "emulator.simulate",
     "stream": "emulator.simulate",
+    "sweep": "emulator.sweep",
 }
 
 

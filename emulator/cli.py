@@ -1,6 +1,6 @@
 """The `wattswing` command. Parses, prepares JAX, calls a driver, turns errors into one paragraph and an exit status.
 
-Exit status: 0 done; 2 bad config or arguments; 4 the emulation stopped physically; 130 interrupted.
+Exit status: 0 done; 2 bad config or arguments; 3 a limit failed; 4 the emulation stopped physically; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from emulator import __version__, catalog, config, schema
+from emulator import __version__, catalog, config, limits_schema, schema
 from emulator.complaint import ConfigError
 
-DONE, BAD, STOPPED, INTERRUPTED = 0, 2, 4, 130
+DONE, BAD, FAILED, STOPPED, INTERRUPTED = 0, 2, 3, 4, 130
 
 
 class UsageError(Exception):
@@ -63,6 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--x64", action="store_true", help="compute in float64")
     run.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
 
+    sweep = command(
+        "sweep",
+        _sweep,
+        "a batch of scenarios: every combination of [sweep.values], each with every seed",
+        "wattswing sweep battery_sizes --out sizes.h5",
+    )
+    _config_arguments(sweep)
+    sweep.add_argument("--out", type=Path, metavar="FILE.h5", help="what was found; default: CONFIG's name _sweep.h5")
+
     check = command(
         "check",
         _check,
@@ -90,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--channels", nargs="+", metavar="NAME", help="default: all")
     export.add_argument("--every", type=int, default=1, metavar="N", help="rows to merge into one: powers are averaged")
 
+    text = "judge a trace, or a recorded power, by a utility's limits"
+    _assess_arguments(command("assess", _assess, text, "wattswing assess campus_100mw.h5 --limits ercot_draft"))
+
     command("schema", _schema, "the config's JSON Schema, for editors", "wattswing schema > wattswing.schema.json")
 
     bench = command("bench", _bench, "speed of this machine", "wattswing bench --json")
@@ -107,6 +119,16 @@ def _config_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096",
     )
+
+
+def _assess_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trace", type=Path, metavar="TRACE.h5", help="a trace, or with --csv a CSV file")
+    parser.add_argument("--limits", required=True, metavar="LIMITS", help="a TOML file or the name of a limits preset")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--csv", action="store_true", help="TRACE is a CSV file with a time and a power column")
+    parser.add_argument("--time-column", default="t_s", metavar="NAME", help="of the CSV file, in s; default: t_s")
+    parser.add_argument("--power-column", default="p_mw", metavar="NAME", help="of the CSV file; default: p_mw")
+    parser.add_argument("--unit", choices=("w", "kw", "mw"), default="mw", help="of the power column; default: mw")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -152,6 +174,31 @@ def _run(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _sweep(args: argparse.Namespace) -> int:
+    from emulator import config
+
+    base = config.load(args.config, args.overrides)
+    _prepare_jax(None, False)
+    from tqdm import tqdm
+
+    from emulator import simulate
+    from emulator.sweep import cases_of, render, sweep
+    from emulator.trace import TraceError
+    from emulator.traces import sweeps
+
+    out = args.out or Path(Path(args.config).stem + "_sweep.h5")
+    cases = cases_of(args.config, args.overrides)
+    try:
+        with tqdm(total=len(cases), unit="scenario", disable=not sys.stderr.isatty()) as bar:
+            results = sweep(cases, bar.update)
+        sweeps.write(out, results, config.to_toml(base))
+    except (simulate.SimulationError, TraceError) as error:
+        raise UsageError(str(error)) from error
+    print(render(results))
+    print(f"{len(results)} scenarios in {out}")
+    return DONE if all(result.complete for result in results) else STOPPED
+
+
 def _check(args: argparse.Namespace) -> int:
     resolved = config.resolve(args.config, args.overrides)
     print(config.to_toml(resolved.scenario, resolved.origins), end="")
@@ -186,6 +233,24 @@ def _export(args: argparse.Namespace) -> int:
     except TraceError as error:
         raise UsageError(str(error)) from error
     return DONE
+
+
+def _assess(args: argparse.Namespace) -> int:
+    clauses = limits_schema.load(args.limits)
+    from emulator import limits, recording
+    from emulator.trace import TraceError
+    from emulator.traces import hdf5
+
+    try:
+        if args.csv:
+            recorded = recording.of_csv(args.trace, args.time_column, args.power_column, args.unit)
+        else:
+            recorded = recording.of_trace(hdf5.read(args.trace), str(args.trace))
+    except TraceError as error:
+        raise UsageError(str(error)) from error
+    assessment = limits.assess(recorded, clauses)
+    print(json.dumps(assessment.as_json(), indent=2) if args.json else limits.render(assessment))
+    return FAILED if assessment.verdict == "fail" else DONE
 
 
 def _schema(args: argparse.Namespace) -> int:

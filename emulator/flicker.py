@@ -46,7 +46,7 @@ def instantaneous(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Time in s from the first row on and the flicker that the eye feels at it, P_inst, 1 being just seen.
 
-    Before the first row the voltage is taken to have been its mean over the first minute.
+    Before the first row the voltage is taken to have been that of the first row, as it is where an emulation begins.
 
     Args:
       voltage_pu: (rows,) RMS envelope on any base, positive; means over rows, or samples.
@@ -59,23 +59,24 @@ def instantaneous(
         raise ValueError(f"rows of {row_s:g} s: flicker needs rows of {LONGEST_ROW_S:g} s or less")
     voltage, step_s = _resampled(voltage_pu.astype(np.float64), row_s)
     share = -np.expm1(-step_s / ADAPTION_S)
-    start = voltage[: max(1, round(60.0 / step_s))].mean()
-    reference, _ = signal.lfilter([share], [1.0, share - 1.0], voltage, zi=[(1.0 - share) * start])
-    seen = signal.sosfilt(_eye(1.0 / step_s, lamp_v, frequency_hz), voltage / reference - 1.0)
-    felt = signal.sosfilt(_memory(1.0 / step_s), seen**2)
+    reference, _ = signal.lfilter([share], [1.0, share - 1.0], voltage, zi=[(1.0 - share) * voltage[0]])
+    seen = np.asarray(signal.sosfilt(_eye(1.0 / step_s, lamp_v, frequency_hz), voltage / reference - 1.0))
+    felt = np.asarray(signal.sosfilt(_memory(1.0 / step_s), seen**2))
     return np.arange(len(felt)) * step_s, _scale(1.0 / step_s, lamp_v, frequency_hz) * felt
 
 
-def short_term(time_s: np.ndarray, p_inst: np.ndarray) -> np.ndarray:
-    """(intervals,) Pst of each whole 10 min from the first row on, as many as the record holds."""
-    rows = round(SHORT_S / (time_s[1] - time_s[0])) if len(time_s) > 1 else 1
-    whole = p_inst[: len(p_inst) // rows * rows].reshape(-1, rows)
-    exceeded = [share for _, shares in CLASSES for share in shares]
-    levels = iter(np.percentile(whole, [100.0 - share for share in exceeded], axis=1) if len(whole) else ())
-    squared = np.zeros(len(whole))
-    for weight, shares in CLASSES if len(whole) else ():
-        squared += weight * np.mean([next(levels) for _ in shares], axis=0)
-    return np.sqrt(squared)
+def intervals(time_s: np.ndarray, p_inst: np.ndarray) -> np.ndarray:
+    """(n, rows) flicker in each whole 10 min from the first row on, as many as the record holds."""
+    rows = round(SHORT_S / (time_s[1] - time_s[0]))
+    return p_inst[: len(p_inst) // rows * rows].reshape(-1, rows)
+
+
+def short_term(whole: np.ndarray) -> np.ndarray:
+    """(n,) Pst of (n, rows) flicker in each 10 min: root of a weighted sum of the levels it exceeds for a share of the
+    time, each smoothed over its neighbours."""
+    exceeded = [100.0 - share for _, shares in CLASSES for share in shares]
+    levels = iter(np.percentile(whole, exceeded, axis=1))
+    return np.sqrt(sum(weight * np.mean([next(levels) for _ in shares], axis=0) for weight, shares in CLASSES))
 
 
 def long_term(pst: np.ndarray) -> np.ndarray:
@@ -90,7 +91,8 @@ def remark(row_s: float) -> str:
     if row_s <= (1.0 + 1e-9) / RATE_HZ:
         return ""
     # A mean over T keeps sinc(f T) of a swing: 95 % at f T = 0.176.
-    return f"{1.0 / row_s:.4g} rows a second, {RATE_HZ:g} wanted: modulation above {0.176 / row_s:.3g} Hz is understated"
+    carried_hz, rate_hz = 0.176 / row_s, 1.0 / row_s
+    return f"{rate_hz:.4g} rows a second, {RATE_HZ:g} wanted: flicker above {carried_hz:.3g} Hz is understated"
 
 
 def _resampled(voltage: np.ndarray, row_s: float) -> tuple[np.ndarray, float]:
@@ -110,13 +112,9 @@ def _eye(rate_hz: float, lamp_v: Lamp, frequency_hz: float) -> np.ndarray:
     damping, w1, w2, w3, w4 = (2.0 * pi * hz for hz in WEIGHTING[lamp_v][1:])
     poles = [*np.roots([1.0, 2.0 * damping, w1**2]), -w3, -w4]
     weighting = signal.bilinear_zpk([0.0, -w2], poles, gain * w1 * w3 * w4 / w2, rate_hz)
-    return np.concatenate(
-        [
-            signal.butter(1, 0.05, "highpass", fs=rate_hz, output="sos"),
-            signal.butter(6, 0.7 * frequency_hz, fs=rate_hz, output="sos"),
-            signal.zpk2sos(*weighting),
-        ]
-    )
+    slow = np.asarray(signal.butter(1, 0.05, "highpass", fs=rate_hz, output="sos"))
+    fast = np.asarray(signal.butter(6, 0.7 * frequency_hz, fs=rate_hz, output="sos"))
+    return np.concatenate([slow, fast, signal.zpk2sos(*weighting)])
 
 
 @lru_cache
@@ -135,4 +133,5 @@ def _scale(rate_hz: float, lamp_v: Lamp, frequency_hz: float) -> float:
 
 
 def _gain(sections: np.ndarray, at_hz: float, rate_hz: float) -> float:
-    return float(np.abs(signal.sosfreqz(sections, [at_hz], fs=rate_hz)[1][0]))
+    _, response = signal.sosfreqz(sections, [at_hz], fs=rate_hz)
+    return float(np.abs(response).item())

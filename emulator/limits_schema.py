@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from emulator import catalog
 from emulator.complaint import ConfigError, Problem, dotted, line_index, line_of, nearest
@@ -50,6 +50,12 @@ class BandEnergy(_SiteLimit):
     high_hz: float = key("upper edge, not included", unit="Hz", gt=0)
     max_fraction: float = key("largest share of the spectrum in the band", unit="1", gt=0, le=1)
     reading: Literal["variance", "magnitude"] = key("share of variance, or of summed magnitude")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BandEnergy:
+        if self.low_hz >= self.high_hz:
+            raise ValueError(f"low_hz {self.low_hz:g} must be below high_hz {self.high_hz:g}")
+        return self
 
 
 class _Flicker(_SiteLimit):
@@ -99,8 +105,14 @@ class SocWindow(_SiteLimit):
     low: float = key("least state of charge", unit="1", ge=0, le=1)
     high: float = key("greatest state of charge", unit="1", ge=0, le=1)
 
+    @model_validator(mode="after")
+    def _in_order(self) -> SocWindow:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        return self
 
-Limit = Annotated[
+
+Clause = (
     SlidingWindowChange
     | RampRate
     | DynamicRange
@@ -112,9 +124,9 @@ Limit = Annotated[
     | Rocof
     | TieSwing
     | ShaftTorque
-    | SocWindow,
-    Field(discriminator="kind"),
-]
+    | SocWindow
+)
+Limit = Annotated[Clause, Field(discriminator="kind")]
 
 
 class Limits(Table):
@@ -146,24 +158,25 @@ def load(limits: str | Path) -> Limits:
         raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
     table.pop("about", None)
     try:
-        found = Limits.model_validate(table)
+        return Limits.model_validate(table)
     except ValidationError as error:
         raise ConfigError(_problems(str(path), text, error)) from error
-    if crossed := [_crossed(str(path), text, i) for i, limit in enumerate(found.limit) if _is_crossed(limit)]:
-        raise ConfigError(crossed)
-    return found
 
 
 def _problems(path: str, text: str, error: ValidationError) -> list[Problem]:
-    lines = line_index(text)
+    """What pydantic found, with file, line and key."""
+    lines, kinds = line_index(text), {get_args(t.model_fields["kind"].annotation)[0]: t for t in get_args(Clause)}
     found = []
     for item in error.errors(include_url=False):
-        # Below the place of a clause, pydantic names the clause's kind, which is no key of the user's.
+        if item["type"] == "too_short" and item["input"]:
+            continue  # pydantic counts only the clauses that passed
+        # Below the place of a clause pydantic names the clause's kind, which is no key of the user's.
         at = (*item["loc"][:2], *item["loc"][3:])
-        message = item["msg"] if item["type"] == "missing" else f"is {item['input']!r}: {item['msg']}"
+        message = f"is {item['input']!r}: {item['msg']}"
         if item["type"] == "extra_forbidden":
-            tables = {option.model_fields["kind"].annotation.__args__[0]: option for option in _kinds()}
-            keys = tables[item["loc"][2]].model_fields if len(item["loc"]) > 2 else Limits.model_fields
-            message = f"unknown key{nearest(str(at[-1]), keys)}"
+            table = kinds[item["loc"][2]] if len(item["loc"]) > 2 else Limits
+            message = f"unknown key{nearest(str(at[-1]), table.model_fields)}"
+        elif item["type"] in ("missing", "too_short", "union_tag_not_found", "union_tag_invalid", "value_error"):
+            message = item["msg"].removeprefix("Value error, ")
         found.append(Problem(path, line_of(lines, at), dotted(at), message))
     return found

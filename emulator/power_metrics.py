@@ -10,7 +10,7 @@ Signs: load positive = draws from the grid; battery positive = discharges. A mom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,10 @@ import numpy as np
 from emulator.units import S_PER_H
 
 SAME_TIME = 1e-6  # of the median interval: times closer than that are one
+CHANGE_WINDOW_S = 5.0  # as utilities' oscillation limits have it
+RAMPS_S = (1.0, 5.0, 60.0)
+ROCOF_S = (0.1, 0.5)
+FREQUENCY_BANDS_HZ = (0.036, 0.2, 0.5)  # governors' dead band [S]; assumed; NERC's ceiling, Eastern Interconnection [S]
 RAPID_S = 1.0  # IEC 61000-4-30 judges a rapid voltage change against the second before it
 RETURNED_SHARE, RETURN_VOLTAGE_PU = 0.9, 0.9  # ERCOT large electronic loads: 90 % back once 0.9 pu is there [V]
 
@@ -31,6 +35,29 @@ class Moment:
 
 
 NONE = Moment(np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Power:
+    """A load or a flow in figures."""
+
+    energy_mwh: float
+    mean_mw: float
+    peak_mw: Moment
+    swing_mw: Moment  # dynamic range: largest less smallest
+    ramp_mw_per_s: Mapping[float, Moment]  # by RAMPS_S
+    change_mw: Moment  # largest within CHANGE_WINDOW_S
+    changes: int  # separate windows with nine tenths of it or more: how often it is repeated
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """A frequency in figures."""
+
+    nadir_hz: Moment
+    zenith_hz: Moment
+    rocof_hz_per_s: Mapping[float, Moment]  # by ROCOF_S
+    outside_s: Mapping[float, float]  # time further from nominal than each of FREQUENCY_BANDS_HZ
 
 
 @dataclass(frozen=True)
@@ -55,6 +82,40 @@ class RideThrough:
     least_share: float  # of the load still connected
     away_s: float  # time with less than all of it connected
     longest_return_s: float  # voltage back at 0.9 pu without 90 % of the load: longest time without a break
+
+
+def of_power(time_s: np.ndarray, power_mw: np.ndarray) -> Power:
+    """Figures of a power, two samples or more. Also of a tie's flow."""
+    ends_s, changes = changes_within(time_s, power_mw, CHANGE_WINDOW_S)
+    change = largest(ends_s, changes)
+    return Power(
+        energy_mwh=energy_mwh(time_s, power_mw),
+        mean_mw=mean(time_s, power_mw),
+        peak_mw=largest(time_s, power_mw),
+        swing_mw=swing(time_s, power_mw),
+        ramp_mw_per_s={over_s: ramp(time_s, power_mw, over_s) for over_s in RAMPS_S},
+        change_mw=change,
+        changes=separate_windows(ends_s, changes, CHANGE_WINDOW_S, 0.9 * change.value),
+    )
+
+
+def of_frequency(time_s: np.ndarray, frequency_hz: np.ndarray, nominal_hz: float) -> Frequency:
+    """Figures of a frequency, two samples or more."""
+    low = largest(time_s, -frequency_hz)
+    return Frequency(
+        nadir_hz=Moment(-low.value, low.at_s),
+        zenith_hz=largest(time_s, frequency_hz),
+        rocof_hz_per_s={over_s: ramp(time_s, frequency_hz, over_s) for over_s in ROCOF_S},
+        outside_s={
+            band_hz: time_outside_s(time_s, frequency_hz, nominal_hz - band_hz, nominal_hz + band_hz)
+            for band_hz in FREQUENCY_BANDS_HZ
+        },
+    )
+
+
+def rapid_voltage_change(time_s: np.ndarray, voltage_pu: np.ndarray) -> Moment:
+    """Largest change of voltage within a second, pu. A step counts in full, a swing that is faster with its p-p."""
+    return largest(*changes_within(time_s, voltage_pu, RAPID_S))
 
 
 def lengths_s(time_s: np.ndarray) -> np.ndarray:
@@ -128,7 +189,12 @@ def time_outside_s(time_s: np.ndarray, values: np.ndarray, low: float, high: flo
 
 
 def battery(
-    time_s: np.ndarray, power_mw: np.ndarray, soc: np.ndarray, rated_mw: float, rated_mwh: float, soc_range: Sequence[float]
+    time_s: np.ndarray,
+    power_mw: np.ndarray,
+    soc: np.ndarray,
+    rated_mw: float,
+    rated_mwh: float,
+    soc_range: Sequence[float],
 ) -> Battery:
     """Use of a battery. At a limit: within 0.01 % of it.
 

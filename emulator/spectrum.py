@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
 
 # Below the grid's modes, electromechanical modes, the band of arXiv 2508.14318's plots, that of its example limit,
 # torsion and control; Hz. They overlap, as the sources have them.
@@ -44,7 +43,7 @@ def of_series(values: np.ndarray, row_s: float) -> Spectrum:
     """
     rows = len(values)
     values = values.astype(np.float64)
-    amplitude = np.abs(fft.rfft(values - values.mean()))[1:] * (2.0 / rows)
+    amplitude = np.abs(np.fft.rfft(values - values.mean()))[1:] * (2.0 / rows)
     variance = 0.5 * amplitude**2
     if rows % 2 == 0 and rows:  # the last bin alternates from row to row: it is not one of a pair
         amplitude[-1:] *= 0.5
@@ -52,14 +51,18 @@ def of_series(values: np.ndarray, row_s: float) -> Spectrum:
     return Spectrum(np.arange(1, len(amplitude) + 1) / (rows * row_s), amplitude, variance)
 
 
+def within(spectrum: Spectrum, low_hz: float, high_hz: float) -> Spectrum:
+    """The lines in a band, its lower edge included and its upper not."""
+    edges_hz = np.array([low_hz, high_hz]) * (1.0 - 1e-12)  # a line on an edge stays there, whatever its rounding
+    band = slice(*np.searchsorted(spectrum.frequency_hz, edges_hz))
+    return Spectrum(spectrum.frequency_hz[band], spectrum.amplitude[band], spectrum.variance[band])
+
+
 def share(spectrum: Spectrum, low_hz: float, high_hz: float) -> BandShare:
     """Both readings of a band."""
-    edges_hz = np.array([low_hz, high_hz]) * (1.0 - 1e-12)  # a line on an edge stays there, whatever its rounding
-    first, last = np.searchsorted(spectrum.frequency_hz, edges_hz)
-    parts = []
-    for reading in (spectrum.variance, spectrum.amplitude):
-        whole = reading.sum()
-        parts.append(float(reading[first:last].sum() / whole) if whole > 0.0 else float("nan"))
+    band, parts = within(spectrum, low_hz, high_hz), []
+    for part, whole in ((band.variance, spectrum.variance), (band.amplitude, spectrum.amplitude)):
+        parts.append(float(part.sum() / whole.sum()) if whole.sum() > 0.0 else float("nan"))
     return BandShare(low_hz, high_hz, *parts)
 
 

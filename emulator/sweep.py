@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,8 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from emulator import config, schema
 from emulator.account import Account
 from emulator.complaint import ConfigError, Problem
-from emulator.plant import Frame, Inputs, Layout, Params
-from emulator.rollout import State, initial_state, rollout
+from emulator.plant import Frame, Layout, Params
+from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import END_OF_RUN, WINDOW_TICKS, check, header_of, run_ticks, whole_chunks
 from emulator.trace import Header
@@ -132,18 +133,15 @@ def _windows(group: _Group, cases: list[Case], total: int) -> Iterator[tuple[int
     records = group.records + [group.records[-1]] * spare
     ticks = max(1, ROWS_AT_ONCE * group.layout.every_ticks // len(scenarios))
     window = whole_chunks(group.layout, min(ticks, WINDOW_TICKS, total))
-    spread = NamedSharding(Mesh(np.array(jax.devices()), ("cases",)), PartitionSpec("cases"))
+    mesh, cut = Mesh(np.array(jax.devices()), ("cases",)), PartitionSpec("cases")
 
     def stacked(trees: list[Any]) -> Any:
-        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), spread)
+        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, cut))
 
     params = stacked(group.params + [group.params[-1]] * spare)
     state = stacked([initial_state(group.layout, p) for p in group.params + [group.params[-1]] * spare])
 
-    def one(params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
-        return rollout(group.layout, params, state, inputs)
-
-    step = jax.jit(jax.vmap(one), in_shardings=spread, out_shardings=spread)
+    step = jax.jit(jax.shard_map(partial(batch, group.layout), mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False))
     for first in range(0, total, window):
         inputs = stacked([inputs_of(s, r, first, window) for s, r in zip(scenarios, records, strict=True)])
         state, frames = step(params, state, inputs)

@@ -107,6 +107,50 @@ def test_the_trace_holds_the_contract(wattswing, tmp_path):
     np.testing.assert_array_equal(one, other)
 
 
+LIMIT = """
+[[limit]]
+name = "a swing"
+kind = "dynamic_range"
+max_mw = {max_mw}
+source = "made"
+status = "example"
+"""
+
+
+def test_assess_a_run(wattswing, tmp_path):
+    """Status 3 where a limit fails, 0 where all pass and where some cannot be judged; JSON as the contract has it."""
+    assert wattswing("run", "campus_100mw", "--out", "c.h5", "--set", "run.duration_s=2", "--quiet").returncode == 0
+    with h5py.File(tmp_path / "c.h5") as file:
+        power = file["trace/site_pcc_power_mw"][:, 0]
+    swing = float(power.max()) - float(power.min())
+    for max_mw, verdict, status in ((0.9 * swing, "fail", 3), (1.1 * swing, "pass", 0)):
+        (tmp_path / "limits.toml").write_text(LIMIT.format(max_mw=max_mw))
+        done = wattswing("assess", "c.h5", "--limits", "limits.toml", "--json")
+        assert done.returncode == status, done.stderr
+        found = json.loads(done.stdout)
+        assert (found["trace"], found["complete"], found["verdict"]) == ("c.h5", True, verdict)
+        (row,) = found["limits"]
+        assert row["measured"] == pytest.approx(swing) and row["margin"] == pytest.approx(max_mw - swing)
+        assert (row["passed"], row["where"]) == (verdict == "pass", "campus")
+    done = wattswing("assess", "c.h5", "--limits", "iec_61000_3_7")
+    assert done.returncode == 0 and "verdict: not assessable" in done.stdout and "600 s" in done.stdout
+
+
+def test_assess_a_recorded_power_without_jax(tmp_path):
+    """From a CSV file alone, and without the seconds that JAX takes to load."""
+    rows = (f"{0.1 * i:.1f},{50e3 + 2e3 * (i > 50)}\n" for i in range(100))
+    (tmp_path / "load.csv").write_text("time,kw\n" + "".join(rows))
+    (tmp_path / "limits.toml").write_text(LIMIT.format(max_mw=1.5))
+    args = ["assess", "load.csv", "--csv", "--time-column", "time", "--power-column", "kw", "--unit", "kw"]
+    code = (
+        "import sys; from emulator.cli import main;"
+        f"status = main({[*args, '--limits', 'limits.toml']}); print('jax' in sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "FAIL" in done.stdout and "5.100" in done.stdout and done.stdout.endswith("verdict: fail\nFalse\n")
+
+
 def test_x64(wattswing, tmp_path):
     done = wattswing("run", "r1_load_step", "--x64", "--set", "run.duration_s=4", "--out", "r.h5")
     assert done.returncode == 0, done.stderr
@@ -129,7 +173,7 @@ def test_presets_and_schema(wattswing):
     assert json.loads(wattswing("schema").stdout)["properties"]["run"]
 
 
-COMMANDS = ("run", "check", "presets", "plot", "export", "schema", "bench")
+COMMANDS = ("run", "check", "presets", "plot", "export", "assess", "schema", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -146,6 +190,9 @@ def test_every_help_has_an_example(wattswing, command):
         (("run", "campus_100mw", "--platform", "tpu"), "JAX finds no such device here"),
         (("plot", "none.h5", "--out", "c.png"), "none.h5"),
         (("export", "none.h5", "--format", "csv", "--out", "c.csv"), "none.h5"),
+        (("assess", "none.h5", "--limits", "ercot_draft"), "none.h5: no such file"),
+        (("assess", "none.csv", "--csv", "--limits", "ercot_draft"), "none.csv cannot be read"),
+        (("assess", "none.h5", "--limits", "ercot"), "nearest: ercot_draft"),
         (("presets", "bateries"), "invalid choice"),
         (("fly",), "invalid choice"),
     ],

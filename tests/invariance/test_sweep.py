@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray
 
-from emulator import config, simulate, sweep
+from emulator import config, simulate
 from emulator.complaint import ConfigError
+from emulator.sweep import cases_of, render, sweep
 from emulator.traces import sweeps
 from tests.invariance.test_invariance import CAMPUS
 
@@ -33,10 +34,10 @@ def path(tmp_path):
 
 def test_every_scenario_equals_its_run(path):
     """float32, other fusion: metrics to 1e-4 of their size, energies of a hundredth of a MWh included."""
-    cases = sweep.cases_of(path)
+    cases = cases_of(path)
     assert len(cases) == 8 and {case.seed for case in cases} == {3, 8}
     done = []
-    results = sweep.sweep(cases, done.append)
+    results = sweep(cases, done.append)
     assert sorted(done) == [4, 4]
     for result in results:
         alone = simulate.run(result.case.scenario).metrics
@@ -48,22 +49,22 @@ def test_every_scenario_equals_its_run(path):
 
 
 def test_what_is_written_opens_in_xarray(path, tmp_path):
-    results = sweep.sweep(sweep.cases_of(path, ["run.duration_s=1.0"]))
+    results = sweep(cases_of(path, ["run.duration_s=1.0"]))
     sweeps.write(tmp_path / "s.h5", results, config.to_toml(config.load(path)))
     with xarray.open_dataset(tmp_path / "s.h5", group="sweep", engine="h5netcdf") as data:
         assert data.sizes == {"scenario": 8}
         np.testing.assert_array_equal(data["site.campus.bess.power_mw"], [0.1] * 4 + [0.5] * 4)
         np.testing.assert_array_equal(data["seed"], [3, 8] * 4)
         assert data["site.campus.pcc_peak_mw"].attrs["units"] == "MW" and data["complete"].all()
-    text = sweep.render(results)
+    text = render(results)
     assert len(text.splitlines()) == 9 and "power_mw" in text
 
 
 def test_a_collapse_ends_one_scenario_only(path):
     weak = "site.0.pcc={short_circuit_ratio=1.2, x_over_r=10.0, nominal_kv=10.0, rated_mw=0.5}"
-    cases = sweep.cases_of(path, [weak, "run.duration_s=3.0", "sweep.seeds=1",
+    cases = cases_of(path, [weak, "run.duration_s=3.0", "sweep.seeds=1",
                                   "sweep.values={'site.0.job.train.devices'=[128, 512]}"])  # fmt: skip
-    small, large = sweep.sweep(cases)
+    small, large = sweep(cases)
     assert small.complete and not large.complete and "voltage collapse at site campus" in large.stop_reason
 
 
@@ -77,10 +78,10 @@ def test_a_collapse_ends_one_scenario_only(path):
 )
 def test_bad_batches_are_refused(path, overrides, says):
     with pytest.raises(ConfigError, match=says):
-        sweep.cases_of(path, overrides)
+        cases_of(path, overrides)
 
 
 def test_a_batch_needs_its_table(tmp_path):
     (tmp_path / "c.toml").write_text(CAMPUS.replace("\n    ", "\n"))
     with pytest.raises(ConfigError, match="missing table: give .sweep."):
-        sweep.cases_of(str(tmp_path / "c.toml"))
+        cases_of(str(tmp_path / "c.toml"))

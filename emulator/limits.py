@@ -1,0 +1,364 @@
+"""Limits judged on a recording: clause by clause what was measured, what is allowed, and how much room is left.
+
+A clause passes where its worst place passes. What a recording cannot show is never a pass: a record shorter than the
+clause's window, rows too coarse for it, a quantity that nobody recorded. Where such a record exceeds the limit all the
+same, it fails. Margins are in the clause's unit, positive = room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import singledispatch
+from math import isnan
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from emulator import flicker, spectrum
+from emulator import limits_schema as schema
+from emulator import power_metrics as metrics
+from emulator.power_metrics import NONE, Moment
+from emulator.recording import Quantity, Recording, evenly, of_trace
+from emulator.trace import Trace
+
+ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW
+ROWS_PER_WINDOW = 10  # at least: a swing at 1/(2 window) then shows to 99.6 % in means over rows
+S_PER_MIN = 60.0
+
+Verdict = Literal["pass", "fail", "not assessable"]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What every clause of a kind looks at, its key for what is allowed, and that key's unit."""
+
+    quantity: Quantity
+    allowed: str
+    unit: str
+
+
+KINDS = {
+    "sliding_window_change": _Kind("power", "max_mw", "MW"),
+    "ramp_rate": _Kind("power", "max_mw_per_min", "MW/min"),
+    "dynamic_range": _Kind("power", "max_mw", "MW"),
+    "band_energy": _Kind("power", "max_fraction", "1"),
+    "flicker_pst": _Kind("voltage", "max_pst", "1"),
+    "flicker_plt": _Kind("voltage", "max_plt", "1"),
+    "voltage_change": _Kind("voltage", "max_pct", "%"),
+    "frequency_deviation": _Kind("frequency", "max_hz", "Hz"),
+    "rocof": _Kind("frequency", "max_hz_per_s", "Hz/s"),
+    "tie_swing": _Kind("tie flow", "max_mw", "MW"),
+    "shaft_torque": _Kind("shaft torque", "max_pu", "pu"),
+    "soc_window": _Kind("soc", "high", "1"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One clause judged. NaN where there is nothing to measure, or no moment to name."""
+
+    name: str
+    kind: str
+    measured: float
+    allowed: float
+    margin: float  # room left, in `unit`
+    unit: str
+    passed: bool | None  # None: not assessable
+    at_s: float  # when the worst moment had come
+    where: str  # site, area, tie or shaft section
+    reason: str  # why not assessable, or what to know about the figure
+    status: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All clauses judged on one recording."""
+
+    trace: str
+    complete: bool
+    stop_reason: str
+    span_s: float
+    limits: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Fail where a clause fails; else not assessable where one is; else pass."""
+        passed = [finding.passed for finding in self.limits]
+        return "fail" if False in passed else "not assessable" if None in passed else "pass"
+
+    def as_json(self) -> dict[str, Any]:
+        """As `wattswing assess --json` prints it; NaN as null."""
+        rows = [{key: _plain(value) for key, value in vars(finding).items()} for finding in self.limits]
+        return {
+            "trace": self.trace,
+            "complete": self.complete,
+            "stop_reason": self.stop_reason,
+            "assessed_s": self.span_s,
+            "verdict": self.verdict,
+            "limits": rows,
+        }
+
+
+def assess(trace: Trace | Recording, limits: schema.Limits | str | Path) -> Assessment:
+    """Judge a trace, or a recording from elsewhere, by limits: their table, a path, or the name of a preset.
+
+    Raises:
+      ConfigError: limits that cannot be read.
+    """
+    recording = of_trace(trace, trace.header.name) if isinstance(trace, Trace) else trace
+    table = limits if isinstance(limits, schema.Limits) else schema.load(limits)
+    findings = tuple(_judge(limit, recording) for limit in table.limit)
+    return Assessment(recording.name, recording.complete, recording.stop_reason, recording.span_s, findings)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a clause finds at one place."""
+
+    found: Moment
+    allowed: float
+    doubt: str = ""  # why a value that is not too large proves nothing
+    remark: str = ""
+    at_least: bool = False  # what is allowed is the least value, not the largest
+
+    @property
+    def margin(self) -> float:
+        return (self.found.value - self.allowed) * (1.0 if self.at_least else -1.0)
+
+    @property
+    def passed(self) -> bool | None:
+        if self.margin < -ROUNDING * self.allowed:
+            return False
+        return None if self.doubt or isnan(self.margin) else True
+
+
+def _judge(limit: schema.Limit, recording: Recording) -> Finding:
+    """A clause at its worst place: a failure before what cannot be judged, that before a pass; then the least room."""
+    kind = KINDS[limit.kind]
+    places, lacking = _places(limit, recording.values.get(kind.quantity, {}), kind.quantity)
+    if lacking or len(recording.time_s) < 2:
+        unknown = _Measured(NONE, getattr(limit, kind.allowed), lacking or "a record of less than two rows")
+        return _finding(limit, unknown, "")
+    measured = {at: _measured(limit, recording, values) for at, values in places.items()}
+    ranks = {False: 0, None: 1, True: 2}
+    where = min(measured, key=lambda at: (ranks[measured[at].passed], np.nan_to_num(measured[at].margin, nan=np.inf)))
+    return _finding(limit, measured[where], where)
+
+
+def _places(
+    limit: schema.Limit, places: Mapping[str, np.ndarray], quantity: Quantity
+) -> tuple[Mapping[str, np.ndarray], str]:
+    """Where the clause holds, and why nowhere."""
+    wanted = next((place for axis in ("site", "area", "tie") if (place := getattr(limit, axis, None))), None)
+    if not places:
+        return {}, f"no {quantity} in the record"
+    if wanted is not None and wanted not in places:
+        return {}, f"no {quantity} of {wanted!r} in the record: it has {', '.join(places)}"
+    return places if wanted is None else {wanted: places[wanted]}, ""
+
+
+def _measured(limit: schema.Limit, recording: Recording, values: np.ndarray) -> _Measured:
+    if not np.isfinite(values).all():
+        reason = f"values that are not finite, from {recording.time_s[int(np.argmin(np.isfinite(values)))]:g} s on"
+        return _Measured(NONE, getattr(limit, KINDS[limit.kind].allowed), reason)
+    return _measure(limit, recording, values)
+
+
+def _finding(limit: schema.Limit, measured: _Measured, where: str) -> Finding:
+    found, passed = measured.found, measured.passed
+    reasons = (measured.doubt if passed is None else "", measured.remark)
+    return Finding(
+        name=limit.name,
+        kind=limit.kind,
+        measured=found.value,
+        allowed=measured.allowed,
+        margin=measured.margin,
+        unit=KINDS[limit.kind].unit,
+        passed=passed,
+        at_s=found.at_s,
+        where=where,
+        reason="; ".join(reason for reason in reasons if reason),
+        status=limit.status,
+        source=limit.source,
+    )
+
+
+@singledispatch
+def _measure(limit: Any, recording: Recording, values: np.ndarray) -> _Measured:
+    """What a clause measures at one place; `values` are finite, two rows or more."""
+    raise NotImplementedError(type(limit))
+
+
+@_measure.register
+def _(limit: schema.SlidingWindowChange, recording: Recording, values: np.ndarray) -> _Measured:
+    ends_s, changes = metrics.changes_within(recording.time_s, values, limit.window_s)
+    count = metrics.separate_windows(ends_s, changes, limit.window_s, limit.max_mw * (1.0 + ROUNDING))
+    remark = f"exceeded in {count} separate window{'s' * (count > 1)}" if count else ""
+    doubt = _too_short(recording, limit.window_s) or _too_coarse(recording, limit.window_s)
+    return _Measured(metrics.largest(ends_s, changes), limit.max_mw, doubt, remark)
+
+
+@_measure.register
+def _(limit: schema.RampRate, recording: Recording, values: np.ndarray) -> _Measured:
+    rate, doubt = _rate(recording, values, limit.over_s)
+    return _Measured(_scaled(rate, S_PER_MIN), limit.max_mw_per_min, doubt)
+
+
+@_measure.register
+def _(limit: schema.DynamicRange, recording: Recording, values: np.ndarray) -> _Measured:
+    return _Measured(metrics.swing(recording.time_s, values), limit.max_mw)
+
+
+@_measure.register
+def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Measured:
+    doubt, half_rate_hz = "", 0.5 / recording.row_s
+    if limit.low_hz > 0.0:
+        doubt = _too_short(recording, 1.0 / limit.low_hz)
+    if half_rate_hz < limit.high_hz * (1.0 - 1e-9):
+        doubt = doubt or f"rows of {recording.row_s:g} s carry at most {half_rate_hz:.3g} of {limit.high_hz:g} Hz"
+    if doubt:  # a share of a spectrum that lacks a part can be wrong either way
+        return _Measured(NONE, limit.max_fraction, doubt)
+    lines = spectrum.of_series(evenly(recording, values), recording.row_s)
+    part = getattr(spectrum.share(lines, limit.low_hz, limit.high_hz), limit.reading)
+    remark = "".join(
+        f"largest line in the band: {amplitude:.3g} MW at {hz:.4g} Hz"
+        for hz, amplitude in spectrum.dominant(spectrum.within(lines, limit.low_hz, limit.high_hz), 1)
+    )
+    return _Measured(Moment(0.0 if isnan(part) else part, np.nan), limit.max_fraction, "", remark)  # NaN: no swing
+
+
+@_measure.register
+def _(limit: schema.FlickerPst, recording: Recording, values: np.ndarray) -> _Measured:
+    if doubt := _no_flicker(recording, flicker.SHORT_S):
+        return _Measured(NONE, limit.max_pst, doubt)
+    pst, peaks_s = _severities(limit, recording, values)
+    return _Measured(metrics.largest(peaks_s, pst), limit.max_pst, "", flicker.remark(recording.row_s))
+
+
+@_measure.register
+def _(limit: schema.FlickerPlt, recording: Recording, values: np.ndarray) -> _Measured:
+    if doubt := _no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
+        return _Measured(NONE, limit.max_plt, doubt)
+    plt = flicker.long_term(_severities(limit, recording, values)[0])
+    ends_s = recording.time_s[0] + flicker.SHORT_S * (flicker.LONG_COUNT + np.arange(len(plt)))
+    return _Measured(metrics.largest(ends_s, plt), limit.max_plt, "", flicker.remark(recording.row_s))
+
+
+@_measure.register
+def _(limit: schema.VoltageChange, recording: Recording, values: np.ndarray) -> _Measured:
+    change = metrics.rapid_voltage_change(recording.time_s, values)
+    doubt = _too_short(recording, metrics.RAPID_S) or _too_coarse(recording, metrics.RAPID_S)
+    return _Measured(_scaled(change, 100.0), limit.max_pct, doubt)
+
+
+@_measure.register
+def _(limit: schema.FrequencyDeviation, recording: Recording, values: np.ndarray) -> _Measured:
+    return _Measured(metrics.largest(recording.time_s, np.abs(values - recording.nominal_hz)), limit.max_hz)
+
+
+@_measure.register
+def _(limit: schema.Rocof, recording: Recording, values: np.ndarray) -> _Measured:
+    rate, doubt = _rate(recording, values, limit.over_s)
+    return _Measured(rate, limit.max_hz_per_s, doubt)
+
+
+@_measure.register
+def _(limit: schema.TieSwing, recording: Recording, values: np.ndarray) -> _Measured:
+    return _Measured(metrics.swing(recording.time_s, values), limit.max_mw)
+
+
+@_measure.register
+def _(limit: schema.ShaftTorque, recording: Recording, values: np.ndarray) -> _Measured:
+    return _Measured(metrics.largest(recording.time_s, np.abs(values)), limit.max_pu)
+
+
+@_measure.register
+def _(limit: schema.SocWindow, recording: Recording, values: np.ndarray) -> _Measured:
+    low = _Measured(_scaled(metrics.largest(recording.time_s, -values), -1.0), limit.low, at_least=True)
+    high = _Measured(metrics.largest(recording.time_s, values), limit.high)
+    return min(low, high, key=lambda end: end.margin)
+
+
+def _severities(
+    limit: schema.FlickerPst | schema.FlickerPlt, recording: Recording, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pst of each whole 10 min, and when it was felt most."""
+    even = evenly(recording, values)
+    time_s, felt = flicker.instantaneous(even, recording.row_s, limit.lamp_v, limit.frequency_hz)
+    whole = flicker.intervals(time_s, felt)
+    peaks = whole.argmax(axis=1) + np.arange(len(whole)) * whole.shape[1]
+    return flicker.short_term(whole), recording.time_s[0] + time_s[peaks]
+
+
+def _no_flicker(recording: Recording, needed_s: float) -> str:
+    """Why no severity can be had; "" if one can."""
+    if recording.row_s > flicker.LONGEST_ROW_S:
+        return f"rows of {recording.row_s:g} s; flicker needs {flicker.LONGEST_ROW_S:g} s or less"
+    return _too_short(recording, needed_s)
+
+
+def _rate(recording: Recording, values: np.ndarray, over_s: float) -> tuple[Moment, str]:
+    """Largest rate per s over a time, and why it proves nothing."""
+    rate = metrics.ramp(recording.time_s, values, over_s)
+    if isnan(rate.value):
+        return rate, f"a record of {recording.span_s:g} s is too short: it has no two rows {over_s:g} s apart"
+    return rate, _too_coarse(recording, over_s)
+
+
+def _too_short(recording: Recording, window_s: float) -> str:
+    if recording.span_s >= window_s * (1.0 - 1e-9):
+        return ""
+    return f"a record of {recording.span_s:g} s is too short: the clause looks at {window_s:g} s"
+
+
+def _too_coarse(recording: Recording, window_s: float) -> str:
+    coarse = recording.row_s > window_s / ROWS_PER_WINDOW * (1.0 + 1e-9)
+    return f"rows of {recording.row_s:g} s hide what happens within {window_s:g} s" if coarse else ""
+
+
+def _scaled(found: Moment, factor: float) -> Moment:
+    return Moment(found.value * factor, found.at_s)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def render(assessment: Assessment) -> str:
+    """The table that `wattswing assess` prints."""
+    span = f"{assessment.span_s:g} s"
+    head = f"{_printable(assessment.trace)}: {span}"
+    if not assessment.complete:
+        head += f" of a run that did not end ({_printable(assessment.stop_reason)}): judged up to there"
+    titles = ("clause", "status", "measured", "allowed", "margin", "", "verdict", "at s", "where")
+    return "\n".join([head, _row(titles), *_lines(assessment.limits), f"verdict: {assessment.verdict}"])
+
+
+def _lines(findings: Iterable[Finding]) -> Iterator[str]:
+    verdicts = {True: "pass", False: "FAIL", None: "n/a"}
+    for finding in findings:
+        margin = max(finding.margin, 0.0) if finding.passed else finding.margin  # beyond by rounding: no room
+        figures = (_figure(x) for x in (finding.measured, finding.allowed, margin))
+        unit, at_s = finding.unit.removeprefix("1"), "" if isnan(finding.at_s) else f"{finding.at_s:.3f}"
+        cells = (finding.name, finding.status, *figures, unit, verdicts[finding.passed], at_s, finding.where)
+        yield _row([_printable(cell) for cell in cells])
+        if finding.reason:
+            yield f"    {_printable(finding.reason)}"
+
+
+def _row(cells: Iterable[str]) -> str:
+    name, status, measured, allowed, margin, unit, verdict, at_s, where = cells
+    figures = f"{measured:>9} {allowed:>9} {margin:>9} {unit:6}"
+    return f"{name:32.32} {status:8} {figures} {verdict:7} {at_s:>10}  {where}".rstrip()
+
+
+def _figure(value: float) -> str:
+    return "-" if isnan(value) else f"{value:.4g}"
+
+
+def _printable(text: str) -> str:
+    """Without control characters: names come from files."""
+    return "".join(c if c.isprintable() else "?" for c in text)

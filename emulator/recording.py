@@ -1,0 +1,94 @@
+"""What limits are judged on: the quantities of a trace, or a recorded power. Every value in MW, pu or Hz.
+
+Signs: load positive = draws from the grid; tie positive = from first area to second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from emulator.trace import Trace, TraceError
+
+Quantity = Literal["power", "voltage", "soc", "frequency", "tie flow", "shaft torque"]
+CHANNELS: Mapping[Quantity, tuple[str, str]] = {  # channel of each quantity, and its axis
+    "power": ("site_pcc_power_mw", "site"),
+    "voltage": ("site_pcc_voltage_pu", "site"),
+    "soc": ("bess_soc", "site"),
+    "frequency": ("area_frequency_hz", "area"),
+    "tie flow": ("tie_power_mw", "tie"),
+    "shaft torque": ("shaft_torque_pu", "section"),
+}
+EVEN = 1e-3  # of the median interval: intervals that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Quantities over time, each by the place where it was taken. A quantity that nobody recorded is empty."""
+
+    name: str
+    time_s: np.ndarray  # (rows,) ascending
+    row_s: float  # the median interval
+    even: bool  # whether all intervals are that long
+    nominal_hz: float
+    complete: bool
+    stop_reason: str
+    values: Mapping[Quantity, Mapping[str, np.ndarray]]  # place -> (rows,)
+
+    @property
+    def span_s(self) -> float:
+        """Time that the recording covers: up to the end of its last row."""
+        return float(self.time_s[-1] - self.time_s[0]) + self.row_s if len(self.time_s) else 0.0
+
+
+def of_trace(trace: Trace, name: str) -> Recording:
+    """A run, or what there is of one. Power is what a site draws from the grid; voltage is there only for sites with a
+    point of common coupling, whose voltage is not stiff, and state of charge only for those with a battery."""
+    header, values = trace.header, {}
+    for quantity, (channel, axis) in CHANNELS.items():
+        columns = dict(zip(header.labels[axis], getattr(trace, channel).T, strict=True))
+        if quantity == "voltage":
+            stiff = dict(zip(columns, np.isnan(header.nominal_kv), strict=True))
+            columns = {at: v for at, v in columns.items() if not stiff[at]}
+        if quantity == "soc":
+            columns = {at: v for at, v in columns.items() if not np.isnan(v).all()}
+        values[quantity] = columns
+    reason = trace.stop_reason
+    return Recording(name, trace.time_s, header.row_s, True, header.frequency_hz, trace.complete, reason, values)
+
+
+def of_csv(
+    path: str | os.PathLike[str], time_column: str, power_column: str, unit: Literal["w", "kw", "mw"]
+) -> Recording:
+    """A recorded power from a CSV file with a time column in s, any sampling, even or not.
+
+    Raises:
+      TraceError: what cannot be read, and whatever else a replay of the file would refuse: gaps of over ten intervals,
+        times that repeat or go back, values that are no number, negative power.
+    """
+    from emulator.cluster import replay
+    from emulator.jobs_schema import ReplayJob
+
+    job = ReplayJob(
+        name="recording", kind="replay", path=str(path), time_column=time_column, power_column=power_column, unit=unit
+    )
+    try:
+        time_s, power_w = replay.read(job)
+    except replay.RecordError as error:
+        raise TraceError(f"{path}: {error}") from error
+    steps_s = np.diff(time_s)
+    row_s = float(np.median(steps_s))
+    even = bool(np.abs(steps_s - row_s).max() <= EVEN * row_s)
+    return Recording(str(path), time_s, row_s, even, np.nan, True, "", {"power": {power_column: power_w * 1e-6}})
+
+
+def evenly(recording: Recording, values: np.ndarray) -> np.ndarray:
+    """(rows,) values at even times, `row_s` apart: joined by straight lines where the recording's own are not even."""
+    if recording.even:
+        return values
+    time_s = recording.time_s
+    return np.interp(np.arange(time_s[0], time_s[-1], recording.row_s), time_s, values)
