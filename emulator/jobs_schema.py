@@ -253,29 +253,52 @@ class _Job(Table):
 class Smoothing(Table):
     """Power smoothing of the accelerator: a floor that follows activity in ramps, and a ceiling above it while it does.
 
-    Parameters as in NVML's power smoothing profiles; state machine of arXiv 2508.14318, section IV-B and Figures 4, 6.
+    State machine of arXiv 2508.14318, section IV-B and Figures 4, 6; in brackets the parameters of NVML's profiles,
+    see docs/models.md.
     """
 
-    floor_fraction: float = key("floor while the job is active, of TDP", unit="1", gt=0, lt=1)
-    ramp_up_w_per_s: float = key("of floor and ceiling, per accelerator", unit="W/s", gt=0, le=1e6)
-    ramp_down_w_per_s: float = key("of floor and ceiling, per accelerator", unit="W/s", gt=0, le=1e6)
+    floor_fraction: float = key(
+        "floor while the job is active, of TDP (NVML PERCENT_TMP_FLOOR, in %)", unit="1", gt=0, lt=1
+    )
+    ramp_up_w_per_s: float = key("of floor and ceiling, per accelerator (NVML RAMP_UP_RATE)", unit="W/s", gt=0, le=1e6)
+    ramp_down_w_per_s: float = key(
+        "of floor and ceiling, per accelerator (NVML RAMP_DOWN_RATE)", unit="W/s", gt=0, le=1e6
+    )
     ceiling_fraction: float | None = key(
         "most that it lets through at any time, of TDP; left out: no ceiling", None, unit="1", gt=0, le=3
     )
     stop_delay_s: float = key(
-        "hysteresis: time without activity at the floor before it ramps down", 0.0, unit="s", ge=0, le=1e4, source=IDEAL
+        "time without activity at the floor before it ramps down (NVML RAMP_DOWN_HYSTERESIS, in ms)",
+        0.0,
+        unit="s",
+        ge=0,
+        le=1e4,
+        source=IDEAL,
     )
     min_floor_s: float = key(
         "time at the floor before it may ramp down at all", 0.0, unit="s", ge=0, le=1e4, source=IDEAL
     )
     secondary_floor_w: float | None = key(
-        "floor that remains while the job is inactive; left out: none", None, unit="W", gt=0
+        "floor that remains while the job is inactive (NVML SECONDARY_POWER_FLOOR); left out: none",
+        None,
+        unit="W",
+        gt=0,
     )
     activation_offset_w: float = key(
-        "active means a draw this much above idle", 10.0, unit="W", gt=0, source="assumed: NVML gives no default"
+        "active means a draw this much above idle (NVML PRIMARY_FLOOR_ACT_OFFSET)",
+        10.0,
+        unit="W",
+        gt=0,
+        source="assumed: NVML gives no default",
     )
     activation_window_s: float = key(
-        "averaging time of the draw that decides on activity; 0 = none", 0.0, unit="s", ge=0, le=10, source=IDEAL
+        "averaging time of the draw that decides on activity (NVML PRIMARY_FLOOR_ACT_WIN_MULT times a window that is "
+        "not published); 0 = none",
+        0.0,
+        unit="s",
+        ge=0,
+        le=10,
+        source=IDEAL,
     )
 
 

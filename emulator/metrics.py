@@ -20,7 +20,12 @@ from emulator.units import S_PER_H
 CHANGE_WINDOW_S = 5  # as utilities' oscillation limits have it
 # Counted events of jobs: bits of `cluster.pauses`, which NumPy code does not import.
 JOB_COUNTS = {"iterations": 1, "checkpoints": 2, "evaluations": 4, "data_stalls": 8, "faults": 16, "restarts": 32}
-JOB_TOTALS = ("lost_iteration_s", "requests_arrived", "requests_completed")  # added up by the jobs themselves
+JOB_TOTALS = (  # added up by the jobs themselves
+    "lost_iteration_s",
+    "estimated_ceiling_lost_iteration_s",
+    "requests_arrived",
+    "requests_completed",
+)
 UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu", "_mean_s": "s", "_iteration_s": "s"}
 
 POWERS = {"facility": "site_facility_power_mw", "pcc": "site_pcc_power_mw"}
@@ -160,8 +165,8 @@ class JobTally:
 
     def result(self, totals: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
         """Counts so far, the mean time between starts of iterations, pauses included (NaN below two of them), and
-        `totals` by the job's place, 0 where not given: by how much caps and dummy work have made iterations longer, and
-        requests since the run's start.
+        `totals` by the job's place, 0 where not given: by how much caps and dummy work have made iterations longer, an
+        estimate of what smoothing's ceilings would add if they slowed the job too, and requests since the run's start.
         """
         found = {}
         for i, job in enumerate(self._jobs):

@@ -75,6 +75,7 @@ class TrainingState:
     own: jax.Array = quantity("1", "groups", "by events: unit-variance sum of the devices' own fluctuations")
     devices: tuple[kernel.State, ...] = quantity("1", "groups, devices", "by devices")
     watched: tuple[Progress, kernel.State] | None = quantity("1", "devices", "recorded one by one")
+    ceiling_lost_s: jax.Array = quantity("s", "", "estimate: work that a smoothing ceiling held back; not acted on")
 
 
 @struct
@@ -101,6 +102,7 @@ def initial(layout: TrainingLayout, dtype: jnp.dtype) -> TrainingState:
         own=groups,
         devices=() if by_events else tuple(kernel.at_rest(switches, n, dtype) for n in _row_counts(layout)),
         watched=(progress, kernel.at_rest(switches, len(layout.watched), dtype)) if layout.watched else None,
+        ceiling_lost_s=jnp.zeros((), dtype),
     )
 
 
@@ -128,8 +130,13 @@ def advance(
     path = _by_events if layout.path == "events" else _by_devices
     after, power, wanted, bits, overflow = path(layout, params, state, job, ordered, series, window)
     watched, watched_share = _watch(layout, params, state, job, ordered, series, window)
-    after = TrainingState(**{**after, "common": common, "watched": watched})
     counts = jnp.asarray(layout.groups, power.dtype)[None, :]
+    lost_s = state.ceiling_lost_s
+    if layout.limits.smoothing:
+        free = jnp.isinf(_cap(layout, params, ordered, window))
+        share = jnp.where(free[:, None], _held_back(power, wanted, params.job.power_exponent), 0.0)
+        lost_s = lost_s + window.dt_s * jnp.sum(share * counts) / layout.job.devices
+    after = TrainingState(**{**after, "common": common, "watched": watched, "ceiling_lost_s": lost_s})
     demand = Demand(
         power_w=counts * _server_w(params.device, power),
         wanted_w=counts * _server_w(params.device, wanted),
@@ -138,6 +145,14 @@ def advance(
         overflow=overflow,
     )
     return after, demand
+
+
+def _held_back(power: jax.Array, wanted: jax.Array, power_exponent: jax.Array) -> jax.Array:
+    """Share of the work that is not done where a ceiling withholds power: as under a cap, power above idle goes with
+    clock speed to `power_exponent`, and work with clock speed."""
+    held = (power > 0.0) & (power < wanted)
+    share = jnp.where(held, power, 1.0) / jnp.where(held, wanted, 1.0)
+    return 1.0 - share ** (1.0 / power_exponent)
 
 
 def _server_w(device: DeviceParams, share: jax.Array) -> jax.Array:

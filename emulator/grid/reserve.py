@@ -85,9 +85,10 @@ def agc_step(
     wanted = integral - params.proportional_gain * error_mw
     outwards = (jnp.abs(wanted) > params.reserve_mw) & (wanted * error_mw < 0.0)
     integral = jnp.where(outwards, state.integral_mw, integral)
-    most = params.ramp_mw_per_s * params.cycle_s
     order = jnp.clip(wanted, -params.reserve_mw, params.reserve_mw)
-    order = state.order_mw + jnp.clip(order - state.order_mw, -most, most)
+    # As a rate: an infinite limit times the cycle would have no gradient.
+    rate = jnp.clip((order - state.order_mw) / params.cycle_s, -params.ramp_mw_per_s, params.ramp_mw_per_s)
+    order = state.order_mw + rate * params.cycle_s
     return AgcState(
         integral_mw=jnp.where(due, integral, state.integral_mw), order_mw=jnp.where(due, order, state.order_mw)
     )

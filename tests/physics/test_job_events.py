@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import NormalDist
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emulator import jobs
+from emulator import jobs, simulate
+from emulator.cluster import demand, pauses
+from emulator.cluster.iteration import Window
+from emulator.coherence import in_bands
 
 BASE = """
     [run]
@@ -65,6 +73,82 @@ def test_llama_3_faults_come_every_three_hours(scenario):
         BASE.replace("MORE", "fault = {rate_per_device_hour = 1.97e-5, stall_s = 900.0}"), f"{JOB}.devices=16384"
     ).site[0].job[0]  # fmt: skip
     assert 1 / jobs.faults_per_s(job) / 3600 == pytest.approx(54 * 24 / 419, rel=0.005)
+
+
+LLAMA_3 = """
+    [run]
+    duration_s = 100.0
+    dt_s = 5.0
+    chunk_ticks = 1
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    devices = 16384
+    accelerator = {idle_w = 100.0, tdp_w = 700.0}
+    [site.job.workload]
+    checkpoint = {period_s = "young_daly", duration_s = 30.0, level = 0.1}
+    fault = {rate_per_device_hour = 1.97e-5, stall_s = 900.0}
+    [[site.job.workload.phase]]
+    name = "compute"
+    duration_s = 60.0
+    level = 1.0
+"""
+
+
+def long_bits(loaded, windows: int, ticks: int) -> np.ndarray:
+    """(windows ticks,) bits of a job's schedule alone."""
+    layout, params, _, _ = simulate.build(loaded)
+    its, numbers = layout.training[0], params.training[0]
+
+    @jax.jit
+    def one(state: demand.TrainingState, first: jax.Array):
+        window = Window(first, ticks, loaded.run.dt_s)
+        state, found = demand.advance(its, numbers, state, jax.random.key(7), jnp.asarray(jnp.inf), window)
+        return state, found.bits, found.overflow
+
+    state, bits = demand.initial(its, jnp.float32), []
+    for i in range(windows):
+        state, part, overflow = one(state, jnp.int32(i * ticks))
+        assert not overflow
+        bits.append(np.asarray(part))
+    return np.concatenate(bits)
+
+
+def saved_between(bits: np.ndarray, faults: np.ndarray) -> np.ndarray:
+    """Iterations that a whole checkpoint has saved, between each fault and the next. All else in a fault's tick came
+    before it; a checkpoint is whole when an iteration begins after it."""
+    iterations, checkpoints = (np.flatnonzero(bits & bit) for bit in (pauses.ITERATION, pauses.CHECKPOINT))
+    saved = []
+    for begin, end in pairwise(faults):
+        begun = iterations[(iterations > begin) & (iterations <= end)]
+        whole = checkpoints[(checkpoints > begin) & (checkpoints < (begun[-1] if len(begun) else begin))]
+        saved.append(np.count_nonzero(begun <= whole[-1]) if len(whole) else 0)
+    return np.array(saved)
+
+
+def test_goodput_of_llama_3_is_dalys(scenario):
+    """16,384 devices for 160 days at their fault rate; a checkpoint of 30 s every sqrt(2 x 30 s x 3.1 h) = 818 s, at
+    the first barrier after it, so 14 iterations of 60 s; 900 s to restart. Between faults X is exponential, rate l, and
+    n T floor((X - R)/(n T + d)) of it is saved, on average n T e^(-l R)/(e^(l (n T + d)) - 1): Daly, Future Gener.
+    Comput. Syst. 22(3):303, 2006, eq. 20. Standard error of the ratio from the cycles themselves (renewal-reward)."""
+    loaded = scenario(LLAMA_3)
+    rate = jobs.faults_per_s(loaded.site[0].job[0])
+    assert jobs.checkpoint_period_s(loaded.site[0].job[0]) == pytest.approx(818.1, abs=0.1)
+    bits = long_bits(loaded, 140, 20_000)
+    faults = np.flatnonzero(bits & pauses.FAULT)
+    between_s, saved_s = 5.0 * np.diff(faults), 60.0 * saved_between(bits, faults)
+    goodput = saved_s.sum() / between_s.sum()
+    error = (saved_s - goodput * between_s).std() / between_s.mean() / np.sqrt(len(between_s))
+    worked_s = 14 * 60.0
+    expected = rate * worked_s * np.exp(-rate * 900.0) / (np.exp(rate * (worked_s + 30.0)) - 1.0)
+    assert error < 0.005 and expected == pytest.approx(0.85, abs=0.02)
+    assert goodput == pytest.approx(expected, abs=3 * error)
+    # Faults in 500 stretches of time: Poisson, variance = mean; s.d. of their ratio sqrt(2/500).
+    counts = np.add.reduceat((bits & pauses.FAULT) > 0, np.arange(0, len(bits), len(bits) // 500))
+    assert len(faults) == pytest.approx(rate * 5.0 * len(bits), abs=3 * np.sqrt(len(faults)))
+    assert counts.var() / counts.mean() == pytest.approx(1.0, abs=3 * np.sqrt(2 / 500))
 
 
 def test_evaluation_every_few_iterations(emulate):
@@ -157,6 +241,25 @@ def test_a_common_clock_keeps_jobs_in_step(emulate):
     step = emulate(both, f"{JOB}.clock='one'", "site.0.job.1.clock='one'")
     np.testing.assert_allclose(level(step, 0), level(step, 1), atol=1e-6)
     assert np.abs(level(drift, 0) - level(drift, 1)).max() > 0.5
+
+
+def test_coherence_of_jobs_with_one_clock_is_that_of_their_starts(emulate):
+    """R19. Twelve jobs of one clock whose starts t_i are normal with s.d. s = 0.06 s: at f each is e^(-2 pi j f t_i) of
+    one, so rho = (|sum|^2 - n)/(n (n - 1)). The sum is n exp(-(2 pi f s)^2/2) for many jobs; starts at the middles of
+    twelve equal shares have an s.d. of 0.057 s, which makes up to 0.03 of rho. Lines of 20 whole iterations of 1 s."""
+    n, spread_s = 12, 0.06
+    starts = 1.5 + np.array([spread_s * NormalDist().inv_cdf((k + 0.5) / n) for k in range(n)]).round(3)
+    text = BASE.replace("MORE", "")
+    head, job = text[: text.index("    [[site.job]]")], text[text.index("    [[site.job]]") :]
+    given = [f'"job{k}"\n    clock = "one"\n    start_s = {start:.3f}' for k, start in enumerate(starts)]
+    trace = emulate(head + "".join(job.replace('"train"', each) for each in given), "run.dt_s=0.001")
+    power = trace.job_power_mw[5000:25000]
+    for f_hz in (1.0, 2.0, 3.0):
+        phasors = np.exp(-2j * np.pi * f_hz * starts)
+        exact = (abs(phasors.sum()) ** 2 - n) / (n * (n - 1))
+        found = in_bands(power, 0.001, [(f_hz - 0.2, f_hz + 0.2)])[0].rho
+        assert found == pytest.approx(exact, abs=1e-5)
+        assert found == pytest.approx((n * np.exp(-((2 * np.pi * f_hz * spread_s) ** 2)) - 1) / (n - 1), abs=0.03)
 
 
 EDP = [f"{JOB}.accelerator.edp_fraction=1.2", f"{JOB}.accelerator.edp_duration_s=0.05",

@@ -1,13 +1,19 @@
-"""Power smoothing against the published trace (R12), and of a job from TOML against closed forms."""
+"""Power smoothing, dummy work and caps: the published trace (R12), jobs from TOML and devices against closed forms."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emulator.cluster import smoothing
-from emulator.kernels.device_tick import limited
+from emulator import simulate
+from emulator.cluster import demand, smoothing
+from emulator.cluster.iteration import Window
+from emulator.kernels.device_power import dense_device_power, device_power
+from emulator.kernels.device_tick import Devices, Drive, Settings, State, Switches, at_rest, limited
 
 # Ceiling of arXiv 2508.14318 Figure 6, break-points read off the vector figure; the floor lies 0.2 below it.
 CEILING = [
@@ -110,11 +116,12 @@ def test_added_energy_is_the_floor_less_the_level_in_dips(emulate):
     assert trace.metrics["job.campus.train.added_energy_mwh"] == pytest.approx(added / 3600, rel=1e-4)
 
 
-def test_energy_does_not_depend_on_the_tick(emulate, smoothed):
-    """1 and 5 ms. A tick takes the floor as it is at its end, half a tick early: 2 ms of difference x 560 W at each of
-    two ramps, of opposite sign, 1.1 J of some 5 kJ: 0.02 %."""
-    other = emulate(JOB, "run.dt_s=0.005")
-    energy = [x.job_power_mw.sum(dtype=np.float64) * dt for x, dt in ((smoothed, 0.001), (other, 0.005))]
+@pytest.mark.parametrize("dt_s", [0.002, 0.005, 0.01])
+def test_energy_does_not_depend_on_the_tick(emulate, smoothed, dt_s):
+    """A tick takes the floor as it is at its end, half a tick early: at 10 ms against 1 ms 4.5 ms of difference x
+    560 W at each of two ramps, of opposite sign, 2.5 J each of some 5 kJ: 0.05 %."""
+    other = emulate(JOB, f"run.dt_s={dt_s}")
+    energy = [x.job_power_mw.sum(dtype=np.float64) * dt for x, dt in ((smoothed, 0.001), (other, dt_s))]
     assert energy[0] == pytest.approx(energy[1], rel=1e-3)
 
 
@@ -139,3 +146,218 @@ def test_times_in_ticks_lose_none_to_rounding(dt_s):
     made = smoothing.settings(0.0 * one, one, one, one, one, limits, dummy, dt_s)
     for found in (made.stop_ticks, made.hold_ticks, made.dummy_ticks):
         np.testing.assert_array_equal(found, np.arange(1, 200))
+
+
+COST = "estimated_ceiling_lost_iteration_s"
+SMOOTHED = """
+    [run]
+    duration_s = 12.0
+    dt_s = 0.01
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    devices = 10
+    start_s = 1.0
+    stop_s = 8.0
+    accelerator = {idle_w = 100.0, tdp_w = 1100.0}
+    smoothing = {floor_fraction = 0.6, ramp_up_w_per_s = 500.0, ramp_down_w_per_s = 250.0, stop_delay_s = 1.0}
+    [[site.job.workload.phase]]
+    name = "compute"
+    duration_s = 1.5
+    level = 0.9
+    [[site.job.workload.phase]]
+    name = "exchange"
+    duration_s = 0.5
+    level = 0.05
+"""
+
+
+def device_w(trace) -> np.ndarray:
+    """Power of one of the ten equal devices."""
+    return trace.job_power_mw[:, 0].astype(np.float64) * 1e5
+
+
+def test_secondary_floor_and_ceiling(emulate):
+    trace = emulate(
+        SMOOTHED, "site.0.job.0.smoothing.secondary_floor_w=300.0", "site.0.job.0.smoothing.ceiling_fraction=0.8"
+    )
+    power = device_w(trace)
+    assert power[100:].min() >= 299.99 and power.max() <= 880.01
+    np.testing.assert_allclose(power[-20:], 300.0, rtol=1e-5)
+
+
+def test_what_a_ceiling_costs_is_estimated_as_a_cap_would(emulate):
+    """A ceiling of 880 W lets 0.78 of the range through where computing wants 0.9: work at (0.78/0.9)^(1/3) of its
+    speed, for 1.5 s in each of 6 iterations of 2 s from a settled start. Not acted on: 6 iterations all the same."""
+    trace = emulate(
+        SMOOTHED,
+        "site.0.job.0.start_s=0.0",
+        "site.0.job.0.stop_s=1e9",
+        "site.0.job.0.smoothing.ceiling_fraction=0.8",
+    )
+    found = {key: trace.metrics[f"job.campus.train.{key}"] for key in ("iterations", "lost_iteration_s", COST)}
+    assert found["iterations"] == 6.0 and found["lost_iteration_s"] == 0.0
+    assert found[COST] == pytest.approx(6 * 1.5 * (1 - (0.78 / 0.9) ** (1 / 3)), rel=1e-5)
+
+
+def test_a_rising_ceiling_costs_and_a_cap_is_not_counted_twice(emulate):
+    """From idle at 1 s the ceiling rises from 540 W: it reaches 1000 W after 0.92 s, one tick of the ramp early. The
+    integral of 1 - ((440 + 500 t)/900)^(1/3) over them is 0.92 - 9/5 x 3/4 (1 - (44/90)^(4/3)) s. Under a cap nothing
+    is estimated: what it costs, it costs."""
+    expected = 0.92 - 1.8 * 0.75 * (1 - (44 / 90) ** (4 / 3))
+    found = emulate(SMOOTHED).metrics[f"job.campus.train.{COST}"]
+    assert found == pytest.approx(expected, abs=0.01 * (1 - (44 / 90) ** (1 / 3)))
+    capped = emulate(SMOOTHED, "site.0.job.0.cap=[{at_s = 0.1, power_w = 700.0}]").metrics
+    assert capped[f"job.campus.train.{COST}"] == 0.0
+    assert capped["job.campus.train.lost_iteration_s"] > 0.5
+
+
+def test_dummy_work_fills_dips_late_and_costs_time(emulate):
+    """Looks every 50 ms, fills 100 ms after a dip began; iterations take 10 % longer."""
+    text = SMOOTHED.replace(
+        "smoothing = {floor_fraction = 0.6, ramp_up_w_per_s = 500.0, ramp_down_w_per_s = 250.0, stop_delay_s = 1.0}",
+        "dummy_work = {floor_fraction = 0.5, period_s = 0.05, latency_s = 0.1, cost_fraction = 0.1}",
+    )
+    trace = emulate(text)
+    power, t = device_w(trace), trace.time_s
+    dip = 1.0 + 1.5 * 1.1  # when the first exchange begins
+    np.testing.assert_allclose(power[(t > dip + 0.01) & (t < dip + 0.09)], 150.0, rtol=1e-5)
+    np.testing.assert_allclose(power[(t > dip + 0.17) & (t < dip + 0.54)], 550.0, rtol=1e-5)
+    assert trace.metrics["job.campus.train.iteration_mean_s"] == pytest.approx(2.2, abs=0.011)
+    # Three whole iterations before the stop at 8 s, each 0.2 s longer; the last one, cut short, does not count.
+    assert trace.metrics["job.campus.train.lost_iteration_s"] == pytest.approx(0.6, rel=1e-5)
+
+
+def test_a_cap_holds_from_the_next_chunk_and_stretches_iterations(emulate):
+    """Ordered at 2.5 s, in chunks of 1 s: from 3 s on. 600 W leaves 500 of 900 W above idle: (9/5)^(1/3) as long."""
+    text = SMOOTHED.replace(
+        "smoothing = {floor_fraction = 0.6, ramp_up_w_per_s = 500.0, ramp_down_w_per_s = 250.0, stop_delay_s = 1.0}",
+        "cap = [{at_s = 2.5, power_w = 600.0}]",
+    )
+    trace = emulate(text, "run.duration_s=30.0", "site.0.job.0.stop_s=1e9")
+    power, t = device_w(trace), trace.time_s
+    assert power[(t > 2.5) & (t < 3.0)].max() < 151.0 and power[t < 2.4].max() > 999.0
+    assert power[t >= 3.0].max() <= 600.01
+    # Iterations start at 1, 3 and then as the cap lets compute: 1.5 x 1.216 + 0.5 s.
+    starts = t[1:][(power[1:] > 400) & (power[:-1] < 400)]
+    np.testing.assert_allclose(np.diff(starts)[2:], 1.5 * (9 / 5) ** (1 / 3) + 0.5, atol=0.0101)
+
+
+ALL = Switches(noisy=True, own=True, smoothing=True, timers=True, averaged=True, dummy=True, cap=True)
+SOME = Switches(noisy=True, own=True, smoothing=True, timers=False, averaged=False, dummy=False, cap=False)
+
+
+def made(switches: Switches, devices: int, ticks: int, events: int = 6) -> tuple[Settings, Devices, State, Drive]:
+    rng = np.random.default_rng(devices + ticks)
+    numbers = [0.05, 0.6, 0.8, 0.99, 0.14, 0.7, 0.0, 3e-3, 2e-3, 0.9, 0.2, 0.02, 0.1, 20.0, 10.0, 0.5, 5.0]
+    sign = np.where(np.arange(events) % 2, -1.0, 1.0)
+    sign[2:4] = 0.0  # events that change nothing are events too, and may fall together with others
+    tick = np.sort(rng.integers(-30, ticks + 10, events))[:, None] + rng.integers(0, 25, (events, devices))
+    tick, fraction = np.concatenate([tick, tick[:3]]), rng.uniform(size=(events, devices))
+    sign = np.concatenate([sign, np.zeros(3)])
+    drive = Drive(
+        tick=jnp.asarray(tick, jnp.int32),
+        fraction=jnp.asarray(np.concatenate([fraction, fraction[:3]])),
+        level_step=jnp.asarray(0.85 * sign),
+        noise_step=jnp.asarray(0.05 * sign),
+        common=jnp.asarray(rng.normal(size=ticks)),
+        cap=jnp.full(ticks, 0.8),
+        poll=jnp.arange(ticks) % 7 == 0,
+    )
+    weight, key = np.full(devices, 1.0 / devices), rng.integers(0, 2**32, devices, dtype=np.uint32)
+    its = Devices(jnp.asarray(1 + 0.03 * rng.normal(size=devices)), jnp.asarray(weight), jnp.asarray(key))
+    return Settings(*map(jnp.asarray, numbers)), its, at_rest(switches, devices, jnp.float64), drive
+
+
+@pytest.mark.parametrize(
+    ("switches", "devices", "ticks"),
+    [(ALL, 63, 97), (SOME, 700, 96), (SOME._replace(smoothing=False, cap=True), 1, 64)],
+)
+def test_blocks_are_the_definition(x64, switches, devices, ticks):
+    """Values and gradients; the order of some thousand additions differs: 1e-13, allowed 1e-12."""
+    args = made(switches, devices, ticks)
+    first = jnp.int32(45)
+
+    def total(settings, its, drive, method):
+        _, sums = device_power(switches, settings, its, args[2], drive, first, method=method)
+        return jnp.sum(sums * jnp.cos(jnp.arange(2.0 * ticks).reshape(ticks, 2)))
+
+    results = []
+    for method in ("blocked", "dense"):
+        _, sums = device_power(switches, *args, first, method=method)
+        real = []
+        if switches is ALL:
+            slope = jax.jit(jax.grad(total, argnums=(0, 1, 2), allow_int=True), static_argnums=3)
+            slopes = slope(args[0], args[1], args[3], method)
+            real = [x for x in jax.tree.leaves(slopes) if x.dtype == jnp.float64]
+        results.append((np.asarray(sums), real))
+    np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-12)
+    for blocked, dense in zip(results[0][1], results[1][1], strict=True):
+        assert np.isfinite(np.asarray(blocked)).all()
+        np.testing.assert_allclose(blocked, dense, atol=1e-10 * max(1.0, float(jnp.max(jnp.abs(dense)))))
+
+
+def test_two_windows_are_one(x64):
+    switches = SOME._replace(timers=True)
+    settings, its, state, drive = made(switches, 100, 96, 3)
+    whole, sums = device_power(switches, settings, its, state, drive, jnp.int32(0))
+    parts = []
+    for first in (0, 48):
+        ticks = slice(first, 48 if first == 0 else 96)
+        part = drive._replace(
+            tick=drive.tick - first, common=drive.common[ticks], cap=drive.cap[ticks], poll=drive.poll[ticks]
+        )
+        state, found = device_power(switches, settings, its, state, part, jnp.int32(first))
+        parts.append(found)
+    np.testing.assert_allclose(np.concatenate(parts), sums, atol=1e-13)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), whole, state)
+
+
+@pytest.mark.parametrize("correlation_ticks", [10.0, 100.0])
+def test_own_fluctuation_has_its_variance_and_correlation(x64, correlation_ticks):
+    """4000 devices: s.d. of a variance sqrt(2/4000) = 0.022, of a correlation 0.016."""
+    switches = Switches(True, True, False, False, False, False, False)
+    settings, its, state, drive = made(switches, 4000, 200)
+    fade = np.exp(-1.0 / correlation_ticks)
+    settings = settings._replace(
+        response=jnp.asarray(1.0), coherent=jnp.asarray(0.0), incoherent=jnp.asarray(1.0),
+        fade=jnp.asarray(fade), innovation=jnp.asarray(np.sqrt(1 - fade**2)),
+    )  # fmt: skip
+    start = state._replace(own=jnp.asarray(np.random.default_rng(0).normal(size=4000)))
+    flat = drive._replace(
+        tick=jnp.full((1, 4000), -1, jnp.int32), fraction=jnp.zeros((1, 4000)),
+        level_step=jnp.zeros(1), noise_step=jnp.ones(1),
+    )  # fmt: skip
+    its = its._replace(gain=jnp.ones(4000))
+    _, power = dense_device_power(switches, settings, its, start, flat, jnp.int32(7), keep=True)
+    last, before = np.asarray(power[-1]), np.asarray(power[-11])
+    assert last.var() == pytest.approx(1.0, abs=0.07)
+    assert np.corrcoef(last, before)[0, 1] == pytest.approx(fade**10, abs=0.05)
+    assert abs(np.corrcoef(power[50:, 0], power[50:, 1])[0, 1]) < 0.9
+
+
+def of_job(its, params, state, window):
+    return demand.advance(its, params, state, jax.random.key(2), jnp.asarray(jnp.inf), window)[1]
+
+
+def test_own_noise_scales_with_the_root_of_the_devices(scenario):
+    """Var = N s^2 [1 + (N - 1) rho] on both paths: 400 devices, rho = 0, amplitude 0.1, so 0.005 of the range."""
+    text = SMOOTHED.replace("level = 0.9", "level = 0.9\n    noise = 0.1").replace("devices = 10", "devices = 400")
+    text = text.replace("[[site.job.workload.phase]]", "[site.job.workload]\n    noise_coherence = COHERENCE\n"
+                        "    noise_correlation_s = 0.05\n    [[site.job.workload.phase]]", 1)  # fmt: skip
+    for coherence in (0.0, 0.25):
+        overrides = "site.0.job.0.workload.phase.0.duration_s=100.0", "site.0.job.0.stop_s=1e9"
+        loaded = scenario(text.replace("COHERENCE", str(coherence)), *overrides)
+        layout, params, _, _ = simulate.build(loaded, ticks=100)
+        at, expected = layout.training[0], 0.1 * np.sqrt((1 + 399 * coherence) / 400)
+        for path in ("events", "devices"):
+            its = replace(at, path=path, limits=replace(at.limits, smoothing=False, timers=False))
+            state = demand.initial(its, jnp.float32)
+            window = Window(jnp.int32(0), 8000, 0.01)
+            call = jax.jit(lambda p, s, its=its, window=window: of_job(its, p, s, window))
+            found = call(params.training[0], state)
+            share = (np.asarray(found.power_w)[150:, 0] / 400 - 100.0) / 1000.0
+            # 78 s at 0.05 s correlation: 780 independent values, s.d. of a s.d. 1/sqrt(2 x 780) = 2.5 %.
+            assert share.std() == pytest.approx(expected, rel=0.09), (coherence, path)
