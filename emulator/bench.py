@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from emulator import bench_c, config, grid_schema, jobs_schema, schema, simulate
+from emulator import bench_c, config, governor_schema, grid_schema, jobs_schema, schema, simulate
 from emulator.kernels.passed_share import passed_share_increments
 from emulator.plant import Frame
 from emulator.rollout import job_power, rollout
@@ -146,9 +146,9 @@ def five_areas() -> schema.Scenario:
 def three_areas() -> schema.Scenario:
     """The demo's site under a constant load, on a chain of three areas, two ties, three kinds of governor."""
     governors = (
-        grid_schema.ReheatGovernor(model="reheat"),
-        grid_schema.LagGovernor(model="lag"),
-        grid_schema.Tgov1Governor(model="tgov1"),
+        governor_schema.ReheatGovernor(model="reheat"),
+        governor_schema.LagGovernor(model="lag"),
+        governor_schema.Tgov1Governor(model="tgov1"),
     )
     names = ("east", "middle", "west")
     areas = tuple(

@@ -6,9 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from emulator import governor_schema
 from emulator.clock import ticks_exact, ticks_nearest
 from emulator.complaint import Path, nearest
-from emulator.grid_schema import Area, GenerationTrip, Grid, LoadStep, ScrChange, Tgov1Governor, Tie, VoltageSag
+from emulator.grid_schema import Area, GenerationTrip, Grid, LoadStep, ScrChange, Tie, VoltageSag
 from emulator.interchange import initial_flows_mw
 from emulator.schema import Scenario
 from emulator.torsional_modes import frequencies_hz
@@ -60,9 +61,8 @@ def _areas(scenario: Scenario) -> Problems:
         if shares > 1 + 1e-9:
             yield ("grid", "area", i, "governor"), f"shares sum to {shares:g}, at most 1 of the area can be governed"
         for j, governor in enumerate(area.governor):
-            if isinstance(governor, Tgov1Governor) and governor.vmin_pu >= governor.vmax_pu:
-                path = ("grid", "area", i, "governor", j, "vmin_pu")
-                yield path, f"is {governor.vmin_pu:g}, must be below vmax_pu = {governor.vmax_pu:g}"
+            for name, message in governor_schema.problems(governor):
+                yield ("grid", "area", i, "governor", j, name), message
     apart = _apart(grid)
     if apart:
         names = ", ".join(apart)
@@ -269,9 +269,8 @@ def _time_constants(grid: Grid) -> Iterable[tuple[Path, float]]:
     """Time constants that Runge-Kutta integrates: at least two ticks each."""
     for i, area in enumerate(grid.area):
         for j, governor in enumerate(area.governor):
-            for key in ("reheat_s", "lag_s", "t1_s", "t3_s"):
-                if hasattr(governor, key):
-                    yield ("grid", "area", i, "governor", j, key), getattr(governor, key)
+            for name, seconds in governor_schema.time_constants(governor):
+                yield ("grid", "area", i, "governor", j, name), seconds
         if area.inverters is not None:
             for key in ("measurement_s", "response_s"):
                 yield ("grid", "area", i, "inverters", key), getattr(area.inverters, key)

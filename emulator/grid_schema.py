@@ -9,64 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from emulator.governor_schema import Governor
 from emulator.tables import IDEAL, PROGRAM, Name, Table, key
-
-ANDERSON = "Anderson & Mirheydar, IEEE Trans. Power Syst. 5(3):720, 1990, typical values [M]"
-ANDES_TGOV1 = "ANDES 2.0.0 TGOV1 default, not plant data [V]"
-
-
-class ReheatGovernor(Table):
-    """(K/R)(1 + F T s)/(1 + T s)."""
-
-    model: Literal["reheat"]
-    share: float = key(
-        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
-    )
-    deadband_pu: float = key("of the speed deviation", 0.0, unit="pu", ge=0, lt=0.1, source=IDEAL)
-    droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDERSON)
-    gain_pu: float = key("K, mechanical power gain", 0.95, unit="pu", gt=0, source=ANDERSON)
-    hp_fraction: float = key(
-        "F, share of power from the high-pressure stage", 0.3, unit="1", ge=0, le=1, source=ANDERSON
-    )
-    reheat_s: float = key("T, reheater time constant", 8.0, unit="s", gt=0, source=ANDERSON)
-
-
-class LagGovernor(Table):
-    """1/(R(1 + T s))."""
-
-    model: Literal["lag"]
-    share: float = key(
-        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
-    )
-    deadband_pu: float = key("of the speed deviation", 0.0, unit="pu", ge=0, lt=0.1, source=IDEAL)
-    droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDERSON)
-    lag_s: float = key(
-        "T, time constant", 0.3, unit="s", gt=0, source="simple governor, .2 to .5 s [M]; .3 in arXiv 2512.08076 [V]"
-    )
-
-
-class Tgov1Governor(Table):
-    """(1 + T2 s)/((1 + T3 s)(1 + T1 s)) / R with valve limits, less Dt times speed."""
-
-    model: Literal["tgov1"]
-    share: float = key(
-        "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
-    )
-    deadband_pu: float = key("of the speed deviation", 0.0, unit="pu", ge=0, lt=0.1, source=IDEAL)
-    droop_pu: float = key("R, pu frequency per pu power", 0.05, unit="pu", gt=0, source=ANDES_TGOV1)
-    t1_s: float = key("T1, steam bowl", 0.1, unit="s", gt=0, source=ANDES_TGOV1)
-    t2_s: float = key("T2, numerator", 0.2, unit="s", ge=0, source=ANDES_TGOV1)
-    t3_s: float = key("T3, reheater", 10.0, unit="s", gt=0, source=ANDES_TGOV1)
-    dt_pu: float = key("Dt, turbine damping", 0.0, unit="pu", ge=0, source=ANDES_TGOV1)
-    vmin_pu: float = key("lowest valve position, total, on the governed share", 0.0, unit="pu", source=ANDES_TGOV1)
-    vmax_pu: float = key("highest valve position, total, on the governed share", 1.2, unit="pu", source=ANDES_TGOV1)
-
-
-class NoGovernor(Table):
-    model: Literal["none"]
-
-
-Governor = Annotated[ReheatGovernor | LagGovernor | Tgov1Governor | NoGovernor, Field(discriminator="model")]
 
 
 class Inverters(Table):

@@ -30,6 +30,10 @@ MODELS: dict[str, type[governor.GovernorParams]] = {
     "reheat": governor.ReheatParams,
     "lag": governor.LagParams,
     "tgov1": governor.Tgov1Params,
+    "gast": governor.GastParams,
+    "ieeeg1": governor.Ieeeg1Params,
+    "hygov": governor.HygovParams,
+    "engine": governor.EngineParams,
 }
 
 
@@ -135,7 +139,11 @@ def _governors(grid: grid_schema.Grid, model: str) -> list[tuple[int, grid_schem
 
 def _governor_params(grid: grid_schema.Grid, model: str) -> governor.GovernorParams:
     its = [table for _, table in _governors(grid, model)]
-    return MODELS[model](**{f.name: as_array([getattr(t, f.name) for t in its]) for f in fields(MODELS[model])})
+
+    def of(name: str) -> jax.Array:
+        return as_array([math.inf if (value := getattr(table, name)) is None else value for table in its])
+
+    return MODELS[model](**{field.name: of(field.name) for field in fields(MODELS[model])})
 
 
 def _order_share(grid: grid_schema.Grid, model: str) -> jax.Array:

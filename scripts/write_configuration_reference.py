@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulator import grid_schema, jobs_schema, schema
+from emulator import governor_schema, grid_schema, jobs_schema, schema
 from emulator.complaint import bounds, unit_of
 from emulator.tables import Table
 
@@ -56,9 +56,13 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ('[site.controller], kind = "ramp_limit"', schema.RampLimitController),
     ("[grid]", grid_schema.Grid),
     ("[[grid.area]]", grid_schema.Area),
-    ('[[grid.area.governor]], model = "reheat"', grid_schema.ReheatGovernor),
-    ('[[grid.area.governor]], model = "lag"', grid_schema.LagGovernor),
-    ('[[grid.area.governor]], model = "tgov1"', grid_schema.Tgov1Governor),
+    ('[[grid.area.governor]], model = "reheat"', governor_schema.ReheatGovernor),
+    ('[[grid.area.governor]], model = "lag"', governor_schema.LagGovernor),
+    ('[[grid.area.governor]], model = "tgov1"', governor_schema.Tgov1Governor),
+    ('[[grid.area.governor]], model = "gast"', governor_schema.GastGovernor),
+    ('[[grid.area.governor]], model = "ieeeg1"', governor_schema.Ieeeg1Governor),
+    ('[[grid.area.governor]], model = "hygov"', governor_schema.HygovGovernor),
+    ('[[grid.area.governor]], model = "engine"', governor_schema.EngineGovernor),
     ("[grid.area.inverters]", grid_schema.Inverters),
     ("[grid.area.agc]", grid_schema.Agc),
     ("[[grid.area.shedding]]", grid_schema.Shedding),

@@ -1,127 +1,132 @@
-"""Speed governors with their turbines, as deviations from the operating point. Per unit on the governed share.
+"""Speed governors with their turbines: what all models share, and the choice between them.
 
-All states are deviations; the inputs are the deviations of speed and of the load reference, the output the deviation of
-mechanical power.
+Inputs are the deviations of speed and of the load reference (AGC); the output is the deviation of mechanical power. All
+per unit on the governed share of the area's rating; arrays hold the governors of one model, of all areas.
+A dead-band passes on what lies beyond it, without a step (IEEE Std 1207-2011, intentional dead-band). States are
+deviations: at rest they and their rates are zero. Limits do not wind up, and an integration step that has passed one is
+put back to it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 
-from emulator.struct import quantity, struct
+from emulator.grid import gas, hydro, steam
+from emulator.grid.gas import EngineParams, EngineState, GastParams, GastState
+from emulator.grid.hydro import HygovParams, HygovState
+from emulator.grid.steam import (
+    Ieeeg1Params,
+    Ieeeg1State,
+    LagParams,
+    LagState,
+    ReheatParams,
+    ReheatState,
+    Tgov1Params,
+    Tgov1State,
+)
 
+GovernorParams = ReheatParams | LagParams | Tgov1Params | GastParams | Ieeeg1Params | HygovParams | EngineParams
+GovernorState = ReheatState | LagState | Tgov1State | GastState | Ieeeg1State | HygovState | EngineState
 
-@struct
-class ReheatParams:
-    """(K/R)(1 + F T s)/(1 + T s). Reference: Anderson & Mirheydar, IEEE TPWRS 5(3):720, 1990."""
-
-    share: jax.Array = quantity("1", "governors")
-    deadband_pu: jax.Array = quantity("pu", "governors")
-    droop_pu: jax.Array = quantity("pu", "governors")
-    gain_pu: jax.Array = quantity("pu", "governors")
-    hp_fraction: jax.Array = quantity("1", "governors")
-    reheat_s: jax.Array = quantity("s", "governors")
-
-
-@struct
-class ReheatState:
-    reheater_pu: jax.Array = quantity("pu", "governors")
-
-
-@struct
-class LagParams:
-    """1/(R(1 + T s))."""
-
-    share: jax.Array = quantity("1", "governors")
-    deadband_pu: jax.Array = quantity("pu", "governors")
-    droop_pu: jax.Array = quantity("pu", "governors")
-    lag_s: jax.Array = quantity("s", "governors")
-
-
-@struct
-class LagState:
-    power_pu: jax.Array = quantity("pu", "governors")
-
-
-@struct
-class Tgov1Params:
-    """(1 + T2 s)/((1 + T3 s)(1 + T1 s))/R, valve limited, less Dt. Reference: IEEE PES-TR1 (2013), TGOV1."""
-
-    share: jax.Array = quantity("1", "governors")
-    deadband_pu: jax.Array = quantity("pu", "governors")
-    droop_pu: jax.Array = quantity("pu", "governors")
-    t1_s: jax.Array = quantity("s", "governors")
-    t2_s: jax.Array = quantity("s", "governors")
-    t3_s: jax.Array = quantity("s", "governors")
-    dt_pu: jax.Array = quantity("pu", "governors")
-    vmin_pu: jax.Array = quantity("pu", "governors", "total valve position")
-    vmax_pu: jax.Array = quantity("pu", "governors", "total valve position")
-
-
-@struct
-class Tgov1State:
-    valve_pu: jax.Array = quantity("pu", "governors")
-    reheater_pu: jax.Array = quantity("pu", "governors")
-
-
-GovernorParams = ReheatParams | LagParams | Tgov1Params
-GovernorState = ReheatState | LagState | Tgov1State
+STATES: dict[type, type] = {
+    ReheatParams: ReheatState,
+    LagParams: LagState,
+    Tgov1Params: Tgov1State,
+    GastParams: GastState,
+    Ieeeg1Params: Ieeeg1State,
+    HygovParams: HygovState,
+    EngineParams: EngineState,
+}
 
 
 def initial(params: GovernorParams, operating_pu: jax.Array) -> GovernorState:
-    zero = jnp.zeros_like(operating_pu)
-    match params:
-        case ReheatParams():
-            return ReheatState(zero)
-        case LagParams():
-            return LagState(zero)
-        case Tgov1Params():
-            return Tgov1State(zero, zero)
+    """At rest at the operating point (governors,)."""
+    kind = STATES[type(params)]
+    return kind(*(jnp.zeros_like(operating_pu) for _ in kind.__dataclass_fields__))
 
 
-def _beyond(params, speed):
-    return speed - jnp.clip(speed, -params.deadband_pu, params.deadband_pu)
-
-
-def slope(params, speed_pu, order_pu, operating_pu, x):
+def slope(
+    params: GovernorParams, speed_pu: jax.Array, order_pu: jax.Array, operating_pu: jax.Array, x: GovernorState
+) -> GovernorState:
+    """Rates of the states, 1/s."""
     speed = _beyond(params, speed_pu)
-    match params:
-        case ReheatParams():
-            return ReheatState(
-                (params.gain_pu * (order_pu - speed / params.droop_pu) - x.reheater_pu) / params.reheat_s
-            )
-        case LagParams():
-            return LagState((order_pu - speed / params.droop_pu - x.power_pu) / params.lag_s)
-        case Tgov1Params():
-            rate = (order_pu - speed / params.droop_pu - x.valve_pu) / params.t1_s
-            total = x.valve_pu + operating_pu
-            blocked = ((total >= params.vmax_pu) & (rate > 0)) | ((total <= params.vmin_pu) & (rate < 0))
-            return Tgov1State(jnp.where(blocked, 0.0, rate), (x.valve_pu - x.reheater_pu) / params.t3_s)
+    match params, x:
+        case ReheatParams(), ReheatState():
+            return steam.reheat_slope(params, speed, order_pu, x)
+        case LagParams(), LagState():
+            return steam.lag_slope(params, speed, order_pu, x)
+        case Tgov1Params(), Tgov1State():
+            return steam.tgov1_slope(params, speed, order_pu, operating_pu, x)
+        case GastParams(), GastState():
+            return gas.gast_slope(params, speed, order_pu, operating_pu, x)
+        case Ieeeg1Params(), Ieeeg1State():
+            return steam.ieeeg1_slope(params, speed, order_pu, operating_pu, x)
+        case HygovParams(), HygovState():
+            return hydro.hygov_slope(params, speed, order_pu, operating_pu, x)
+        case EngineParams(), EngineState():
+            return gas.engine_slope(params, speed, order_pu, operating_pu, x)
+    raise TypeError(f"{type(x).__name__} is no state of {type(params).__name__}")
 
 
-def power(params, speed_pu, order_pu, operating_pu, x):
-    speed = _beyond(params, speed_pu)
-    match params:
-        case ReheatParams():
-            direct = params.gain_pu * (order_pu - speed / params.droop_pu)
-            return params.hp_fraction * direct + (1.0 - params.hp_fraction) * x.reheater_pu
-        case LagParams():
+def power(
+    params: GovernorParams, speed_pu: jax.Array, order_pu: jax.Array, operating_pu: jax.Array, x: GovernorState
+) -> jax.Array:
+    """(governors,) deviation of mechanical power, pu."""
+    match params, x:
+        case ReheatParams(), ReheatState():
+            return steam.reheat_power(params, _beyond(params, speed_pu), order_pu, x)
+        case LagParams(), LagState():
             return x.power_pu
-        case Tgov1Params():
-            return x.reheater_pu + params.t2_s / params.t3_s * (x.valve_pu - x.reheater_pu) - params.dt_pu * speed_pu
+        case Tgov1Params(), Tgov1State():
+            return steam.tgov1_power(params, speed_pu, x)
+        case GastParams(), GastState():
+            return gas.gast_power(params, speed_pu, x)
+        case Ieeeg1Params(), Ieeeg1State():
+            return steam.ieeeg1_power(params, x)
+        case HygovParams(), HygovState():
+            return hydro.hygov_power(params, speed_pu, operating_pu, x)
+        case EngineParams(), EngineState():
+            return x.power_pu
+    raise TypeError(f"{type(x).__name__} is no state of {type(params).__name__}")
 
 
-def held(params, operating_pu, x):
-    match params:
-        case Tgov1Params():
+def held(params: GovernorParams, operating_pu: jax.Array, x: GovernorState) -> GovernorState:
+    """States put back to the limits that an integration step may have passed."""
+    match params, x:
+        case Tgov1Params() | GastParams(), Tgov1State() | GastState():
             low, high = params.vmin_pu - operating_pu, params.vmax_pu - operating_pu
-            return Tgov1State(jnp.clip(x.valve_pu, low, high), x.reheater_pu)
+            return replace(x, valve_pu=jnp.clip(x.valve_pu, low, high))
+        case Ieeeg1Params(), Ieeeg1State():
+            low, high = params.pmin_pu - operating_pu, params.pmax_pu - operating_pu
+            return replace(x, servo_pu=jnp.clip(x.servo_pu, low, high))
+        case HygovParams(), HygovState():
+            gate = hydro.initial_gate(params, operating_pu)
+            low, high = params.gmin_pu - gate, params.gmax_pu - gate
+            return replace(x, desired_pu=jnp.clip(x.desired_pu, low, high))
+        case EngineParams(), EngineState():
+            return replace(x, fuel_pu=jnp.clip(x.fuel_pu, *gas.engine_range(params, operating_pu, x)))
     return x
 
 
-def within_limits(params, operating_pu):
+def within_limits(params: GovernorParams, operating_pu: jax.Array) -> jax.Array:
+    """(governors,) true where an equilibrium at the operating point exists."""
     match params:
         case Tgov1Params():
             return (operating_pu >= params.vmin_pu) & (operating_pu <= params.vmax_pu)
+        case GastParams():
+            most = jnp.minimum(params.vmax_pu, params.at_pu)
+            return (operating_pu >= params.vmin_pu) & (operating_pu <= most)
+        case Ieeeg1Params() | EngineParams():
+            return (operating_pu >= params.pmin_pu) & (operating_pu <= params.pmax_pu)
+        case HygovParams():
+            gate = hydro.initial_gate(params, operating_pu)
+            return (gate >= params.gmin_pu) & (gate <= params.gmax_pu)
     return jnp.full(operating_pu.shape, True)
+
+
+def _beyond(params: GovernorParams, speed_pu: jax.Array) -> jax.Array:
+    """What of the speed deviation the dead-band passes on."""
+    return speed_pu - jnp.clip(speed_pu, -params.deadband_pu, params.deadband_pu)

@@ -42,6 +42,8 @@ def test_preset_is_valid(tmp_path, kind, name):
     elif kind == "controllers":
         site = {"name": "a", "job": [{"name": "b", "kind": "constant", "power_mw": 1}], "controller": table}
         schema.Site.model_validate(site)
+    elif kind == "shafts":  # the shaft's place in a grid is the user's
+        grid_schema.Shaft.model_validate({**table, "name": "unit", "coupling": 0.5})
     else:
         TABLES[kind].model_validate(table)
     assert catalog.describe(kind, name)
