@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from emulator.rollout import rollout
     from emulator.simulate import build, run, stream
     from emulator.sweep import cases_of, sweep
+    from emulator.tune import tune
     from emulator.xla import compile_loops_whole
 
 __version__ = "0.1.0"
-__all__ = ["assess", "build", "cases_of", "compile_loops_whole", "load", "rollout", "run", "stream", "sweep"]
+__all__ = ["assess", "build", "cases_of", "compile_loops_whole", "load", "rollout", "run", "stream", "sweep", "tune"]
 
 _HOME = {
     "assess": "emulator.limits",
@@ -34,6 +35,7 @@ _HOME = {
     "run": "emulator.simulate",
     "stream": "emulator.simulate",
     "sweep": "emulator.sweep",
+    "tune": "emulator.tune",
 }
 
 

@@ -90,15 +90,18 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
 def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int, every: int) -> tuple[str, int]:
     """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
     rows = len(status)
-    collapsed = (status & plant.VOLTAGE_COLLAPSE) > 0
+    collapsed, overloaded = ((status & bit) > 0 for bit in (plant.VOLTAGE_COLLAPSE, plant.OVERLOAD))
     values = np.concatenate([v for name, v in block.items() if name != "bess_soc"], axis=1)
     broken = np.asarray(~np.isfinite(values).all(axis=1))
-    bad = broken | collapsed.any(axis=1)
+    bad = broken | collapsed.any(axis=1) | overloaded.any(axis=1)
     if not bad.any():
         return "", rows
     row = int(np.argmax(bad))
     at_s = seconds_at(first + row * every, header.dt_s)
     if broken[row]:
         return f"a value is not finite at {at_s:g} s", row + 1
+    if not collapsed[row].any():
+        site = header.labels["site"][int(np.argmax(overloaded[row]))]
+        return f"overload: the battery of site {site}, its island's only source, is at its limit at {at_s:g} s", row + 1
     site = header.labels["site"][int(np.argmax(collapsed[row]))]
     return f"voltage collapse at site {site}, {at_s:g} s: the grid cannot carry its draw", row + 1

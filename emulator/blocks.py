@@ -74,3 +74,8 @@ def sum_at(values: jax.Array, index: tuple[int, ...], size: int) -> jax.Array:
         return values
     zero = jnp.zeros((), values.dtype)
     return jnp.stack([sum((values[j] for j, at in enumerate(index) if at == i), zero) for i in range(size)])
+
+
+def stacked(values: list[jax.Array]) -> jax.Array:
+    """(n,) of scalars, also of none."""
+    return jnp.stack(values) if values else jnp.zeros(0)

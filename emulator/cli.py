@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(sweep)
     sweep.add_argument("--out", type=Path, metavar="FILE.h5", help="what was found; default: CONFIG's name _sweep.h5")
 
+    text = "controller and battery size by gradient, against limits, over many scenarios"
+    _tune_arguments(command("tune", _tune, text, "wattswing tune tune_low_pass --out tuned"))
+
     check = command(
         "check",
         _check,
@@ -102,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     text = "judge a trace, or a recorded power, by a utility's limits"
     _assess_arguments(command("assess", _assess, text, "wattswing assess campus_100mw.h5 --limits ercot_draft"))
 
+    text = "modes of grid, battery and controller, response to a load's swing, and iteration periods to avoid"
+    _modes_arguments(command("modes", _modes, text, "wattswing modes campus_100mw --out modes.png"))
+
     command("schema", _schema, "the config's JSON Schema, for editors", "wattswing schema > wattswing.schema.json")
 
     bench = command("bench", _bench, "speed of this machine", "wattswing bench --json")
@@ -121,6 +127,19 @@ def _config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _tune_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results; default: CONFIG's name _tuned")
+    parser.add_argument("--resume", action="store_true", help="go on from the history in the folder")
+    parser.add_argument(
+        "--pareto",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also a front of MW against MWh against margin, by N times 3 searches side by side",
+    )
+
+
 def _assess_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, metavar="TRACE.h5", help="a trace, or with --csv a CSV file")
     parser.add_argument("--limits", required=True, metavar="LIMITS", help="a TOML file or the name of a limits preset")
@@ -129,6 +148,15 @@ def _assess_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-column", default="t_s", metavar="NAME", help="of the CSV file, in s; default: t_s")
     parser.add_argument("--power-column", default="p_mw", metavar="NAME", help="of the CSV file; default: p_mw")
     parser.add_argument("--unit", choices=("w", "kw", "mw"), default="mw", help="of the power column; default: mw")
+
+
+def _modes_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--out", type=Path, metavar="FILE.png", help="also a picture: PNG, SVG or PDF, by its ending")
+    parser.add_argument(
+        "--site", metavar="NAME", help="site, or area, whose load swings; default: the first site, else the first area"
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -199,6 +227,40 @@ def _sweep(args: argparse.Namespace) -> int:
     return DONE if all(result.complete for result in results) else STOPPED
 
 
+def _tune(args: argparse.Namespace) -> int:
+    scenario = config.load(args.config, args.overrides)
+    if args.pareto < 0:
+        raise UsageError(f"--pareto {args.pareto}: at least 0")
+    _prepare_jax(None, False)
+    from tqdm import tqdm
+
+    from emulator import simulate, tune_report
+    from emulator.trace import TraceError
+    from emulator.tune import Progress, TuningError, tune
+
+    out = args.out or Path(Path(args.config).stem + "_tuned")
+    bar = tqdm(total=scenario.tune and scenario.tune.steps, unit="step", disable=not sys.stderr.isatty())
+
+    def show(done: Progress) -> None:
+        bar.update(done.steps - bar.n)
+        bar.set_postfix(objective=f"{done.objective:.5g}", margin=f"{done.worst_margin:.2%}", s=f"{done.step_s:.2f}")
+
+    def warn(text: str) -> None:
+        print(f"wattswing: warning: {text}", file=sys.stderr)
+
+    try:
+        with bar:
+            found = tune(scenario, out, args.resume, args.pareto, show, warn)
+    except (simulate.SimulationError, TraceError, TuningError) as error:
+        raise UsageError(str(error)) from error
+    print(tune_report.render(found.summary))
+    if not found.complete:
+        print(f"\ninterrupted: {out} holds the best so far; go on with --resume", file=sys.stderr)
+        return INTERRUPTED
+    print(f"{found.summary['steps']} steps, {found.summary['seconds']:.0f} s; results in {out}")
+    return DONE
+
+
 def _check(args: argparse.Namespace) -> int:
     resolved = config.resolve(args.config, args.overrides)
     print(config.to_toml(resolved.scenario, resolved.origins), end="")
@@ -251,6 +313,22 @@ def _assess(args: argparse.Namespace) -> int:
     assessment = limits.assess(recorded, clauses)
     print(json.dumps(assessment.as_json(), indent=2) if args.json else limits.render(assessment))
     return FAILED if assessment.verdict == "fail" else DONE
+
+
+def _modes(args: argparse.Namespace) -> int:
+    scenario = config.load(args.config, args.overrides)
+    _prepare_jax(None, True)
+    from emulator import modes_report, plot_modes
+    from emulator.trace import TraceError
+
+    try:
+        found = modes_report.analyse(scenario, args.site)
+        if args.out is not None:
+            plot_modes.picture(found, args.out)
+    except (modes_report.ModesError, TraceError) as error:
+        raise UsageError(str(error)) from error
+    print(json.dumps(modes_report.as_json(found), indent=2) if args.json else modes_report.render(found))
+    return DONE
 
 
 def _schema(args: argparse.Namespace) -> int:

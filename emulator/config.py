@@ -233,10 +233,7 @@ def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str
     if kind is None:
         where = ", ".join(dotted(p) for p in PRESET_KINDS)
         raise ConfigError([source.problem(at, f"no presets for this table; there are for {where}")])
-    if not isinstance(name, str) or name not in catalog.names(kind):
-        hint = choice(str(name), catalog.names(kind))
-        raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint}")])
-    base, sources = catalog.read(kind, name), catalog.sources(kind, name)
+    base, sources = _preset(source, kind, name, at)
     origins = {
         dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}".removesuffix(
             ": "
@@ -248,6 +245,20 @@ def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str
     node.clear()
     node.update(merged)
     return origins
+
+
+def _preset(source: _Source, kind: str, name: Any, at: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Table of a preset and the sources of its numbers: one that ships, or a .toml file beside the configuration."""
+    if isinstance(name, str) and name.endswith(".toml"):
+        file = source.folder / name
+        if not file.is_file():
+            raise ConfigError([source.problem(at, f"no such file: {file}")])
+        table = _Source.read(file).table
+        return table, {key: FilePath(name).name for key in table}
+    if not isinstance(name, str) or name not in catalog.names(kind):
+        hint = choice(str(name), catalog.names(kind))
+        raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint}")])
+    return catalog.read(kind, name), catalog.sources(kind, name)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -283,7 +294,10 @@ def _leaves(node: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def _absolute_paths(raw: dict[str, Any], folder: FilePath) -> None:
-    """Files of replayed jobs, relative to the config, so that the resolved text works anywhere."""
+    """Files of replayed jobs and of limits, relative to the config, so that the resolved text works anywhere."""
+    tune = raw.get("tune")
+    if isinstance(tune, dict) and isinstance(tune.get("limits"), str) and (folder / tune["limits"]).is_file():
+        tune["limits"] = str(folder / tune["limits"])
     for site in _tables(raw.get("site")):
         for job in _tables(site.get("job")):
             if job.get("kind") == "replay" and isinstance(job.get("path"), str):
@@ -324,8 +338,8 @@ def _defaults(table: Table, path: Path) -> Iterator[tuple[str, str]]:
             yield dotted(at), f"default: {extra.get('source', '')}".removesuffix(": ")
 
 
-def to_toml(scenario: Scenario, origins: Mapping[str, str] | None = None) -> str:
-    """The resolved configuration as TOML that loads again to an equal scenario; with origins, they are comments."""
+def to_toml(scenario: Table, origins: Mapping[str, str] | None = None) -> str:
+    """The resolved configuration, or a table, as TOML that loads again to an equal one; with origins, they are comments."""
     return "\n".join(_render(scenario, (), (), origins)).lstrip("\n") + "\n"
 
 

@@ -63,6 +63,11 @@ def _areas(scenario: Scenario) -> Problems:
         for j, governor in enumerate(area.governor):
             for name, message in governor_schema.problems(governor):
                 yield ("grid", "area", i, "governor", j, name), message
+        forming = [site for site in scenario.site if site.bess is not None and site.bess.mode == "grid_forming"]
+        formed = any(site.area in (area.name, None) for site in forming)
+        if area.inertia_s == 0 and (not formed or any(g.model != "none" for g in area.governor)):
+            path = ("grid", "area", i, "inertia_s")
+            yield path, "is 0: without machines there are no governors, and a site's battery must be grid_forming"
     apart = _apart(grid)
     if apart:
         names = ", ".join(apart)

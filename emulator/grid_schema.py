@@ -71,7 +71,9 @@ class Shedding(Table):
 class Area(Table):
     name: Name = key("unique")
     rated_mva: float | None = key("base of H, D and governors; left out: grid.base_mva", None, unit="MVA", gt=0, le=1e8)
-    inertia_s: float = key("H on rated_mva", unit="s", gt=0, le=1e3)
+    inertia_s: float = key(
+        "H on rated_mva; 0 = no machines, a grid-forming battery is the only source", unit="s", ge=0, le=1e3
+    )
     damping_pu: float = key("D, pu power per pu frequency, on rated_mva", 0.0, unit="pu", ge=0, le=1e3, source=IDEAL)
     load_mw: float = key(
         "other load at the start, which the generators carry besides the sites", 0.0, unit="MW", ge=0, source=IDEAL

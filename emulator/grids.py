@@ -13,6 +13,7 @@ from emulator import grid_schema, schema
 from emulator.clock import fraction, ticks_nearest
 from emulator.disturbance import Signal, StepLayout
 from emulator.grid import governor
+from emulator.grid.forming import FormingParams
 from emulator.grid.frequency import GridLayout, GridParams
 from emulator.grid.protection import ProtectionLayout, ProtectionParams
 from emulator.grid.reserve import AgcParams, InverterParams
@@ -58,6 +59,8 @@ def grid_layout(scenario: schema.Scenario) -> GridLayout:
             areas=len(names),
         ),
         governor_area=tuple(tuple(area for area, _ in _governors(grid, model)) for model in _models(grid)),
+        former_area=tuple(area_index(scenario, site.area) for site in formers(scenario)),
+        machineless=tuple(area.inertia_s == 0 for area in grid.area),
         inverter_area=tuple(i for i, area in enumerate(grid.area) if area.inverters is not None),
         agc_area=tuple(agcs),
         agc_cycle_ticks=tuple(ticks_nearest(agc.cycle_s, dt_s) for agc in agcs.values()),
@@ -92,6 +95,7 @@ def grid_params(scenario: schema.Scenario) -> GridParams:
         governors=tuple(_governor_params(grid, model) for model in _models(grid)),
         order_share=tuple(_order_share(grid, model) for model in _models(grid)),
         inverters=_inverter_params(grid),
+        formers=_forming_params(scenario),
         agc=_agc_params(grid),
         protection=_protection_params(grid),
         shafts=tuple(_shaft_params(grid, shaft, scenario.run.dt_s) for shaft in grid.shaft),
@@ -165,6 +169,20 @@ def _inverter_params(grid: grid_schema.Grid) -> InverterParams:
         deadband_pu=of("deadband_pu"),
         measurement_s=of("measurement_s"),
         response_s=of("response_s"),
+    )
+
+
+def formers(scenario: schema.Scenario) -> list[schema.Site]:
+    """Sites whose battery forms the grid."""
+    return [site for site in scenario.site if site.bess is not None and site.bess.mode == "grid_forming"]
+
+
+def _forming_params(scenario: schema.Scenario) -> FormingParams:
+    tables = [site.bess for site in formers(scenario) if site.bess is not None]
+    return FormingParams(
+        power_mw=as_array([bess.units * bess.power_mw for bess in tables]),
+        gain_pu=as_array([1.0 / bess.forming_droop_pu for bess in tables]),
+        inertia_s=as_array([bess.forming_inertia_s for bess in tables]),
     )
 
 

@@ -13,17 +13,19 @@ import jax
 import jax.numpy as jnp
 
 from emulator.bess import battery, controller, reactive
-from emulator.blocks import Compensated, compensated, sum_at
+from emulator.blocks import stacked, sum_at
 from emulator.cluster import demand
 from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.disturbance import StepLayout, Steps
 from emulator.facility import ride_through
 from emulator.facility.power_chain import FacilityParams, facility_power, reactive_power
 from emulator.grid import frequency, voltage
+from emulator.grid.forming import Forming
+from emulator.power_limit import PowerLimitParams, caps_w
 from emulator.struct import quantity, static, struct
 
 # Status bits of a site in a frame.
-POWER_LIMIT, SOC_LIMIT, VOLTAGE_COLLAPSE, DISCONNECTED = 1, 2, 4, 8
+POWER_LIMIT, SOC_LIMIT, VOLTAGE_COLLAPSE, DISCONNECTED, OVERLOAD = 1, 2, 4, 8, 16
 
 
 @struct
@@ -33,6 +35,8 @@ class SiteLayout:
     area: int = static()  # -1 on an infinite grid
     delay_ticks: int = static()
     wait_ticks: int = static()  # of a tripped site, with its voltage back
+    controller: controller.ControllerLayout = static()
+    former: int = static()  # place among the grid-forming batteries, -1 = it follows
 
 
 @struct
@@ -55,16 +59,6 @@ class Layout:
     sites: tuple[SiteLayout, ...] = static()
     grid: frequency.GridLayout = static()
     steps: tuple[StepLayout, ...] = static()
-
-
-@struct
-class PowerLimitParams:
-    """Orders of power caps to a site's training jobs."""
-
-    max_mw: jax.Array = quantity("MW")
-    gain: jax.Array = quantity("1", "", "of TDP, per chunk and relative excess")
-    tdp_w: jax.Array = quantity("W", "training jobs of the site", "of their accelerators")
-    least_w: jax.Array = quantity("W", "training jobs of the site", "lowest cap that they take")
 
 
 @struct
@@ -97,7 +91,7 @@ class SiteState:
     bess_mvar: jax.Array | None = quantity("Mvar", "", "the converter's, into the grid")
     point: PointState | None = quantity("")
     ride_through: ride_through.RideThroughState | None = quantity("")
-    towards_grid_mw: Compensated[jax.Array] | None = quantity("MW")
+    controller: controller.ControllerState = quantity("")
     start_mw: jax.Array = quantity("MW", "", "draw in equilibrium")
 
 
@@ -189,9 +183,15 @@ def _site_equilibrium(layout: SiteLayout, params: SiteParams, it_mw: jax.Array) 
         bess_mvar=None if params.reactive is None else jnp.zeros_like(load_mw),
         point=here,
         ride_through=None if params.ride_through is None else ride_through.initial(load_mw.dtype),
-        towards_grid_mw=None if params.controller is None else compensated(load_mw),
+        controller=_controller_at_rest(layout, params, load_mw),
         start_mw=load_mw,
     )
+
+
+def _controller_at_rest(layout: SiteLayout, params: SiteParams, load_mw: jax.Array) -> controller.ControllerState:
+    if params.controller is None or params.battery is None:
+        return None
+    return controller.initial(layout.controller, params.controller, load_mw, params.battery.power_mw)
 
 
 def _area_draw(layout: Layout, sites: tuple[SiteState, ...]) -> jax.Array:
@@ -208,7 +208,7 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
       number: int32, the tick.
       jobs: power of each job in the tick, and what else there is to record of it.
     """
-    steps = Steps(layout.steps, params.step_size, number)
+    steps, speeds = Steps(layout.steps, params.step_size, number), state.grid.motion.value.speed_pu
     sites, site_frames = [], []
     for i, at in enumerate(layout.sites):
         with jax.named_scope(f"site{i}"):
@@ -216,15 +216,21 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
                 it_mw=_it_power(at, jobs.mw),
                 extra_mw=steps.at("site_load", i),
                 source=voltage.Source(steps.at("source_voltage", i), steps.at("short_circuit_ratio", i)),
+                speed_pu=speeds[at.area] if at.area >= 0 else jnp.zeros((), speeds.dtype),
             )
             site, frame = _site_tick(at, params.sites[i], state.sites[i], number, meets, layout.dt_s)
         sites.append(site)
         site_frames.append(frame)
 
     with jax.named_scope("grid"):
-        changes = _area_changes(layout, state, site_frames, steps)
+        changes = _area_changes(layout, params, state, site_frames, steps)
         readings = frequency.readings(layout.grid, params.grid, state.grid, changes)
-        grid = frequency.step(layout.grid, params.grid, state.grid, number, changes, layout.dt_s)
+        grid, formed = frequency.step(layout.grid, params.grid, state.grid, number, changes, layout.dt_s)
+    for i, at in enumerate(layout.sites):
+        if at.former >= 0:
+            alone = layout.grid.machineless[at.area]
+            its = formed.power_mw[at.former], formed.limited[at.former]
+            sites[i], site_frames[i] = _settled(params.sites[i], sites[i], site_frames[i], *its, alone, layout.dt_s)
     frame = Frame(
         **_stacked(site_frames),
         **vars(readings),
@@ -238,20 +244,12 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
 
 
 def orders(layout: Layout, params: Params, ordered_w: jax.Array, chunk: Frame) -> jax.Array:
-    """(training jobs,) W power caps for the chunk after the one whose frames these are; infinite = none.
-
-    An integral controller on the relative excess of the site's mean draw, from the accelerators' TDP downwards; a cap
-    that has come back to TDP is lifted.
-    """
+    """(training jobs,) W power caps for the chunk after the one whose frames these are; infinite = none."""
     for i, at in enumerate(layout.sites):
         limit = params.sites[i].power_limit
-        if limit is None or not at.training:
-            continue
-        excess = jnp.mean(chunk.pcc_mw[:, i]) / limit.max_mw - 1.0
-        jobs = jnp.asarray(at.training)
-        before_w = jnp.minimum(ordered_w[jobs], limit.tdp_w)
-        cap_w = jnp.maximum(before_w - limit.gain * excess * limit.tdp_w, limit.least_w)
-        ordered_w = ordered_w.at[jobs].set(jnp.where(cap_w >= limit.tdp_w, jnp.inf, cap_w))
+        if limit is not None and at.training:
+            jobs = jnp.asarray(at.training)
+            ordered_w = ordered_w.at[jobs].set(caps_w(limit, ordered_w[jobs], jnp.mean(chunk.pcc_mw[:, i])))
     return ordered_w
 
 
@@ -261,6 +259,7 @@ class SiteInput(NamedTuple):
     it_mw: jax.Array
     extra_mw: jax.Array  # of load steps
     source: voltage.Source
+    speed_pu: jax.Array  # of its area at the tick's start
 
 
 def _site_tick(
@@ -272,7 +271,7 @@ def _site_tick(
     connected = jnp.ones_like(load_mw) if riding is None else riding.connected
     seen_mw = connected * load_mw if here is None else connected * load_mw * here.load_factor
 
-    after, battery_frame, status = _battery_tick(layout, params, state, number, seen_mw, dt_s)
+    after, battery_frame, status = _battery_tick(layout, params, state, number, seen_mw, meets.speed_pu, dt_s)
     bess_mw, bess_mvar = battery_frame["bess_mw"], jnp.zeros_like(load_mw)
     if params.reactive is not None and state.bess_mvar is not None and here is not None:
         support = here.voltage_pu - here.start_pu
@@ -313,23 +312,49 @@ def _site_tick(
 
 
 def _battery_tick(
-    layout: SiteLayout, params: SiteParams, state: SiteState, number: jax.Array, load_mw: jax.Array, dt_s: float
+    layout: SiteLayout,
+    params: SiteParams,
+    state: SiteState,
+    number: jax.Array,
+    load_mw: jax.Array,
+    speed_pu: jax.Array,
+    dt_s: float,
 ) -> tuple[SiteState, dict[str, jax.Array], jax.Array]:
-    """Controller and battery, if the site has them, under the load that they measure: state, frames, status bits."""
-    towards_grid, store = state.towards_grid_mw, state.battery
+    """Controller and battery, if the site has them, under what they measure: state, frames, status bits."""
+    decides, store = state.controller, state.battery
     zero = jnp.zeros_like(load_mw)
     if params.battery is None or store is None:
         return state, dict(command_mw=zero, bess_mw=zero, soc=zero * jnp.nan), jnp.zeros((), jnp.int32)
     soc, command_mw = store.soc.value, zero
-    if params.controller is not None and towards_grid is not None:
-        towards_grid, grid_mw = controller.follow(params.controller, towards_grid, load_mw, dt_s)
-        command_mw = controller.command(
-            params.controller, grid_mw, load_mw, soc, params.battery.soc_initial, params.battery.power_mw
-        )
+    if params.controller is not None:
+        seen = controller.Seen(load_mw, speed_pu, soc, params.battery.soc_initial, params.battery.power_mw)
+        decides, command_mw = controller.command(layout.controller, params.controller, decides, seen, number, dt_s)
+    if layout.former >= 0:  # what it gives is the area's to say: what the last tick took stands in
+        store, able_mw, _ = battery.answer(params.battery, store, command_mw, number, dt_s)
+        frame = dict(command_mw=able_mw, bess_mw=store.power_mw, soc=soc)
+        return replace(state, battery=store, controller=decides), frame, jnp.zeros((), jnp.int32)
     store, limits = battery.step(params.battery, store, command_mw, number, dt_s)
     status = jnp.where(limits.power, POWER_LIMIT, 0) | jnp.where(limits.soc, SOC_LIMIT, 0)
     frame = dict(command_mw=command_mw, bess_mw=store.power_mw, soc=soc)
-    return replace(state, battery=store, towards_grid_mw=towards_grid), frame, status
+    return replace(state, battery=store, controller=decides), frame, status
+
+
+def _settled(
+    params: SiteParams,
+    state: SiteState,
+    frame: dict[str, jax.Array],
+    power_mw: jax.Array,
+    limited: jax.Array,
+    alone: bool,
+    dt_s: float,
+) -> tuple[SiteState, dict[str, jax.Array]]:
+    """A site with a grid-forming battery, once the grid has said what it gave. A limit met by the only source of an
+    island is the end of it."""
+    assert params.battery is not None and state.battery is not None
+    store = battery.settle(params.battery, state.battery, power_mw, dt_s)
+    status = frame["status"] | jnp.where(limited, POWER_LIMIT | (OVERLOAD if alone else 0), 0)
+    pcc_mw = frame["facility_mw"] - power_mw
+    return replace(state, battery=store), frame | dict(bess_mw=power_mw, pcc_mw=pcc_mw, status=status)
 
 
 def _it_power(layout: SiteLayout, job_mw: jax.Array) -> jax.Array:
@@ -337,12 +362,21 @@ def _it_power(layout: SiteLayout, job_mw: jax.Array) -> jax.Array:
 
 
 def _area_changes(
-    layout: Layout, state: PlantState, frames: list[dict[str, jax.Array]], steps: Steps
+    layout: Layout, params: Params, state: PlantState, frames: list[dict[str, jax.Array]], steps: Steps
 ) -> frequency.Changes:
-    """Since the start: the sites that hang on each area, its own load steps, what it loses of its generation."""
+    """Since the start: the sites that hang on each area, its own load steps, what it loses of its generation.
+
+    Grid-forming batteries count as sources of the area, not as part of their sites.
+    """
     areas = layout.grid.areas
-    changes = [(f["pcc_mw"] - s.start_mw, at) for f, s, at in zip(frames, state.sites, layout.sites, strict=True)]
-    sites = [(mw, at.area) for mw, at in changes if at.area >= 0]
+    sites, ranges, references = [], [], []
+    for f, p, s, at in zip(frames, params.sites, state.sites, layout.sites, strict=True):
+        if at.area >= 0:
+            sites.append((f["facility_mw" if at.former >= 0 else "pcc_mw"] - s.start_mw, at.area))
+        if at.former >= 0 and p.battery is not None and s.battery is not None:
+            low, high = battery.available(p.battery, s.battery, layout.dt_s)
+            ranges.append((jnp.maximum(low, -p.battery.power_mw), jnp.minimum(high, p.battery.power_mw)))
+            references.append(f["command_mw"])
     load_mw = steps.of_areas("area_load", areas)
     if sites:
         load_mw = load_mw + sum_at(jnp.stack([mw for mw, _ in sites]), tuple(area for _, area in sites), areas)
@@ -350,6 +384,11 @@ def _area_changes(
         load_mw=load_mw,
         generation_lost_mw=steps.of_areas("generation_lost", areas),
         inertia_lost_mws=steps.of_areas("inertia_lost", areas),
+        formers=Forming(
+            reference_mw=stacked(references),
+            low_mw=stacked([low for low, _ in ranges]),
+            high_mw=stacked([high for _, high in ranges]),
+        ),
     )
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from emulator import controller_schema
 from emulator.clock import ticks_nearest
 from emulator.complaint import Path
 from emulator.grid_rules import grid, twice, unknown_area, whole_ticks
 from emulator.jobs_rules import jobs
 from emulator.jobs_schema import TrainingJob
-from emulator.schema import LowPassController, NoController, Scenario, Site
+from emulator.schema import NoController, Scenario, Site
 from emulator.topology import noisy
+from emulator.tunables import tuning
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -19,7 +21,7 @@ MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
 
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
-    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks):
+    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks, tuning):
         yield from rule(scenario)
 
 
@@ -105,9 +107,8 @@ def _coarse_ticks(scenario: Scenario) -> Problems:
         if 0 < seconds < dt_s * (1 - 1e-9):
             yield path, f"is {seconds:g} s, too short for ticks of {dt_s:g} s: run.dt_s must be at most {seconds:.4g} s"
     for i, site in enumerate(scenario.site):
-        if isinstance(site.controller, LowPassController) and site.controller.cutoff_hz > 0.5 / dt_s:
-            path = ("site", i, "controller", "cutoff_hz")
-            yield path, f"is {site.controller.cutoff_hz:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
+        for at, message in controller_schema.problems(site.controller, dt_s):
+            yield ("site", i, "controller", *at), message
 
 
 def _time_constants(scenario: Scenario) -> Iterable[tuple[Path, float]]:

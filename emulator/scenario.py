@@ -14,16 +14,17 @@ import numpy as np
 
 from emulator import jobs_schema, schema
 from emulator.bess.battery import BatteryParams
-from emulator.bess.controller import ControllerParams, LowPassParams, RampLimitParams
 from emulator.bess.reactive import ReactiveParams
 from emulator.clock import ticks_nearest
 from emulator.cluster import replay
+from emulator.controllers import controller_layout, controller_params
 from emulator.facility.power_chain import FacilityParams
 from emulator.facility.ride_through import RideThroughParams
 from emulator.grid.voltage import PccParams, ZipParams
-from emulator.grids import area_index, grid_layout, grid_params, steps_of
+from emulator.grids import area_index, formers, grid_layout, grid_params, steps_of
 from emulator.jobs import inference_layout, inference_params, stream_of, training_layout, training_params
-from emulator.plant import Inputs, Layout, Params, PowerLimitParams, SiteLayout, SiteParams
+from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams
+from emulator.power_limit import PowerLimitParams
 from emulator.struct import as_array
 from emulator.topology import hall_names, hall_parts, least_cap_w, server_power_w
 from emulator.units import W_PER_MW
@@ -98,7 +99,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
     inference = {
         i: inference_layout(scenario, s, j) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.InferenceJob)
     }
-    halls = _halls_of(scenario)
+    halls, forming = _halls_of(scenario), formers(scenario)
     places = iter(range(len(jobs)))
     trained = iter(range(len(jobs)))
     return Layout(
@@ -121,6 +122,8 @@ def layout_of(scenario: schema.Scenario) -> Layout:
                 training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
                 area=area_index(scenario, site.area),
                 delay_ticks=ticks_nearest(site.bess.delay_s, run.dt_s) if site.bess else 0,
+                controller=controller_layout(site.controller, run.dt_s),
+                former=forming.index(site) if site in forming else -1,
                 wait_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
             )
             for site in scenario.site
@@ -173,7 +176,7 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
         pcc=site.pcc and _pcc_params(site.pcc, chain_of),
         battery=site.bess and _battery_params(site.bess),
         reactive=_reactive_params(site.bess) if site.bess and site.bess.voltage_gain_pu else None,
-        controller=_controller_params(site.controller),
+        controller=controller_params(site.controller),
         power_limit=site.power_limit and _power_limit_params(site, site.power_limit),
     )
 
@@ -240,16 +243,6 @@ def _battery_params(bess: schema.Bess) -> BatteryParams:
         response_s=as_array(bess.response_s),
         ramp_mw_per_s=as_array(ramp),
     )
-
-
-def _controller_params(table: schema.Controller) -> ControllerParams | None:
-    match table:
-        case schema.LowPassController():
-            return LowPassParams(cutoff_hz=as_array(table.cutoff_hz), soc_gain=as_array(table.soc_gain))
-        case schema.RampLimitController():
-            return RampLimitParams(ramp_mw_per_s=as_array(table.ramp_mw_per_s), soc_gain=as_array(table.soc_gain))
-        case schema.NoController():
-            return None
 
 
 def _given_power_mw(

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from emulator.controller_schema import Controller, NoController
 from emulator.grid_schema import Disturbance, Grid
 from emulator.jobs_schema import Job
 from emulator.tables import IDEAL, PROGRAM, Name, Table, key
+from emulator.tune_schema import Tune
 
 
 class Run(Table):
@@ -104,34 +106,22 @@ class Bess(Table):
     voltage_response_s: float = key(
         "first-order lag of the support", 0.05, unit="s", ge=0, le=100, source="assumed: tens of ms [M]"
     )
-    mode: Literal["grid_following"] = key("the converter follows the grid's voltage", "grid_following", source=PROGRAM)
-
-
-class NoController(Table):
-    kind: Literal["none"]
-
-
-class LowPassController(Table):
-    """The grid sees the site's power through a first-order low-pass; the battery carries the rest."""
-
-    kind: Literal["low_pass"]
-    cutoff_hz: float = key("corner of the low-pass", unit="Hz", gt=0, le=1e3)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    mode: Literal["grid_following", "grid_forming"] = key(
+        "follows the grid's voltage, or makes it: carries inertia and droop of its area, alone or beside machines",
+        "grid_following",
+        source=PROGRAM,
     )
-
-
-class RampLimitController(Table):
-    """The grid sees the site's power through a rate limiter; the battery carries the rest."""
-
-    kind: Literal["ramp_limit"]
-    ramp_mw_per_s: float = key("largest rate of change towards the grid", unit="MW/s", gt=0)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    forming_droop_pu: float = key(
+        "R of a grid-forming battery, pu frequency per pu of power_mw",
+        0.02,
+        unit="pu",
+        gt=0,
+        le=1,
+        source="1 to 5 % [M]",
     )
-
-
-Controller = Annotated[NoController | LowPassController | RampLimitController, Field(discriminator="kind")]
+    forming_inertia_s: float = key(
+        "virtual H of a grid-forming battery, on power_mw", 4.0, unit="s", gt=0, le=100, source="1 to 10 s [M]"
+    )
 
 
 class Hall(Table):
@@ -214,3 +204,4 @@ class Scenario(Table):
     disturbance: tuple[Disturbance, ...] = key("events from outside", (), strict=False, source=IDEAL)
     record: Record = key("what is written", Record(), source=PROGRAM)
     sweep: Sweep | None = key("batch that `wattswing sweep` runs; `run` ignores it", None)
+    tune: Tune | None = key("search that `wattswing tune` runs; `run` ignores it", None)

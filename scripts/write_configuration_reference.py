@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulator import governor_schema, grid_schema, jobs_schema, schema
+from emulator import controller_schema, governor_schema, grid_schema, jobs_schema, schema
 from emulator.complaint import bounds, unit_of
 from emulator.tables import Table
 
@@ -52,8 +52,14 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[site.facility.ride_through]", schema.RideThrough),
     ("[site.pcc]", schema.Pcc),
     ("[site.bess]", schema.Bess),
-    ('[site.controller], kind = "low_pass"', schema.LowPassController),
-    ('[site.controller], kind = "ramp_limit"', schema.RampLimitController),
+    ('[site.controller], kind = "low_pass"', controller_schema.LowPassController),
+    ('[site.controller], kind = "ramp_limit"', controller_schema.RampLimitController),
+    ('[site.controller], kind = "moving_average"', controller_schema.MovingAverageController),
+    ('[site.controller], kind = "expanding_mean"', controller_schema.ExpandingMeanController),
+    ('[site.controller], kind = "droop"', controller_schema.DroopController),
+    ('[site.controller], kind = "virtual_inertia"', controller_schema.VirtualInertiaController),
+    ('[site.controller], kind = "neural"', controller_schema.NeuralController),
+    ('[site.controller], kind = "composite"', controller_schema.CompositeController),
     ("[grid]", grid_schema.Grid),
     ("[[grid.area]]", grid_schema.Area),
     ('[[grid.area.governor]], model = "reheat"', governor_schema.ReheatGovernor),

@@ -7,6 +7,7 @@ Reference: arXiv 2512.08076, Table I and its storage model.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -63,25 +64,43 @@ def delayed(pending: jax.Array, command_mw: jax.Array, tick: jax.Array) -> tuple
     return pending.at[slot].set(command_mw), pending[slot]
 
 
-def step(
-    params: BatteryParams, state: BatteryState, command_mw: jax.Array, tick: jax.Array, dt_s: float
-) -> tuple[BatteryState, BatteryLimits]:
-    """One tick. The power in the returned state is the tick's mean, so energy and power agree to rounding.
+def available(params: BatteryParams, state: BatteryState, dt_s: float) -> tuple[jax.Array, jax.Array]:
+    """Lowest and highest power of a whole tick: an empty battery does not discharge, a full one does not charge."""
+    mw_per_soc = params.energy_mwh * S_PER_H / dt_s
+    out_mw = (state.soc.value - params.soc_min) * mw_per_soc * params.discharge_efficiency
+    in_mw = (params.soc_max - state.soc.value) * mw_per_soc / params.charge_efficiency
+    # Within rounding of an end of the window the room may come out below zero; the battery then rests.
+    return -jnp.maximum(in_mw, 0.0), jnp.maximum(out_mw, 0.0)
 
-    An empty or full battery stops at once, ahead of ramp and response: it has nothing left to deliver.
-    """
+
+def answer(
+    params: BatteryParams, state: BatteryState, command_mw: jax.Array, tick: jax.Array, dt_s: float
+) -> tuple[BatteryState, jax.Array, jax.Array]:
+    """A command through delay, rating, lag and ramp: state with the command on its way, power to come, and whether the
+    rating held it."""
     pending, ordered_mw = delayed(state.pending_mw, command_mw, tick)
     target_mw = jnp.clip(ordered_mw, -params.power_mw, params.power_mw)
     change_mw = lag_gain(params.response_s, dt_s) * (target_mw - state.power_mw)
     able_mw = state.power_mw + jnp.clip(change_mw, -params.ramp_mw_per_s * dt_s, params.ramp_mw_per_s * dt_s)
 
-    mw_per_soc = params.energy_mwh * S_PER_H / dt_s
-    out_mw = (state.soc.value - params.soc_min) * mw_per_soc * params.discharge_efficiency
-    in_mw = (params.soc_max - state.soc.value) * mw_per_soc / params.charge_efficiency
-    # Within rounding of an end of the window the room may come out below zero; the battery then rests.
-    power_mw = jnp.clip(able_mw, -jnp.maximum(in_mw, 0.0), jnp.maximum(out_mw, 0.0))
+    return replace(state, pending_mw=pending), able_mw, jnp.abs(ordered_mw) > params.power_mw
 
+
+def settle(params: BatteryParams, state: BatteryState, power_mw: jax.Array, dt_s: float) -> BatteryState:
+    """After a tick of this mean power, so that energy and power agree to rounding."""
+    mw_per_soc = params.energy_mwh * S_PER_H / dt_s
     store_mw = jnp.where(power_mw > 0, power_mw / params.discharge_efficiency, power_mw * params.charge_efficiency)
     soc = compensated_add(state.soc, -store_mw / mw_per_soc)
-    limits = BatteryLimits(power=jnp.abs(ordered_mw) > params.power_mw, soc=power_mw != able_mw)
-    return BatteryState(power_mw=power_mw, soc=soc, pending_mw=pending), limits
+    return replace(state, power_mw=power_mw, soc=soc)
+
+
+def step(
+    params: BatteryParams, state: BatteryState, command_mw: jax.Array, tick: jax.Array, dt_s: float
+) -> tuple[BatteryState, BatteryLimits]:
+    """One tick of a grid-following battery.
+
+    An empty or full battery stops at once, ahead of ramp and response: it has nothing left to deliver.
+    """
+    state, able_mw, held = answer(params, state, command_mw, tick, dt_s)
+    power_mw = jnp.clip(able_mw, *available(params, state, dt_s))
+    return settle(params, state, power_mw, dt_s), BatteryLimits(power=held, soc=power_mw != able_mw)

@@ -1,41 +1,200 @@
-"""Battery controllers: site power in, battery command out. Discharge positive, MW.
+"""Battery controllers: what a site draws and its area's speed in, battery order out. Discharge positive, MW.
 
-Each controller keeps the power that the grid is meant to see, and orders the battery to carry the rest. All add the
-same restoration of the state of charge and all start settled at the first tick's load.
+Followers keep the power that the grid is meant to see, and order the battery to carry the rest; the others answer to
+frequency. All add the same restoration of the state of charge, all start settled at the first tick's load, and a
+`composite` adds up the orders of its stages.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from emulator.blocks import Compensated, compensated_add
-from emulator.struct import quantity, struct
+from emulator.bess import neural
+from emulator.blocks import Compensated, compensated, compensated_add, lag_gain
+from emulator.struct import quantity, static, struct
+
+
+class Seen(NamedTuple):
+    """What a controller sees in a tick."""
+
+    load_mw: jax.Array  # the site's consumption before the battery, tick mean
+    speed_pu: jax.Array  # deviation of its area at the tick's start, 0 on an infinite grid
+    soc: jax.Array
+    soc_target: jax.Array
+    rated_mw: jax.Array
+
+
+@struct
+class ControllerLayout:
+    """Lengths of rings, in ticks; one entry for each stage of a composite."""
+
+    window_ticks: int = static()
+    stages: tuple[ControllerLayout, ...] = static()
 
 
 @struct
 class LowPassParams:
+    """y' = 2 pi f_c (u - y); value and mean over the tick exact, so that energy does not depend on the tick."""
+
     cutoff_hz: jax.Array = quantity("Hz")
     soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
 
 
 @struct
 class RampLimitParams:
+    """Follows the load at no more than the rate."""
+
     ramp_mw_per_s: jax.Array = quantity("MW/s")
     soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
 
 
-ControllerParams = LowPassParams | RampLimitParams
+@struct
+class MovingAverageParams:
+    """Mean of the load over the window that ends with this tick: gain sinc(f T), zero at every multiple of 1/T."""
+
+    soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
+
+
+@struct
+class ExpandingMeanParams:
+    """Mean of the load since the start. Reference: arXiv 2508.14318, Figure 7 (read off the figure)."""
+
+    soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
+
+
+@struct
+class DroopParams:
+    """P = -band(w)/R: proportional to what of the speed deviation lies beyond the dead-band."""
+
+    gain_pu: jax.Array = quantity("pu", "", "1/R")
+    deadband_pu: jax.Array = quantity("pu")
+    soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
+
+
+@struct
+class VirtualInertiaParams:
+    """P = -2 H dw/dt behind a lag: s/(1 + T s), in each tick exact for a constant speed."""
+
+    inertia_s: jax.Array = quantity("s")
+    filter_s: jax.Array = quantity("s")
+    soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
+
+
+@struct
+class CompositeParams:
+    """The sum of its stages' orders."""
+
+    stages: tuple[ControllerParams, ...] = quantity("")
+
+
+ControllerParams = (
+    LowPassParams
+    | RampLimitParams
+    | MovingAverageParams
+    | ExpandingMeanParams
+    | DroopParams
+    | VirtualInertiaParams
+    | neural.NeuralParams
+    | CompositeParams
+)
+
+
+@struct
+class FollowerState:
+    towards_grid_mw: Compensated[jax.Array] = quantity("MW", "", "power meant for the grid")
+
+
+@struct
+class WindowState:
+    sum_mw: Compensated[jax.Array] = quantity("MW", "", "of the ring, less its first value times its length")
+    first_mw: jax.Array = quantity("MW", "", "load of the first tick")
+    pending_mw: jax.Array = quantity("MW", "window ticks", "loads, a ring indexed by tick")
+
+
+@struct
+class SpeedState:
+    filtered_pu: jax.Array = quantity("pu")
+
+
+@struct
+class CompositeState:
+    stages: tuple[ControllerState, ...] = quantity("")
+
+
+ControllerState = FollowerState | WindowState | SpeedState | neural.NeuralState | CompositeState | None
+
+
+def initial(
+    layout: ControllerLayout, params: ControllerParams, load_mw: jax.Array, rated_mw: jax.Array
+) -> ControllerState:
+    """Settled under a load that has always been there, at nominal speed."""
+    match params:
+        case LowPassParams() | RampLimitParams() | ExpandingMeanParams():
+            return FollowerState(compensated(load_mw))
+        case MovingAverageParams():
+            ring = jnp.broadcast_to(load_mw, (layout.window_ticks,))
+            return WindowState(sum_mw=compensated(jnp.zeros_like(load_mw)), first_mw=load_mw, pending_mw=ring)
+        case DroopParams():
+            return None
+        case VirtualInertiaParams():
+            return SpeedState(jnp.zeros_like(load_mw))
+        case neural.NeuralParams():
+            return neural.initial(load_mw / rated_mw)
+        case CompositeParams():
+            pairs = zip(layout.stages, params.stages, strict=True)
+            return CompositeState(tuple(initial(at, p, load_mw, rated_mw) for at, p in pairs))
+
+
+def command(
+    layout: ControllerLayout,
+    params: ControllerParams,
+    state: ControllerState,
+    seen: Seen,
+    number: jax.Array,
+    dt_s: float,
+) -> tuple[ControllerState, jax.Array]:
+    """State after tick `number` and the order in it, restoration of the state of charge included: full batteries
+    discharge. What a battery cannot do, it says itself."""
+    match params, state:
+        case CompositeParams(), CompositeState():
+            done = [
+                command(at, p, s, seen, number, dt_s)
+                for at, p, s in zip(layout.stages, params.stages, state.stages, strict=True)
+            ]
+            return CompositeState(tuple(s for s, _ in done)), sum((o for _, o in done), jnp.zeros_like(seen.load_mw))
+        case LowPassParams() | RampLimitParams() | ExpandingMeanParams(), FollowerState():
+            towards_grid, grid_mw = follow(params, state.towards_grid_mw, seen.load_mw, number, dt_s)
+            after, order_mw = FollowerState(towards_grid), seen.load_mw - grid_mw
+        case MovingAverageParams(), WindowState():
+            after, order_mw = _windowed(state, seen.load_mw, number)
+        case DroopParams(), None:
+            beyond = seen.speed_pu - jnp.clip(seen.speed_pu, -params.deadband_pu, params.deadband_pu)
+            after, order_mw = None, -params.gain_pu * beyond * seen.rated_mw
+        case VirtualInertiaParams(), SpeedState():
+            rate = (seen.speed_pu - state.filtered_pu) / params.filter_s
+            moved = lag_gain(params.filter_s, dt_s) * (seen.speed_pu - state.filtered_pu)
+            after = SpeedState(state.filtered_pu + moved)
+            order_mw = -2.0 * params.inertia_s * rate * seen.rated_mw
+        case neural.NeuralParams(), neural.NeuralState():
+            error = seen.soc - seen.soc_target
+            after, share = neural.step(params, state, seen.load_mw / seen.rated_mw, seen.speed_pu, error, dt_s)
+            order_mw = share * seen.rated_mw
+        case _:
+            raise TypeError(f"{type(state).__name__} is no state of {type(params).__name__}")
+    return after, order_mw + params.soc_gain * seen.rated_mw * (seen.soc - seen.soc_target)
 
 
 def follow(
-    params: ControllerParams, towards_grid: Compensated[jax.Array], load_mw: jax.Array, dt_s: float
+    params: LowPassParams | RampLimitParams | ExpandingMeanParams,
+    towards_grid: Compensated[jax.Array],
+    load_mw: jax.Array,
+    number: jax.Array,
+    dt_s: float,
 ) -> tuple[Compensated[jax.Array], jax.Array]:
-    """Power meant for the grid at the end of a tick with constant load, and its mean over the tick, MW.
-
-    Low-pass: y' = 2 pi f_c (u - y); both values exact, so that energy does not depend on the tick.
-    Ramp limit: follows the load at no more than the rate.
-    """
+    """Power meant for the grid at the end of a tick with constant load, and its mean over the tick, MW."""
     error_mw = load_mw - towards_grid.value
     match params:
         case LowPassParams():
@@ -46,15 +205,15 @@ def follow(
             most_mw = params.ramp_mw_per_s * dt_s
             step_mw = jnp.clip(error_mw, -most_mw, most_mw)
             return compensated_add(towards_grid, step_mw), towards_grid.value + 0.5 * step_mw
+        case ExpandingMeanParams():
+            mean = compensated_add(towards_grid, error_mw / (number + 1).astype(error_mw.dtype))
+            return mean, mean.value
 
 
-def command(
-    params: ControllerParams,
-    grid_mw: jax.Array,
-    load_mw: jax.Array,
-    soc: jax.Array,
-    soc_target: jax.Array,
-    rated_mw: jax.Array,
-) -> jax.Array:
-    """Battery order: what separates the load from the grid's power, plus restoration: full batteries discharge."""
-    return load_mw - grid_mw + params.soc_gain * rated_mw * (soc - soc_target)
+def _windowed(state: WindowState, load_mw: jax.Array, number: jax.Array) -> tuple[WindowState, jax.Array]:
+    """Of differences to the first load, so that a constant load gives exactly nothing."""
+    size = state.pending_mw.shape[0]
+    slot = number % size
+    total = compensated_add(state.sum_mw, load_mw - state.pending_mw[slot])
+    after = WindowState(sum_mw=total, first_mw=state.first_mw, pending_mw=state.pending_mw.at[slot].set(load_mw))
+    return after, load_mw - state.first_mw - total.value / size

@@ -10,11 +10,14 @@ States are deviations (a speed of 1 + 1e-5 has two digits left in float32) and s
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from emulator.blocks import Compensated, compensated, compensated_add, pick, rk4_increment, sum_at
-from emulator.grid import governor, protection, reserve, tie, torsion
+from emulator.grid import forming, governor, protection, reserve, tie, torsion
 from emulator.struct import quantity, static, struct
 
 
@@ -26,6 +29,8 @@ class GridLayout:
     ties: tie.TieLayout = static()
     governor_area: tuple[tuple[int, ...], ...] = static()  # of each model's governors
     inverter_area: tuple[int, ...] = static()
+    former_area: tuple[int, ...] = static()  # of each grid-forming battery
+    machineless: tuple[bool, ...] = static()  # areas whose formers are the only source
     agc_area: tuple[int, ...] = static()
     agc_cycle_ticks: tuple[int, ...] = static()
     protection: protection.ProtectionLayout = static()
@@ -46,6 +51,7 @@ class GridParams:
     governors: tuple[governor.GovernorParams, ...] = quantity("", "models")
     order_share: tuple[jax.Array, ...] = quantity("1/MW", "models: governors", "pu order per MW that the AGC asks for")
     inverters: reserve.InverterParams = quantity("")
+    formers: forming.FormingParams = quantity("")
     agc: reserve.AgcParams = quantity("")
     protection: protection.ProtectionParams = quantity("")
     shafts: tuple[torsion.ShaftParams, ...] = quantity("")
@@ -65,6 +71,7 @@ class Motion:
 class GridState:
     motion: Compensated[Motion] = quantity("")
     mechanical_mw: jax.Array = quantity("MW", "areas", "mechanical power at the start")
+    formed_mw: jax.Array = quantity("MW", "formers", "what they carry at the start: all, where there are no machines")
     agc: reserve.AgcState = quantity("")
     protection: protection.ProtectionState = quantity("")
     twist: tuple[jax.Array, ...] = quantity("rad, pu", "shafts: 2 sections")
@@ -77,6 +84,14 @@ class Changes:
     load_mw: jax.Array = quantity("MW", "areas", "sites and load steps")
     generation_lost_mw: jax.Array = quantity("MW", "areas")
     inertia_lost_mws: jax.Array = quantity("MW s", "areas")
+    formers: forming.Forming = quantity("", "", "references and limits")
+
+
+class Formed(NamedTuple):
+    """What the formers did in a tick."""
+
+    power_mw: jax.Array  # (formers,) tick mean
+    limited: jax.Array  # (formers,) true where a limit held them
 
 
 @struct
@@ -87,6 +102,7 @@ class Balance:
     generation_mw: jax.Array = quantity("MW", "areas", "change of generation by trips and shedding")
     momentum_s: jax.Array = quantity("s", "areas", "2 H")
     closed: jax.Array = quantity("1", "ties", "1 = the tie carries")
+    formers: forming.Forming = quantity("", "", "beyond what they carry at the start")
 
 
 def initial(layout: GridLayout, params: GridParams, site_mw: jax.Array) -> GridState:
@@ -96,7 +112,10 @@ def initial(layout: GridLayout, params: GridParams, site_mw: jax.Array) -> GridS
         return jnp.zeros(count, params.rated_mva.dtype)
 
     exports = tie.exports_mw(layout.ties, params.ties, still(len(layout.ties.first)), params.ties.initial_mw)
-    mechanical_mw = params.load_mw + site_mw + exports
+    demand_mw = params.load_mw + site_mw + exports
+    alone = jnp.asarray(layout.machineless)
+    mechanical_mw = jnp.where(alone, 0.0, demand_mw)
+    formed = pick(jnp.where(alone, demand_mw, 0.0) / _formers_mw(layout, params), layout.former_area)
     operating = [pick(mechanical_mw / params.rated_mva, areas) for areas in layout.governor_area]
     motion = Motion(
         speed_pu=still(layout.areas),
@@ -107,10 +126,17 @@ def initial(layout: GridLayout, params: GridParams, site_mw: jax.Array) -> GridS
     return GridState(
         motion=compensated(motion),
         mechanical_mw=mechanical_mw,
+        formed_mw=formed * params.formers.power_mw,
         agc=reserve.AgcState(*(still(len(layout.agc_area)) for _ in range(2))),
         protection=protection.initial(layout.protection),
         twist=tuple(still(shaft.drive.shape[0]) for shaft in params.shafts),
     )
+
+
+def _formers_mw(layout: GridLayout, params: GridParams) -> jax.Array:
+    """(areas,) rated power of the formers, 1 where there are none."""
+    rated = sum_at(params.formers.power_mw, layout.former_area, layout.areas)
+    return jnp.where(rated > 0.0, rated, 1.0)
 
 
 def governor_power(layout: GridLayout, params: GridParams, state: GridState, x: Motion) -> jax.Array:
@@ -144,9 +170,13 @@ def slope(layout: GridLayout, params: GridParams, state: GridState, balance: Bal
         + (generated - electrical) / params.rated_mva
         - params.damping_pu * x.speed_pu
     )
+    if layout.former_area:
+        rate = _formed(layout, params, balance, x.speed_pu, params.rated_mva * accelerating).rate_pu_per_s
+    else:
+        rate = accelerating / balance.momentum_s
     slip = pick(x.speed_pu, layout.ties.first) - pick(x.speed_pu, layout.ties.second)
     return Motion(
-        speed_pu=accelerating / balance.momentum_s,
+        speed_pu=rate,
         tie_angle_rad=2.0 * jnp.pi * params.frequency_hz * slip,
         governors=tuple(
             governor.slope(p, *_seen(layout, params, state, x, i), x.governors[i])
@@ -154,6 +184,13 @@ def slope(layout: GridLayout, params: GridParams, state: GridState, balance: Bal
         ),
         inverters=reserve.inverter_slope(params.inverters, pick(x.speed_pu, layout.inverter_area), x.inverters),
     )
+
+
+def _formed(
+    layout: GridLayout, params: GridParams, balance: Balance, speed_pu: jax.Array, others_mw: jax.Array
+) -> forming.Answer:
+    momentum_mws = params.rated_mva * balance.momentum_s
+    return forming.answer(layout.former_area, params.formers, balance.formers, speed_pu, others_mw, momentum_mws)
 
 
 def electrical_mw(layout: GridLayout, params: GridParams, balance: Balance, x: Motion) -> jax.Array:
@@ -171,8 +208,11 @@ def _exports_mw(layout: GridLayout, params: GridParams, balance: Balance, x: Mot
 
 def step(
     layout: GridLayout, params: GridParams, state: GridState, number: jax.Array, changes: Changes, dt_s: float
-) -> GridState:
-    """Tick `number`, under changes that are constant within it: relays, then motion, shafts and AGC."""
+) -> tuple[GridState, Formed]:
+    """Tick `number`, under changes that are constant within it: relays, then motion, shafts and AGC.
+
+    Returns the state after it, and what the formers gave in it.
+    """
     before = state.motion.value
     relays = protection.step(
         layout.protection,
@@ -197,7 +237,20 @@ def step(
         pick(exports, layout.agc_area),
         params.frequency_hz * pick(before.speed_pu, layout.agc_area),
     )
-    return GridState(motion=motion, mechanical_mw=state.mechanical_mw, agc=agc, protection=relays, twist=twist)
+    after = replace(state, motion=motion, agc=agc, protection=relays, twist=twist)
+    return after, _formed_in(layout, params, state, balance, motion.value.speed_pu, dt_s)
+
+
+def _formed_in(
+    layout: GridLayout, params: GridParams, state: GridState, balance: Balance, after: jax.Array, dt_s: float
+) -> Formed:
+    """Mean power of the formers in a tick, from the speeds (areas,) at its ends; error O(dt^2)."""
+    p, limits, before = params.formers, balance.formers, state.motion.value.speed_pu
+    speed = pick(0.5 * (before + after), layout.former_area)
+    rate = pick((after - before) / dt_s, layout.former_area)
+    wanted = limits.reference_mw - p.power_mw * (p.gain_pu * speed + 2.0 * p.inertia_s * rate)
+    power = jnp.clip(wanted, limits.low_mw, limits.high_mw)
+    return Formed(power_mw=state.formed_mw + power, limited=power != wanted)
 
 
 def _balance(
@@ -216,6 +269,11 @@ def _balance(
         generation_mw=-changes.generation_lost_mw - shed_generation,
         momentum_s=2.0 * (params.inertia_s - lost_s),
         closed=1.0 - relays.opened.astype(params.load_mw.dtype),
+        formers=forming.Forming(
+            reference_mw=changes.formers.reference_mw,
+            low_mw=changes.formers.low_mw - state.formed_mw,
+            high_mw=changes.formers.high_mw - state.formed_mw,
+        ),
     )
 
 

@@ -1,0 +1,161 @@
+"""The tables of battery controllers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from emulator.clock import ticks_exact, ticks_nearest
+from emulator.tables import IDEAL, PROGRAM, Table, key
+
+
+class NoController(Table):
+    kind: Literal["none"]
+
+
+class LowPassController(Table):
+    """The grid sees the site's power through a first-order low-pass; the battery carries the rest."""
+
+    kind: Literal["low_pass"]
+    cutoff_hz: float = key("corner of the low-pass", unit="Hz", gt=0, le=1e3)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class RampLimitController(Table):
+    """The grid sees the site's power through a rate limiter; the battery carries the rest."""
+
+    kind: Literal["ramp_limit"]
+    ramp_mw_per_s: float = key("largest rate of change towards the grid", unit="MW/s", gt=0)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class MovingAverageController(Table):
+    """The grid sees the mean of the site's power over the last window; the battery carries the rest."""
+
+    kind: Literal["moving_average"]
+    window_s: float = key("a multiple of dt_s", unit="s", gt=0, le=1e5)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class ExpandingMeanController(Table):
+    """The grid sees the mean of the site's power since the start; the battery carries the rest."""
+
+    kind: Literal["expanding_mean"]
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class DroopController(Table):
+    """The battery answers to the frequency of its area, in proportion beyond a dead-band."""
+
+    kind: Literal["droop"]
+    droop_pu: float = key("pu frequency per pu of the battery's power", unit="pu", gt=0, le=10)
+    deadband_pu: float = key("of the frequency deviation", 0.0, unit="pu", ge=0, lt=0.1, source=IDEAL)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class VirtualInertiaController(Table):
+    """The battery answers to the rate of change of its area's frequency."""
+
+    kind: Literal["virtual_inertia"]
+    inertia_s: float = key("virtual H, on the battery's power", unit="s", gt=0, le=1e3)
+    filter_s: float = key(
+        "lag of the derivative", 0.05, unit="s", gt=0, le=10, source="phase-locked loops of 5 to 30 Hz [M]"
+    )
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class NeuralController(Table):
+    """A small network on load, frequency and state of charge, to add to others. Untrained it orders nothing."""
+
+    kind: Literal["neural"]
+    seed: int = key("of its first layers", 0, ge=0, lt=2**31, source=PROGRAM)
+    average_s: float = key(
+        "over which the load is averaged for its features; ten times that for the slow one",
+        1.0,
+        unit="s",
+        gt=0,
+        le=1e4,
+        source=PROGRAM,
+    )
+    last: tuple[float, ...] = key(
+        "weights of the last layer, 16; left out: zeros", (), strict=False, unit="1", source=PROGRAM
+    )
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+Stage = Annotated[
+    LowPassController
+    | RampLimitController
+    | MovingAverageController
+    | ExpandingMeanController
+    | DroopController
+    | VirtualInertiaController
+    | NeuralController,
+    Field(discriminator="kind"),
+]
+
+
+class CompositeController(Table):
+    """The orders of its stages add up. Of low_pass, ramp_limit, moving_average and expanding_mean one at most: two
+    would carry the load twice."""
+
+    kind: Literal["composite"]
+    stage: tuple[Stage, ...] = key("controllers", min_length=1, strict=False)
+
+
+Controller = Annotated[
+    NoController
+    | LowPassController
+    | RampLimitController
+    | MovingAverageController
+    | ExpandingMeanController
+    | DroopController
+    | VirtualInertiaController
+    | NeuralController
+    | CompositeController,
+    Field(discriminator="kind"),
+]
+FOLLOWERS = LowPassController | RampLimitController | MovingAverageController | ExpandingMeanController
+
+
+def problems(table: Controller | Stage, dt_s: float) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Keys that do not fit the clock or each other, and what to do."""
+    match table:
+        case CompositeController():
+            for i, stage in enumerate(table.stage):
+                for path, message in problems(stage, dt_s):
+                    yield ("stage", i, *path), message
+            followers = [stage.kind for stage in table.stage if isinstance(stage, FOLLOWERS)]
+            if len(followers) > 1:
+                yield (
+                    ("stage",),
+                    f"has {len(followers)} followers ({', '.join(followers)}): each carries the load, keep one",
+                )
+        case LowPassController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
+            yield ("cutoff_hz",), f"is {cutoff:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
+        case MovingAverageController(window_s=window) if ticks_exact(window, dt_s) is None:
+            near = max(ticks_nearest(window, dt_s), 1) * dt_s
+            yield ("window_s",), f"is {window!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
+        case VirtualInertiaController(filter_s=lag) if lag < dt_s * (1 - 1e-9):
+            yield (
+                ("filter_s",),
+                f"is {lag:g} s, too short for ticks of {dt_s:g} s: run.dt_s must be at most {lag:.4g} s",
+            )
+        case NeuralController(last=last) if len(last) not in (0, 16):
+            yield ("last",), f"has {len(last)} weights, the last layer takes 16"

@@ -1,0 +1,106 @@
+"""The picture of a search: convergence, and the first training scenario before and after, in time and spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emulator import schema, spectrum, tunables
+from emulator.plot import BLUE, CYCLE, GREEN, ORANGE
+from emulator.simulate import run
+from emulator.trace import Trace, TraceError
+from emulator.traces.history import History
+from emulator.tune_problem import Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_ROWS = 20_000  # of a curve that is drawn
+
+
+def picture(path: Path, scenario: schema.Scenario, tuned: schema.Scenario, task: Task, history: History) -> None:
+    """Draw it as PNG, SVG or PDF, by the ending of `path`. Runs the first training scenario twice.
+
+    Raises:
+      TraceError: matplotlib is not installed, or the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
+    coarse = tunables.replaced(task.variants[0], ("run", "seed"), task.tune.train_seeds[0])
+    found = {place: tunables.value_at(tuned, place) for place in task.paths}
+    traces = {"before": run(coarse), "after": run(tunables.with_values(coarse, found))}
+    figure = Figure(figsize=(16, 11), dpi=100, layout="constrained")
+    axes = figure.subplots(3, 2)
+    figure.suptitle(f"{scenario.run.name}: tuned on {len(task.tune.train_seeds)} seeds, {len(_steps(history))} steps")
+    _convergence(axes[0, 0], "objective", history.columns["objective"], ["objective"])
+    _convergence(axes[0, 1], "excess, share of what is allowed", history.columns["excess"], history.labels["room"])
+    _values(axes[1, 0], task, history)
+    _soc(axes[1, 1], traces)
+    _power(axes[2, 0], traces)
+    _lines(axes[2, 1], traces)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _steps(history: History) -> np.ndarray:
+    return np.arange(1, len(history.columns["objective"]) + 1)
+
+
+def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str]) -> None:
+    """(steps, starts) or (steps, starts, n): a colour each name, a line each start."""
+    rows = values.reshape(len(values), -1, len(names)) if names else np.zeros((len(values), 0, 0))
+    for i, name in enumerate(names):
+        for start in range(rows.shape[1]):
+            label = name if start == 0 else None
+            axes.plot(np.arange(1, len(rows) + 1), rows[:, start, i], color=CYCLE[i % len(CYCLE)], label=label, lw=1)
+    axes.set(xlabel="step", ylabel=title)
+    axes.axhline(0.0, color="0.7", lw=0.8)
+    if names:
+        axes.legend(fontsize="small")
+
+
+def _values(axes: Axes, task: Task, history: History) -> None:
+    """Parameters as shares of their range."""
+    shares = []
+    for i, parameter in enumerate(task.tune.parameters):
+        ends, value = np.array([parameter.low, parameter.high]), history.columns["value"][:, :, i]
+        low, high = np.log(ends) if parameter.scale == "log" else ends
+        shares.append(((np.log(value) if parameter.scale == "log" else value) - low) / (high - low))
+    _convergence(axes, "place between the bounds", np.stack(shares, axis=-1), list(task.names))
+
+
+def _soc(axes: Axes, traces: dict[str, Trace]) -> None:
+    for (name, trace), colour in zip(traces.items(), (ORANGE, BLUE), strict=True):
+        every = max(1, len(trace.time_s) // MOST_ROWS)
+        axes.plot(trace.time_s[::every], trace.bess_soc[::every, 0], color=colour, label=name, lw=1)
+    axes.set(xlabel="s", ylabel="state of charge, first site")
+    axes.legend(fontsize="small")
+
+
+def _power(axes: Axes, traces: dict[str, Trace]) -> None:
+    last = traces["after"]
+    every = max(1, len(last.time_s) // MOST_ROWS)
+    load = last.site_facility_power_mw[::every].sum(axis=1)
+    axes.plot(last.time_s[::every], load, color=GREEN, lw=0.5, alpha=0.6, label="site")
+    for (name, trace), colour in zip(traces.items(), (ORANGE, BLUE), strict=True):
+        axes.plot(trace.time_s[::every], trace.site_pcc_power_mw[::every].sum(axis=1), color=colour, label=name, lw=1)
+    axes.set(xlabel="s", ylabel="power from the grid, MW, all sites")
+    axes.legend(fontsize="small")
+
+
+def _lines(axes: Axes, traces: dict[str, Trace]) -> None:
+    for (name, trace), colour in zip(traces.items(), (ORANGE, BLUE), strict=True):
+        lines = spectrum.of_series(trace.site_pcc_power_mw.sum(axis=1), trace.header.row_s)
+        if lines.amplitude.max(initial=0.0) > 0.0:
+            axes.loglog(lines.frequency_hz, np.maximum(lines.amplitude, 1e-9), color=colour, label=name, lw=0.7)
+            axes.set_ylim(lines.amplitude.max() * 1e-6, lines.amplitude.max() * 3.0)
+            axes.legend(fontsize="small")
+    axes.set(xlabel="Hz", ylabel="amplitude, MW")

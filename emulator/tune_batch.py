@@ -1,0 +1,230 @@
+"""What tuning computes: a batch of scenarios under given values of the tuned parameters, each in a few measures.
+
+The values enter the configuration as they are, traced, and `params_of` makes parameters of them: whatever it can scale
+can be tuned. Where no job is tuned, what the jobs draw is computed once; a gradient then runs through the closed loop
+only, chunk by chunk rematerialised (`rollout`). Scenarios are spread over all devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from emulator import limit_terms, tunables
+from emulator.limits import KINDS
+from emulator.plant import Frame, Inputs, Layout, Params
+from emulator.rollout import State, batch, initial_state, job_power
+from emulator.scenario import inputs_of, records_of
+from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_chunks
+from emulator.struct import as_array, quantity, static, struct
+from emulator.tune_problem import Clause, Task, batteries_of, params_at
+from emulator.units import S_PER_H
+
+CUT = PartitionSpec("scenarios")
+
+
+@struct
+class Batch:
+    """Scenarios, a multiple of the number of devices; those at the end that fill up are repeats."""
+
+    variant: jax.Array = quantity("1", "scenarios", "place of its combination of values, int32")
+    inputs: Inputs = quantity("")
+    given_mw: jax.Array | None = quantity("MW", "scenarios, ticks, jobs", "of all jobs, where none is tuned")
+    added_mw: jax.Array | None = quantity("MW", "scenarios", "mean power that mitigations add, likewise")
+    count: int = static()  # without the repeats
+
+
+@struct
+class Measures:
+    """What scenarios come to."""
+
+    cost: jax.Array = quantity("COSTS", "scenarios, costs")
+    room: jax.Array = quantity("clause's unit", "scenarios, clauses", "margin at the worst place, positive = room")
+
+
+def _sizes(task: Task, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(variants, sites) MW and MWh of all batteries."""
+    tuned = dict(zip(task.paths, values, strict=True))
+
+    def summed(name: str) -> jax.Array:
+        rows = []
+        for variant in task.variants:
+            sites = [batteries_of(site) for site in tunables.with_values(variant, tuned).site]
+            rows.append(jnp.stack([as_array(sum(b.units * getattr(b, name) for b in its)) for its in sites]))
+        return jnp.stack(rows)
+
+    return summed("power_mw"), summed("energy_mwh")
+
+
+def batch_of(task: Task, seeds: Sequence[int]) -> Batch:
+    """Every combination of values with every seed, spread over all devices; seeds vary fastest.
+
+    Raises:
+      SimulationError: what the jobs do cannot be computed.
+    """
+    cases = [(i, seed) for i in range(len(task.variants)) for seed in seeds]
+    count = len(cases)
+    cases += [cases[-1]] * (-len(cases) % jax.device_count())
+    seeded = [tunables.replaced(task.variants[i], ("run", "seed"), seed) for i, seed in cases]
+    records = [records_of(scenario) for scenario in seeded]
+
+    def inputs(first: int, ticks: int) -> Inputs:
+        return _spread(_stacked([inputs_of(s, r, first, ticks) for s, r in zip(seeded, records, strict=True)]))
+
+    variant = _spread(jnp.asarray([i for i, _ in cases], jnp.int32))
+    if task.jobs_tuned or task.orders:
+        return Batch(variant, inputs(0, task.ticks), None, None, count)
+    params = _spread(jax.tree.map(lambda leaf: leaf[variant], params_at(task, as_array(task.start))))
+    step = jax.jit(jax.shard_map(_jobs_of(task), mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False))
+    state = _spread(jax.vmap(lambda p: initial_state(task.layout, p))(params))
+    window = whole_chunks(task.layout, -(-task.ticks // -(-task.ticks // WINDOW_TICKS)))  # windows of equal length
+    parts = []
+    for first in range(0, task.ticks, window):
+        state, power, wanted = step(params, state, inputs(first, window))
+        parts.append((power, wanted))
+    if bool(jnp.any(state.overflow)):
+        raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
+    power, wanted = (jnp.concatenate(x, axis=1)[:, : task.ticks] for x in zip(*parts, strict=True))
+    added = jnp.mean(jnp.sum(power - wanted, axis=2), axis=1)
+    return Batch(variant, inputs(0, 1), _spread(power), _spread(added), count)
+
+
+def _jobs_of(task: Task) -> Any:
+    """(params, state, inputs) of scenarios -> state after the window, power and wanted power of the jobs."""
+
+    def one(each: tuple[Params, State, Inputs]) -> tuple[State, jax.Array, jax.Array]:
+        params, state, inputs = each
+        (training, served), jobs, _, overflow = job_power(task.layout, params, state, inputs)
+        after = replace(
+            state,
+            tick=state.tick + jobs.mw.shape[0],
+            training=training,
+            inference=served,
+            overflow=state.overflow | overflow,
+        )
+        return after, jobs.mw, jobs.wanted_mw
+
+    return lambda *each: jax.lax.map(one, each)
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.array(jax.devices()), ("scenarios",))
+
+
+def _spread(tree: Any) -> Any:
+    return jax.device_put(tree, NamedSharding(_mesh(), CUT))
+
+
+def everywhere(tree: Any) -> Any:
+    """Arrays put whole on every device."""
+    return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def measures(task: Task, values: jax.Array, scenarios: Batch) -> Measures:
+    """(scenarios, ...) measures under (parameters,) values, fillers left out. Pure and differentiable in the values."""
+    here = jax.shard_map(
+        lambda x, part: _measured(task, x, part),
+        mesh=_mesh(),
+        in_specs=(PartitionSpec(), CUT),
+        out_specs=CUT,
+        check_vma=False,
+    )
+    return jax.tree.map(lambda x: x[: scenarios.count], here(values, scenarios))
+
+
+def separately(task: Task, values: jax.Array, scenarios: Batch) -> jax.Array:
+    """(scenarios, parameters) slopes of the sum of all measures, each scenario by itself: to find a broken one."""
+
+    def total(each: jax.Array, part: Batch) -> jax.Array:
+        found = _measured(task, each, jax.tree.map(lambda x: x[None], part))
+        return jnp.sum(found.cost) + jnp.sum(found.room)
+
+    return jax.lax.map(lambda part: jax.grad(total)(values, part), scenarios)[: scenarios.count]
+
+
+def _measured(task: Task, values: jax.Array, scenarios: Batch) -> Measures:
+    params = jax.tree.map(lambda leaf: leaf[scenarios.variant], params_at(task, values))
+    power_mw, energy_mwh = (size[scenarios.variant] for size in _sizes(task, values))
+    frames, added_mw = _frames(task, params, scenarios)
+    cost = [_cost(name, task, power_mw, energy_mwh, frames, added_mw) for name in task.costs]
+    room = [jax.vmap(lambda f, c=clause: _room_of(task, c, f))(frames) for clause in task.clauses]
+    none = jnp.zeros((power_mw.shape[0], 0), power_mw.dtype)
+    return Measures(cost=jnp.stack(cost, axis=1), room=jnp.stack(room, axis=1) if room else none)
+
+
+def _frames(task: Task, params: Params, scenarios: Batch) -> tuple[Frame, jax.Array]:
+    """Frames (scenarios, rows, ...) and the mean power that mitigations add (scenarios,)."""
+    rows = run_ticks(task.scenario)
+    if task.orders:
+        state = jax.vmap(lambda p: initial_state(task.layout, p))(params)
+        _, frames = batch(task.layout, params, state, scenarios.inputs)
+        frames = replace(frames, watched_w=None)
+        added_mw = jnp.mean(jnp.sum(frames.job_mw - frames.job_wanted_mw, axis=2), axis=1)
+        return jax.tree.map(lambda x: x[:, :rows], frames), added_mw
+    given_mw, added_mw = scenarios.given_mw, scenarios.added_mw
+    if given_mw is None or added_mw is None:
+        state = jax.vmap(lambda p: initial_state(task.layout, p))(params)
+        one = jax.checkpoint(lambda each: job_power(task.layout, *each)[1])
+        jobs = jax.lax.map(one, (params, state, scenarios.inputs))
+        given_mw, added_mw = jobs.mw, jnp.mean(jnp.sum(jobs.mw - jobs.wanted_mw, axis=2), axis=1)
+    layout, params = _given(task.layout), replace(params, training=(), inference=())
+    state = jax.vmap(lambda p: initial_state(layout, p))(params)
+    _, frames = batch(layout, params, state, replace(scenarios.inputs, given_mw=given_mw))
+    return jax.tree.map(lambda x: x[:, :rows], replace(frames, watched_w=None)), added_mw
+
+
+def _given(layout: Layout) -> Layout:
+    """The layout whose jobs all come in from outside, their power being known."""
+    none: dict[str, Any] = dict.fromkeys(
+        ("training", "training_job", "training_halls", "inference", "inference_job", "inference_hall", "given_hall"), ()
+    )
+    return replace(layout, **none, halls=0, given_job=tuple(range(layout.jobs)))
+
+
+def _cost(
+    name: str, task: Task, power_mw: jax.Array, energy_mwh: jax.Array, frames: Frame, added_mw: jax.Array
+) -> jax.Array:
+    """(scenarios,) one of COSTS. Powers are means over the run; sizes count all batteries."""
+    match name:
+        case "bess_power":
+            return jnp.sum(power_mw, axis=1)
+        case "bess_energy":
+            return jnp.sum(energy_mwh, axis=1)
+        case "throughput":
+            return jnp.sum(jnp.mean(jnp.abs(frames.bess_mw), axis=1), axis=1)
+        case "smoothing_energy":
+            return added_mw
+        case _:  # losses: what went in and neither came out nor is still there; SOC is that at a row's start
+            hours = task.layout.dt_s / S_PER_H
+            taken_mwh = -jnp.sum(frames.bess_mw[:, :-1], axis=1) * hours
+            soc = jnp.where(energy_mwh > 0.0, frames.soc[:, -1] - frames.soc[:, 0], 0.0)
+            lost_mwh = jnp.where(energy_mwh > 0.0, taken_mwh - soc * energy_mwh, 0.0)
+            return jnp.sum(lost_mwh, axis=1) / ((frames.soc.shape[1] - 1) * hours)
+
+
+def _room_of(task: Task, clause: Clause, frames: Frame) -> jax.Array:
+    """Margin of a clause in one scenario."""
+    match KINDS[clause.limit.kind].quantity:
+        case "power":
+            values = frames.pcc_mw
+        case "voltage":
+            values = frames.voltage_pu
+        case "soc":
+            values = frames.soc
+        case "frequency":
+            values = task.scenario.grid.frequency_hz * frames.speed_pu
+        case "tie flow":
+            values = frames.tie_mw
+        case _:
+            values = frames.shaft_torque_pu
+    return limit_terms.room(clause.limit, values[:, list(clause.columns)], task.layout.dt_s)

@@ -1,0 +1,112 @@
+"""The files of a search: tuned.toml, tuned_scenario.toml, summary.json, tune.png, and pareto.csv of a front."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import emulator
+from emulator import config, plot_tune, schema
+from emulator.trace import TraceError
+from emulator.traces.history import History
+from emulator.tune_problem import Task
+
+
+def write(
+    folder: Path,
+    scenario: schema.Scenario,
+    tuned: schema.Scenario,
+    task: Task,
+    summary: Mapping[str, Any],
+    history: History,
+) -> None:
+    """Write all files but the history, which the search writes as it goes.
+
+    Raises:
+      TraceError: one cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in _controllers(scenario, tuned, task, summary):
+            (folder / name).write_text(text, "utf-8")
+        (folder / "tuned_scenario.toml").write_text(config.to_toml(tuned), "utf-8")
+        (folder / "summary.json").write_text(json.dumps(_plain(summary), indent=2) + "\n", "utf-8")
+        if "pareto" in summary:
+            with (folder / "pareto.csv").open("w", newline="", encoding="utf-8") as file:
+                rows = csv.DictWriter(file, summary["pareto"][0])
+                rows.writeheader()
+                rows.writerows(summary["pareto"])
+    except OSError as error:
+        raise TraceError(f"cannot write into {folder}: {error.strerror or error}") from error
+    plot_tune.picture(folder / "tune.png", scenario, tuned, task, history)
+
+
+def _controllers(
+    scenario: schema.Scenario, tuned: schema.Scenario, task: Task, summary: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Name and text of a controller preset: tuned.toml for the first site with a tuned controller, or the first site;
+    tuned_SITE.toml for each further one."""
+    sites = list(dict.fromkeys(p[1] for p in task.paths if p[0] == "site" and p[2] == "controller"))
+    for place in sites or range(len(tuned.site))[:1]:
+        site = tuned.site[int(place)]
+        first = place == (sites or [0])[0]
+        about = _about(scenario, site, task, summary)
+        name = "tuned.toml" if first else f"tuned_{site.name}.toml"
+        yield name, f"{config.to_toml(site.controller)}\n{about}"
+
+
+def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Mapping[str, Any]) -> str:
+    """Provenance."""
+    tune = task.tune
+    before, after = summary["objective_before"], summary["objective_after"]
+    values: dict[str, Any] = {
+        "description": f"Tuned for {scenario.run.name}, site {site.name}, on {len(tune.train_seeds)} seeds",
+        "config": scenario.run.name,
+        "emulator_version": emulator.__version__,
+        "train_seeds": tuple(tune.train_seeds),
+        "held_out_seeds": tuple(tune.held_out_seeds),
+        "limits": tune.limits or "",
+        "tuning_dt_s": task.scenario.run.dt_s,
+        "steps": summary["steps"],
+        "complete": summary["complete"],
+        "objective_before": before,
+        "objective_after": after,
+    }
+    lines = ["[about]", *(f"{name} = {config.toml_value(value)}" for name, value in values.items())]
+    lines += ["", "[about.parameters]"]
+    lines += [f"{config.toml_value(path)} = {value!r}" for path, value in summary["parameters"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: no NaN, no infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """What the command prints at the end."""
+    lines = [f"{'parameter':40s} {'before':>12s} {'after':>12s}"]
+    for name, value in summary["parameters"].items():
+        lines.append(f"{name:40.40s} {summary['start'][name]:12.6g} {value:12.6g}")
+    for name in summary["train"]["mean_cost"]["after"]:
+        before, after = (summary["train"]["mean_cost"][when][name] for when in ("before", "after"))
+        lines.append(f"{name:40.40s} {before:12.6g} {after:12.6g}")
+    for name in summary["train"]["worst_margin"]["after"]:
+        before, after = (summary["train"]["worst_margin"][when][name] for when in ("before", "after"))
+        lines.append(f"{'margin, ' + name:40.40s} {before:12.4g} {after:12.4g}")
+    for tick, found in summary.get("held_out", {}).items():
+        which = summary["judged_on"].replace("_", "-").removesuffix("-seeds")
+        lines.append(
+            f"{which}, {tick.replace('_', ' ')} {found['dt_s']:g} s: {found['passed_before']} of {found['scenarios']} "
+            f"scenarios passed before, {found['passed']} after: {found['verdict']}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,211 @@
+"""What a search came to: its measures before and after, what the limits say on held-out seeds, how sharp it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emulator import limits_schema, schema, tunables, tune_search
+from emulator.complaint import ConfigError, Problem, nearest
+from emulator.limits import Assessment, Finding
+from emulator.struct import as_array
+from emulator.traces.history import History
+from emulator.tune_batch import Batch, Measures, batch_of, measures
+from emulator.tune_check import judged as judge
+from emulator.tune_problem import Task, batteries_of
+
+Evaluate = Callable[[jax.Array, Batch], Measures]
+
+MOST_CORNERS = 8
+HOPELESS = 1.0  # excess, as a share of what is allowed, beyond which at every corner no search is begun
+
+
+def refused(path: str, message: str, names: Iterable[str] = ()) -> ConfigError:
+    """A [tune] that cannot be used."""
+    wrong = message.split("'")[1] if names else ""
+    return ConfigError([Problem("config", None, path, message + (nearest(wrong, names) if names else ""))])
+
+
+def objective(task: Task, found: Measures) -> float:
+    """Of [tune], on the scenarios measured."""
+    return float(tune_search.objective(task, found, tune_search.weights_of(task)))
+
+
+def sizes(task: Task) -> np.ndarray:
+    """MW and MWh of all batteries at the start."""
+    its = [battery for site in task.scenario.site for battery in batteries_of(site)]
+    return np.array([sum(b.units * getattr(b, name) for b in its) for name in ("power_mw", "energy_mwh")], float)
+
+
+def corner_warnings(task: Task, evaluate: Callable[[jax.Array], Measures], before: Measures) -> list[str]:
+    """Constraints that hold neither at the start nor at a few corners of the bounds, in words.
+
+    Raises:
+      ConfigError: one is exceeded everywhere there by more than as much again as is allowed.
+    """
+    held = tune_search.constrained(task)
+    if not held.any():
+        return []
+    found = [before, *(evaluate(as_array(corner)) for corner in _corners(task))]
+    least = np.min([np.asarray(tune_search.excess_of(task, each)) for each in found], axis=0)
+    warnings = []
+    for clause, excess in zip(np.flatnonzero(held), least[held], strict=True):
+        limit = task.clauses[clause].limit
+        if excess > 0.0:
+            said = f"clause {limit.name!r} is exceeded by at least {excess:.0%} of what it allows at the start and at "
+            said += f"{len(found) - 1} corners of the bounds"
+            if excess > HOPELESS:
+                raise refused("tune.parameters", f"{said}: widen the bounds or tune more")
+            warnings.append(f"{said}: the search may not find values that meet it")
+    return warnings
+
+
+def _corners(task: Task) -> np.ndarray:
+    """(corners, parameters): all of them, or the two extreme and some seeded ones."""
+    ends = np.stack([task.low, task.high])
+    count = len(task.paths)
+    if 2**count <= MOST_CORNERS:
+        picks = np.array(list(itertools.product((0, 1), repeat=count)))
+    else:
+        drawn = np.random.default_rng(task.tune.seed).integers(0, 2, (MOST_CORNERS - 2, count))
+        picks = np.concatenate([np.zeros((1, count), int), np.ones((1, count), int), drawn])
+    return np.take_along_axis(ends, picks, axis=0)
+
+
+def summary(
+    task: Task, evaluate: Evaluate, train: Batch, before: Measures, values: np.ndarray, steps: int
+) -> dict[str, Any]:
+    """What summary.json says of the training scenarios, and what there is if nothing else gets judged."""
+    after = evaluate(as_array(values), train)
+    rooms = {
+        name: dict(zip((c.limit.name for c in task.clauses), map(float, jnp.min(each.room, axis=0)), strict=True))
+        for name, each in (("before", before), ("after", after))
+    }
+    costs = {
+        name: dict(zip(task.costs, map(float, jnp.mean(each.cost, axis=0)), strict=True))
+        for name, each in (("before", before), ("after", after))
+    }
+    return {
+        "objective_before": objective(task, before),
+        "objective_after": objective(task, after),
+        "held_out_before": None,
+        "held_out_after": None,
+        "parameters": dict(zip(task.names, map(float, values), strict=True)),
+        "start": dict(zip(task.names, map(float, task.start), strict=True)),
+        "limits": [],
+        "steps": steps,
+        "train": {"seeds": list(task.tune.train_seeds), "worst_margin": rooms, "mean_cost": costs},
+        "sensitivities": sensitivities(task, train, values),
+    }
+
+
+def sensitivities(task: Task, scenarios: Batch, values: np.ndarray) -> dict[str, dict[str, float]]:
+    """d(margin)/d(parameter) of each clause in its worst scenario, in the clause's unit per the parameter's."""
+
+    def rooms(x: jax.Array) -> jax.Array:
+        return jnp.min(measures(task, x, scenarios).room, axis=0)
+
+    def slopes(x: jax.Array) -> jax.Array:
+        room, back = jax.vjp(rooms, x)
+        return jax.lax.map(lambda clause: back(clause)[0], jnp.eye(len(room), dtype=room.dtype))
+
+    if not task.clauses:
+        return {}
+    found = np.asarray(jax.jit(slopes)(as_array(values)))
+    names = [clause.limit.name for clause in task.clauses]
+    return {n: dict(zip(task.names, map(float, row), strict=True)) for n, row in zip(names, found, strict=True)}
+
+
+def judged(
+    scenario: schema.Scenario, tuned: schema.Scenario, task: Task, evaluate: Evaluate, values: np.ndarray
+) -> dict[str, Any]:
+    """What summary.json says of the held-out seeds; without any, the limits are judged on the training seeds."""
+    tune, found = task.tune, {}
+    if tune.held_out_seeds:
+        unseen = batch_of(task, tune.held_out_seeds)
+        found["held_out_before"] = objective(task, evaluate(as_array(task.start), unseen))
+        found["held_out_after"] = objective(task, evaluate(as_array(values), unseen))
+    if tune.limits is None:
+        return found
+    clauses = limits_schema.load(tune.limits)
+    seeds = tune.held_out_seeds or tune.train_seeds
+    found["judged_on"] = "held_out_seeds" if tune.held_out_seeds else "train_seeds"
+    own = scenario.model_copy(update={"record": schema.Record(every_ticks=scenario.record.every_ticks)})
+    better = own.model_copy(update={"site": tuned.site, "grid": tuned.grid, "disturbance": tuned.disturbance})
+    coarse, rest = task.scenario, dict(zip(task.paths, map(float, values), strict=True))
+    ticks = {"tuning_tick": (coarse, tunables.with_values(coarse, rest)), "own_tick": (own, better)}
+    if coarse.run.dt_s == own.run.dt_s and own.record.every_ticks == 1:
+        del ticks["tuning_tick"]
+    verdicts = {name: _at_tick(task, pair, seeds, clauses) for name, pair in ticks.items()}
+    verdicts.setdefault("tuning_tick", verdicts["own_tick"])
+    found["held_out"] = verdicts
+    found["limits"] = verdicts["own_tick"]["limits"]
+    found["ticks_agree"] = verdicts["own_tick"]["verdict"] == verdicts["tuning_tick"]["verdict"]
+    return found
+
+
+def _at_tick(
+    task: Task, pair: tuple[schema.Scenario, schema.Scenario], seeds: Sequence[int], clauses: limits_schema.Limits
+) -> dict[str, Any]:
+    """Verdicts before and after, of every combination of values and seed, and the worst of each clause after."""
+    runs = []
+    for scenario in pair:
+        for values in task.combinations:
+            placed = {tunables.resolve(scenario, key): value for key, value in values.items()}
+            variant = tunables.with_values(scenario, placed)
+            runs += [tunables.replaced(variant, ("run", "seed"), seed) for seed in seeds]
+    found = judge(runs, clauses)
+    before, after = found[: len(found) // 2], found[len(found) // 2 :]
+    return {
+        "dt_s": pair[0].run.dt_s,
+        "verdict_before": _verdict(before),
+        "verdict": _verdict(after),
+        "passed_before": sum(each.verdict == "pass" for each in before),
+        "passed": sum(each.verdict == "pass" for each in after),
+        "scenarios": len(after),
+        "limits": [_worst(after, i) for i in range(len(clauses.limit))],
+    }
+
+
+def _verdict(found: Sequence[Assessment]) -> str:
+    verdicts = {each.verdict for each in found}
+    return "fail" if "fail" in verdicts else "not assessable" if "not assessable" in verdicts else "pass"
+
+
+def _worst(found: Sequence[Assessment], clause: int) -> dict[str, Any]:
+    """A clause in the scenario where it fares worst, as `assess --json` has it, with that scenario's name."""
+    ranks = {False: 0, None: 1, True: 2}
+
+    def order(each: Assessment) -> tuple[int, float]:
+        finding: Finding = each.limits[clause]
+        return ranks[finding.passed], float(np.nan_to_num(finding.margin, nan=np.inf))
+
+    worst = min(found, key=order)
+    return {**worst.as_json()["limits"][clause], "scenario": worst.trace}
+
+
+def front(task: Task, history: History) -> list[dict[str, float]]:
+    """All steps of which none other has less power, less energy and more margin: by power, smallest first.
+
+    Margin is the least over clauses, as a share of what each allows.
+    """
+    costs, excess = history.columns["cost"], history.columns["excess"]
+    power, energy = (costs[..., task.costs.index(name)].ravel() for name in ("bess_power", "bess_energy"))
+    margin = -np.max(excess, axis=-1, initial=-np.inf).ravel()
+    values = history.columns["value"].reshape(-1, len(task.names))
+    points = np.stack([power, energy, -margin], axis=1)
+    order = np.lexsort((points[:, 2], points[:, 1], points[:, 0]))
+    kept: list[int] = []
+    for i in order:
+        if not any((points[j] <= points[i]).all() for j in kept):
+            kept.append(int(i))
+    return [
+        {"bess_power_mw": float(power[i]), "bess_energy_mwh": float(energy[i]), "worst_margin": float(margin[i])}
+        | dict(zip(task.names, map(float, values[i]), strict=True))
+        for i in kept
+    ]

@@ -1,0 +1,98 @@
+"""Limits as terms in JAX: equal to what the judge in NumPy finds on the same rows, slopes as central differences."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emulator import limit_terms, limits
+from emulator import limits_schema as schema
+from emulator.recording import Recording
+
+SAID = {"name": "clause", "source": "test", "status": "example"}
+ROW_S, ROWS, NOMINAL_HZ = 0.02, 700, 60.0
+CLAUSES = [
+    {"kind": "sliding_window_change", "window_s": 1.0, "max_mw": 10.0},
+    {"kind": "sliding_window_change", "window_s": 1.013, "max_mw": 10.0},  # ends between rows
+    {"kind": "sliding_window_change", "window_s": 14.0, "max_mw": 10.0},  # the whole record
+    {"kind": "ramp_rate", "over_s": 0.5, "max_mw_per_min": 100.0},
+    {"kind": "ramp_rate", "over_s": 0.507, "max_mw_per_min": 100.0},
+    {"kind": "dynamic_range", "max_mw": 20.0},
+    {"kind": "band_energy", "low_hz": 0.1, "high_hz": 2.0, "max_fraction": 0.2, "reading": "variance"},
+    {"kind": "band_energy", "low_hz": 0.1, "high_hz": 2.0, "max_fraction": 0.2, "reading": "magnitude"},
+    {"kind": "voltage_change", "max_pct": 3.0},
+    {"kind": "frequency_deviation", "max_hz": 0.2},
+    {"kind": "rocof", "over_s": 0.5, "max_hz_per_s": 0.5},
+    {"kind": "tie_swing", "max_mw": 20.0},
+    {"kind": "shaft_torque", "max_pu": 1.0},
+    {"kind": "soc_window", "low": 0.1, "high": 0.9},
+    {"kind": "soc_window", "low": 0.4, "high": 0.95},
+]
+OFFSET = {"power": 100.0, "voltage": 1.0, "frequency": 0.0, "soc": 0.5, "tie flow": 0.0, "shaft torque": 0.0}
+SIZE = {"power": 8.0, "voltage": 0.02, "frequency": 0.2, "soc": 0.15, "tie flow": 8.0, "shaft torque": 0.6}
+
+
+def clause(table):
+    return schema.Limits.model_validate({"limit": [SAID | table]})
+
+
+def series(quantity, rows=ROWS, seed=1):
+    """(rows, 2 places) a swing, a drift and noise."""
+    rng, t = np.random.default_rng(seed), np.arange(rows)[:, None] * ROW_S
+    swing = np.sin(2 * np.pi * np.array([[0.31, 0.74]]) * t + rng.uniform(0, 6, (1, 2)))
+    return OFFSET[quantity] + SIZE[quantity] * (swing + 0.05 * rng.standard_normal((rows, 2)))
+
+
+def judged(table, quantity, values, row_s=ROW_S):
+    """Margin that `limits.assess` finds."""
+    shown = values + NOMINAL_HZ if quantity == "frequency" else values
+    places = {name: shown[:, i] for i, name in enumerate(("a", "b"))}
+    time_s = np.arange(len(values)) * row_s
+    found = limits.assess(Recording("r", time_s, row_s, True, NOMINAL_HZ, True, "", {quantity: places}), table)
+    return found.limits[0].margin
+
+
+@pytest.mark.parametrize("table", CLAUSES, ids=lambda t: "-".join(map(str, t.values())))
+@pytest.mark.parametrize("rows", (ROWS, ROWS - 1))
+def test_terms_equal_the_judge_and_their_slopes_the_differences(x64, table, rows):
+    """Both in float64: to rounding, 1e-15 of sums of some 1e3 rows and of 60 Hz; 1e-10 of the allowed is ample.
+    Terms are piecewise smooth in the rows: a step of 1e-6 along a random direction stays on one piece but for ties."""
+    limits_table = clause(table)
+    limit, quantity = limits_table.limit[0], limits.KINDS[table["kind"]].quantity
+    values = series(quantity, rows)
+    term = jax.jit(lambda x: limit_terms.room(limit, x, ROW_S))
+    margin = float(term(jnp.asarray(values)))
+    assert margin == pytest.approx(judged(limits_table, quantity, values), rel=1e-10, abs=1e-11)
+    direction = np.random.default_rng(2).standard_normal(values.shape) * SIZE[quantity]
+    slope = float(jnp.sum(jax.grad(term)(jnp.asarray(values)) * direction))
+    difference = (float(term(values + 1e-6 * direction)) - float(term(values - 1e-6 * direction))) / 2e-6
+    assert slope == pytest.approx(difference, rel=1e-6, abs=1e-7)
+    assert abs(slope) > 1e-6
+
+
+@pytest.mark.parametrize("hz", (0.5, 2.0, 8.8, 20.0))
+@pytest.mark.parametrize("lamp_v", (120, 230))
+def test_flicker_proxy_of_an_even_swing(x64, hz, lamp_v):
+    """A steady sine is felt evenly but for the smoothing's ripple g = 1/sqrt(1 + (4 pi f 0.3 s)^2), of which the
+    meter's percentiles see a part: its Pst lies between the proxy and sqrt(1 + g) of it. The meter itself and the
+    record's first second, in which its filters settle, make 3 %."""
+    limit = clause({"kind": "flicker_pst", "lamp_v": lamp_v, "frequency_hz": 60.0, "max_pst": 1.0})
+    row_s, rows = 0.0025, 240_000
+    swing = 1.0 + 0.01 * np.sin(2 * np.pi * hz * np.arange(rows) * row_s)
+    values = np.stack([swing, np.ones(rows)], axis=1)
+    proxy = 1.0 - float(limit_terms.room(limit.limit[0], jnp.asarray(values), row_s))
+    meter = 1.0 - judged(limit, "voltage", values, row_s)
+    ripple = 1.0 / np.hypot(1.0, 4 * np.pi * hz * 0.3)
+    assert 0.97 * proxy < meter < 1.03 * proxy * np.sqrt(1.0 + ripple)
+    assert meter > 0.3
+
+
+def test_still_rows_have_finite_slopes():
+    """A constant has no swing: shares and flicker are 0 there, and so are their slopes."""
+    for table in CLAUSES + [{"kind": "flicker_pst", "lamp_v": 120, "frequency_hz": 60.0, "max_pst": 1.0}]:
+        limit = clause(table).limit[0]
+        values = jnp.ones((ROWS, 1))
+        margin, slope = jax.value_and_grad(lambda x, limit=limit: limit_terms.room(limit, x, 0.005))(values)
+        assert np.isfinite(margin) and np.isfinite(slope).all(), table

@@ -1,0 +1,214 @@
+"""Controllers against closed forms; all start settled, all have gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import emulator as em
+from emulator import simulate
+from emulator.complaint import ConfigError
+
+SITE = """
+    [run]
+    duration_s = 20.0
+    dt_s = 0.005
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "base"
+    kind = "constant"
+    power_mw = 50.0
+    [[site.job]]
+    name = "swing"
+    kind = "replay"
+    path = "swing.csv"
+    [site.bess]
+    power_mw = 100.0
+    energy_mwh = 400.0
+    [site.controller]
+    kind = "low_pass"
+    cutoff_hz = 0.1
+    [[grid.area]]
+    name = "main"
+    rated_mva = 1000.0
+    inertia_s = 4.0
+    damping_pu = 1.0
+    governor = [{model = "lag"}]
+"""
+KINDS = {
+    "low_pass": "{kind='low_pass', cutoff_hz=0.3, soc_gain=0.2}",
+    "ramp_limit": "{kind='ramp_limit', ramp_mw_per_s=3.0, soc_gain=0.2}",
+    "moving_average": "{kind='moving_average', window_s=4.0, soc_gain=0.2}",
+    "expanding_mean": "{kind='expanding_mean', soc_gain=0.2}",
+    "droop": "{kind='droop', droop_pu=0.01, deadband_pu=0.0002, soc_gain=0.2}",
+    "virtual_inertia": "{kind='virtual_inertia', inertia_s=20.0, filter_s=0.1, soc_gain=0.2}",
+    "neural": "{kind='neural', seed=3, soc_gain=0.2, last=[" + ", ".join(["0.3", "-0.2"] * 8) + "]}",
+}
+KINDS["composite"] = "{kind='composite', stage=[" + ", ".join(KINDS[k] for k in ("low_pass", "droop", "neural")) + "]}"
+
+
+@pytest.fixture
+def swing(tmp_path):
+    """A load that swings by 20 MW at 0.25 Hz and steps by 10 MW at 9 s."""
+    t = np.arange(0, 20.01, 0.005)
+    p = 20 * np.sin(2 * np.pi * 0.25 * t) + np.where(t >= 9, 10.0, 0.0) + 30
+    rows = "\n".join(f"{a:.6f},{b:.9f}" for a, b in zip(t, p, strict=True))
+    (tmp_path / "swing.csv").write_text("t_s,p_mw\n" + rows + "\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_starts_settled(swing, emulate, kind):
+    """Nothing is ordered while load and frequency are those of the start."""
+    flat = SITE[: SITE.index('    [[site.job]]\n    name = "swing"')] + SITE[SITE.index("    [site.bess]") :]
+    trace = emulate(flat, f"site.0.controller={KINDS[kind]}", "run.duration_s=10.0")
+    assert np.all(trace.bess_command_mw == 0.0)
+
+
+def test_moving_average_is_the_mean_of_its_window(swing, x64, emulate):
+    """A window of one period: the swing is gone from the grid, and a step comes as a ramp of 4 s."""
+    trace = emulate(SITE, "site.0.controller={kind='moving_average', window_s=4.0}")
+    load, grid = trace.site_facility_power_mw[:, 0], trace.site_pcc_power_mw[:, 0]
+    before = np.concatenate([np.full(799, load[0]), load])
+    expected = np.convolve(before, np.full(800, 1 / 800), mode="valid")
+    np.testing.assert_allclose(grid, expected, atol=1e-9)
+    assert np.ptp(grid[900:1800]) < 0.02 * np.ptp(load[900:1800])
+
+
+def test_moving_average_keeps_its_sum_in_float32(swing, emulate):
+    """Sums of a million rounded loads: compensated, so that the mean stays right to float32's last digits of 80 MW."""
+    trace = emulate(SITE, "site.0.controller={kind='moving_average', window_s=4.0}")
+    load = trace.site_facility_power_mw[:, 0].astype(np.float64)
+    assert trace.site_pcc_power_mw[-1, 0] == pytest.approx(load[-800:].mean(), abs=2e-5)
+
+
+def test_expanding_mean_is_the_mean_since_the_start(swing, x64, emulate):
+    trace = emulate(SITE, "site.0.controller={kind='expanding_mean'}")
+    load = trace.site_facility_power_mw[:, 0]
+    expected = np.cumsum(load) / np.arange(1, len(load) + 1)
+    np.testing.assert_allclose(trace.site_pcc_power_mw[:, 0], expected, atol=1e-9)
+
+
+def test_expanding_mean_of_the_production_trace(reference, tmp_path, emulate, capsys):
+    """Choukse Figure 7: the grid settles at the mean, a store of 61.2 s x peak starting half full swings by less than
+    its size. The excursion of SOC is printed."""
+    t, p = np.loadtxt(reference / "fig1_production_trace.csv", delimiter=",", skiprows=1).T
+    rows = "\n".join(f"{a:.4f},{100 * b:.6f}" for a, b in zip(t, p, strict=True))
+    (tmp_path / "swing.csv").write_text("t_s,p_mw\n" + rows + "\n")
+    trace = emulate(
+        SITE.replace('    power_mw = 50.0\n', "    power_mw = 0.0\n", 1),
+        "run.duration_s=190.0", "run.dt_s=0.025", "site.0.controller={kind='expanding_mean'}",
+        f"site.0.bess.energy_mwh={61.2 * 100 / 3600}",
+    )  # fmt: skip
+    grid, soc = trace.site_pcc_power_mw[:, 0], trace.bess_soc[:, 0]
+    with capsys.disabled():
+        print(f"\nexpanding mean: SOC {soc.min():.3f} to {soc.max():.3f}", end=" ")
+    late = grid[len(grid) // 2 :]
+    assert np.ptp(late) < 5.0 < 0.1 * np.ptp(trace.site_facility_power_mw)
+    assert soc.min() > 0.0 and soc.max() < 1.0
+
+
+def test_droop_of_the_area(swing, x64, emulate):
+    """Order = -band(w)/R x rated, from the speed at the tick's start."""
+    trace = emulate(SITE, "site.0.controller={kind='droop', droop_pu=0.01, deadband_pu=0.0005}")
+    w = trace.area_frequency_hz[:, 0] / 60 - 1
+    expected = -(w - np.clip(w, -0.0005, 0.0005)) / 0.01 * 100.0
+    np.testing.assert_allclose(trace.bess_command_mw[:, 0], expected, atol=1e-6)
+    assert np.abs(expected).max() > 5.0 and (expected == 0.0).mean() > 0.05
+
+
+def test_virtual_inertia_is_a_filtered_derivative(swing, x64, emulate):
+    """-2 H dw/dt behind 0.1 s: scipy's filter of the recorded speed."""
+    from scipy import signal
+
+    trace = emulate(SITE, "site.0.controller={kind='virtual_inertia', inertia_s=20.0, filter_s=0.1}")
+    w = trace.area_frequency_hz[:, 0] / 60 - 1
+    decay = np.exp(-0.005 / 0.1)
+    filtered = signal.lfilter([0, 1 - decay], [1, -decay], w)
+    np.testing.assert_allclose(trace.bess_command_mw[:, 0], -2 * 20.0 * (w - filtered) / 0.1 * 100.0, atol=1e-6)
+
+
+def test_virtual_inertia_calms_the_area(swing, emulate):
+    """By the swing of its frequency: twice the inertia of the area, in a battery."""
+    still = emulate(SITE, "site.0.controller={kind='none'}").area_frequency_hz
+    helped = emulate(SITE, "site.0.controller={kind='virtual_inertia', inertia_s=40.0}").area_frequency_hz
+    assert np.ptp(helped) < 0.8 * np.ptp(still)
+
+
+def test_untrained_network_orders_nothing(swing, emulate):
+    trace = emulate(SITE, "site.0.controller={kind='neural'}")
+    assert np.all(trace.bess_command_mw == 0.0)
+    trained = emulate(SITE, f"site.0.controller={KINDS['neural']}".replace("soc_gain=0.2", "soc_gain=0.0"))
+    assert 1.0 < np.abs(trained.bess_command_mw).max() <= 100.0  # within its rating
+
+
+def test_a_composite_is_the_sum_of_its_stages(swing, x64, scenario):
+    """Of one tick each, at the same state: orders add up exactly."""
+    stages = [KINDS[k] for k in ("low_pass", "droop", "virtual_inertia")]
+    whole = "{kind='composite', stage=[" + ", ".join(stages) + "]}"
+    first = []
+    for table in (whole, *stages):
+        layout, params, state, inputs = simulate.build(scenario(SITE, f"site.0.controller={table}"), ticks=200)
+        # Without power the battery leaves grid and state of charge alone: all see the same.
+        idle = replace(params.sites[0].battery, ramp_mw_per_s=jnp.asarray(0.0))
+        params = replace(params, sites=(replace(params.sites[0], battery=idle),))
+        first.append(np.asarray(em.rollout(layout, params, state, inputs)[1].command_mw[:, 0]))
+    assert np.abs(first[0]).max() > 1.0
+    np.testing.assert_allclose(first[0], sum(first[1:]), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients(swing, x64, scenario, kind):
+    """Of a 10 s run, by every gain, against central differences; finite where the battery is saturated."""
+    text = SITE.replace("power_mw = 100.0", "power_mw = 60.0")
+    built = simulate.build(scenario(text, f"site.0.controller={KINDS[kind]}", "run.duration_s=10.0"))
+    layout, params, state, inputs = built
+
+    @jax.jit
+    def loss(gains, power_mw):
+        site = params.sites[0]
+        battery = replace(site.battery, power_mw=power_mw)
+        changed = replace(params, sites=(replace(site, controller=gains, battery=battery),))
+        frames = em.rollout(layout, changed, state, inputs)[1]
+        return jnp.mean(frames.pcc_mw**2) + 1e4 * jnp.mean(frames.speed_pu**2) + jnp.mean((frames.soc - 0.4) ** 2)
+
+    gains, tree = jax.tree.flatten(params.sites[0].controller)
+    at = params.sites[0].battery.power_mw
+    slopes = jax.tree.leaves(jax.grad(loss)(params.sites[0].controller, at))
+    rng = np.random.default_rng(0)
+    for i, (gain, slope) in enumerate(zip(gains, slopes, strict=True)):
+        direction = rng.choice([-1.0, 1.0], gain.shape) * np.maximum(np.abs(gain), 1e-2)
+        step = 1e-5
+
+        def moved(side, i=i, gain=gain, direction=direction, step=step):
+            return float(
+                loss(jax.tree.unflatten(tree, [*gains[:i], gain + side * step * direction, *gains[i + 1 :]]), at)
+            )
+
+        difference = (moved(1) - moved(-1)) / 2 / step
+        assert float(np.sum(slope * direction)) == pytest.approx(difference, rel=1e-4, abs=2e-6), i
+    saturated = jax.grad(loss)(params.sites[0].controller, jnp.asarray(1.0))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saturated))
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("{kind='low_pass', cutoff_hz=101.0}", "cutoff_hz: is 101 Hz, above half the tick rate, 100 Hz"),
+        ("{kind='moving_average', window_s=0.0123}", "window_s: is 0.0123, no whole number of ticks"),
+        ("{kind='virtual_inertia', inertia_s=1.0, filter_s=0.001}", "run.dt_s must be at most 0.001 s"),
+        ("{kind='neural', last=[1.0]}", "last: has 1 weights, the last layer takes 16"),
+        (
+            "{kind='composite', stage=[{kind='low_pass', cutoff_hz=1.0}, {kind='expanding_mean'}]}",
+            "has 2 followers .low_pass, expanding_mean.: each carries the load",
+        ),
+        ("{kind='composite', stage=[{kind='low_pass', cutoff_hz=101.0}]}", "controller.stage.0.cutoff_hz"),
+    ],
+)
+def test_refused_in_words(swing, scenario, table, says):
+    with pytest.raises(ConfigError, match=says):
+        scenario(SITE, f"site.0.controller={table}")

@@ -1,0 +1,127 @@
+"""Grid-forming batteries: alone against the closed form, beside machines against scipy, at their limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from emulator.complaint import ConfigError
+
+ISLAND = """
+    [run]
+    duration_s = 10.0
+    dt_s = 0.002
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "base"
+    kind = "constant"
+    power_mw = 50.0
+    [site.bess]
+    power_mw = 100.0
+    energy_mwh = 100.0
+    mode = "grid_forming"
+    forming_droop_pu = 0.02
+    forming_inertia_s = 5.0
+    [[grid.area]]
+    name = "island"
+    rated_mva = 100.0
+    inertia_s = 0.0
+    [[disturbance]]
+    kind = "load_step"
+    at_s = 1.0
+    site = "campus"
+    mw = 30.0
+"""
+
+
+def test_the_only_source_carries_a_step_of_thirty_percent(x64, emulate):
+    """w(t) = -R dP (1 - exp(-t / (2 H R))): droop in the end, virtual inertia on the way; time constant 0.2 s."""
+    trace = emulate(ISLAND)
+    t = trace.time_s - 1.0
+    speed = np.where(t > 0, -0.02 * 0.3 * (1 - np.exp(-t / (2 * 5.0 * 0.02))), 0.0)
+    # Runge-Kutta at dt/T = 0.01: 1e-10 of the swing.
+    np.testing.assert_allclose(trace.area_frequency_hz[:, 0], 60 * (1 + speed), atol=1e-8)
+    # It carries all there is, exactly as it comes: nothing is left for the grid, which is not there.
+    expected = np.where(t >= -1e-9, 80.0, 50.0)
+    # The tick's mean speed is that of its ends: (dt/T)^2/12 = 8e-6 of the step.
+    np.testing.assert_allclose(trace.site_bess_power_mw[:, 0], expected, atol=3e-4)
+    np.testing.assert_allclose(trace.site_pcc_power_mw[:, 0], 0.0, atol=3e-4)
+    energy = np.sum(trace.site_bess_power_mw) * 0.002 / 3600
+    assert 0.5 - trace.bess_soc[-1, 0] == pytest.approx(energy / 100.0, rel=1e-3)
+    assert np.abs(trace.area_mechanical_power_mw).max() == 0.0
+
+
+def test_flat_start_alone(emulate):
+    trace = emulate(ISLAND, "disturbance=[]")
+    assert np.abs(trace.area_frequency_hz - 60).max() < 1e-9
+    np.testing.assert_allclose(trace.site_bess_power_mw, 50.0, atol=1e-5)
+
+
+def test_all_of_the_load_lost(emulate):
+    """100 % load rejection: over-frequency by droop, 0.5 x 0.02, and no power."""
+    trace = emulate(ISLAND, "disturbance.0.mw=-50.0")
+    assert trace.complete
+    assert trace.area_frequency_hz[-1, 0] == pytest.approx(60 * 1.01, abs=1e-4)
+    assert trace.site_bess_power_mw[-1, 0] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_overload_of_the_only_source_ends_the_run(emulate):
+    trace = emulate(ISLAND, "disturbance.0.mw=60.0")
+    assert not trace.complete and "overload: the battery of site campus" in trace.stop_reason
+    assert trace.time_s[-1] == pytest.approx(1.0, abs=2.1e-3)
+
+
+def test_an_empty_battery_ends_the_run(emulate):
+    trace = emulate(ISLAND, "site.0.bess.energy_mwh=0.1", "disturbance=[]")
+    assert not trace.complete and "overload" in trace.stop_reason
+    assert trace.time_s[-1] == pytest.approx(0.5 * 0.1 / 50.0 * 3600, abs=0.01)
+
+
+@pytest.mark.parametrize(("power_mw", "droop"), [(100.0, 0.02), (12.0, 0.004)])
+def test_beside_machines_solved_by_another_program(x64, emulate, power_mw, droop):
+    """With a reheat unit: within its limit, and held at a limit of 12 MW, where the machines carry the rest."""
+    machines = (
+        "grid.area.0.inertia_s=3.0",
+        "grid.area.0.rated_mva=200.0",
+        "grid.area.0.governor=[{model='lag', lag_s=0.5}]",
+        f"site.0.bess.power_mw={power_mw}",
+        f"site.0.bess.forming_droop_pu={droop}",
+    )
+    trace = emulate(ISLAND, *machines)
+
+    def derivative(t, x):
+        speed, governor = x
+        others = 200.0 * governor - 30.0
+        gain, virtual = power_mw / droop, 2 * 5.0 * power_mw
+        free = (others - gain * speed) / (2 * 3.0 * 200.0 + virtual)
+        power = np.clip(-gain * speed - virtual * free, -power_mw, power_mw)
+        return (others + power) / (2 * 3.0 * 200.0), (-speed / 0.05 - governor) / 0.5
+
+    t = trace.time_s[500:] - 1.0
+    found = solve_ivp(derivative, (0, t[-1]), [0.0, 0.0], "LSODA", t, rtol=1e-10, atol=1e-13, max_step=0.01).y
+    swing = np.ptp(found[0])
+    np.testing.assert_allclose(trace.area_frequency_hz[500:, 0] / 60 - 1, found[0], atol=1e-4 * swing)
+    assert trace.complete and trace.site_bess_power_mw.max() <= power_mw * (1 + 1e-12)
+    assert (trace.site_bess_power_mw.max() == power_mw) == (power_mw == 12.0)
+
+
+def test_a_forming_battery_helps(emulate):
+    """The dip beside machines is shallower than with the same battery at rest."""
+    machines = (
+        "grid.area.0.inertia_s=3.0",
+        "grid.area.0.governor=[{model='lag', lag_s=0.5}]",
+        "grid.area.0.rated_mva=200.0",
+    )
+    forming, following = (
+        emulate(ISLAND, *machines, f"site.0.bess.mode={mode}").area_frequency_hz.min()
+        for mode in ("grid_forming", "grid_following")
+    )
+    assert forming > following + 0.2
+
+
+@pytest.mark.parametrize("override", ["site.0.bess.mode=grid_following", "grid.area.0.governor=[{model='lag'}]"])
+def test_no_machines_and_no_former_is_refused(scenario, override):
+    with pytest.raises(ConfigError, match="must be grid_forming"):
+        scenario(ISLAND, override)

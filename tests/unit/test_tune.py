@@ -1,0 +1,398 @@
+"""Tuning: known optima, slopes, resuming, bounds, held-out seeds, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+import emulator as em
+from emulator import config, limits, limits_schema, simulate, tunables, tune_batch, tune_search
+from emulator.complaint import ConfigError
+from emulator.struct import as_array
+from emulator.tune import TuningError, tune
+from emulator.tune_batch import batch_of, measures
+from emulator.tune_problem import task_of
+
+STEP_MW, MOST_MW_PER_MIN, OVER_S, DT_S = 20.0, 300.0, 0.5, 0.02
+
+# A load that steps by 20 MW through a low-pass, the battery carrying the rest.
+STEP = f"""
+    [run]
+    duration_s = 6.0
+    dt_s = {DT_S}
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "base"
+    kind = "constant"
+    power_mw = 30.0
+    [[site.job]]
+    name = "step"
+    kind = "constant"
+    power_mw = {STEP_MW}
+    start_s = 1.0
+    [site.bess]
+    power_mw = 60.0
+    energy_mwh = 20.0
+    [site.controller]
+    kind = "low_pass"
+    cutoff_hz = 1.0
+    [tune]
+    steps = 120
+    learning_rate = 0.1
+    train_seeds = [0]
+    held_out_seeds = [7]
+    limits = "limits.toml"
+    parameters = [{{path = "site.campus.controller.cutoff_hz", low = 0.01, high = 5.0}}]
+    objective = [{{term = "throughput"}}]
+"""
+RAMP = f"""
+[[limit]]
+name = "ramp"
+kind = "ramp_rate"
+over_s = {OVER_S}
+max_mw_per_min = {MOST_MW_PER_MIN}
+source = "test"
+status = "example"
+"""
+
+
+@pytest.fixture
+def toy(scenario, tmp_path):
+    """The step, with overrides."""
+    (tmp_path / "limits.toml").write_text(RAMP)
+    return lambda *overrides: scenario(STEP, *overrides)
+
+
+def widest_corner_hz() -> float:
+    """The corner at which the ramp is just allowed. The output after t is D (1 - exp(-a t)), a = 2 pi f; rows are its
+    means over ticks, and the largest change is from the last row before the step to the row OVER_S later."""
+
+    def beyond(hz: float) -> float:
+        turn = 2.0 * np.pi * hz * DT_S
+        mean_left = -np.expm1(-turn) / turn * np.exp(-turn * (round(OVER_S / DT_S) - 1))
+        return STEP_MW * (1.0 - mean_left) - MOST_MW_PER_MIN / 60.0 * OVER_S
+
+    return brentq(beyond, 0.01, 5.0)
+
+
+def test_known_optimum(toy, tmp_path):
+    """Throughput falls with the corner and the ramp rises: the optimum is the widest corner that the rule allows.
+    The search aims 0.1 % inside the rule, the ramp goes with the corner to the power of about 0.9."""
+    found = tune(toy(), tmp_path / "out")
+    corner_hz = found.parameters["site.campus.controller.cutoff_hz"]
+    assert 0.995 * widest_corner_hz() < corner_hz < (1.0 + 1e-5) * widest_corner_hz()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["held_out"]["own_tick"]["verdict_before"] == "fail"
+    assert summary["held_out"]["own_tick"]["verdict"] == "pass" and summary["limits"][0]["passed"] is True
+    assert summary["objective_after"] > summary["objective_before"]  # throughput was less where the rule was broken
+    assert summary["held_out_after"] == pytest.approx(summary["objective_after"])  # nothing is random here
+    slope = summary["sensitivities"]["ramp"]["site.campus.controller.cutoff_hz"]
+    a, t = 2.0 * np.pi * corner_hz, OVER_S - 0.5 * DT_S  # the last row's middle
+    rate = 60.0 / OVER_S * STEP_MW * 2.0 * np.pi * t * np.exp(-a * t)
+    assert slope == pytest.approx(-rate, rel=1e-3)  # means over ticks of 20 ms: (a dt)^2 / 24 and rounding
+
+
+def test_result_is_a_controller_preset(toy, tmp_path):
+    found = tune(toy("tune.steps=3"), tmp_path / "out")
+    text = (tmp_path / "out" / "tuned.toml").read_text()
+    about = tomllib.loads(text)["about"]
+    assert about["train_seeds"] == [0] and "objective_after" in about and about["parameters"]
+    bare = STEP.replace('    kind = "low_pass"\n    cutoff_hz = 1.0\n', '    preset = "out/tuned.toml"\n')
+    path = tmp_path / "again.toml"
+    path.write_text(bare.split("    [tune]")[0].replace("\n    ", "\n"))
+    again = config.load(path)
+    assert again.site[0].controller == found.scenario.site[0].controller
+    assert config.load(tmp_path / "out" / "tuned_scenario.toml").site == found.scenario.site
+    path.write_text(path.read_text().replace("tuned.toml", "absent.toml"))
+    with pytest.raises(ConfigError, match="site.0.controller.preset: no such file"):
+        config.load(path)
+
+
+def test_interrupted_and_resumed_to_the_same_bits(toy, tmp_path):
+    scenario = toy("tune.steps=14", "tune.starts=3", "tune.save_every=4", "tune.held_out_seeds=[]")
+    whole = tune(scenario, tmp_path / "whole")
+
+    def ctrl_c(done):
+        if done.steps == 6:
+            raise KeyboardInterrupt
+
+    partly = tune(scenario, tmp_path / "parts", progress=ctrl_c)
+    assert not partly.complete and len(partly.history.columns["objective"]) == 6
+    assert json.loads((tmp_path / "parts" / "summary.json").read_text())["complete"] is False
+    assert (tmp_path / "parts" / "tuned.toml").exists()
+    resumed = tune(scenario, tmp_path / "parts", resume=True)
+    assert resumed.complete and resumed.parameters == whole.parameters
+    for name, values in whole.history.columns.items():
+        np.testing.assert_array_equal(resumed.history.columns[name], values, err_msg=name)
+    for one, other in zip(resumed.history.state, whole.history.state, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(em.tune.__globals__["TraceError"], match="another configuration"):
+        tune(toy("tune.steps=15", "tune.starts=3"), tmp_path / "parts", resume=True)
+    with pytest.raises(em.tune.__globals__["TraceError"], match="nothing to resume"):
+        tune(scenario, tmp_path / "nowhere", resume=True)
+
+
+def test_bounds_are_never_left(toy):
+    task = task_of(toy("tune.starts=5"))
+    for place in (-1e9, -80.0, -5.0, 0.0, 5.0, 80.0, 1e9):
+        value = np.asarray(tune_search.bounded(task, jnp.full(1, place)), np.float64)
+        assert (value >= np.float32(task.low)).all() and (value <= np.float32(task.high)).all()
+    places = tune_search.places_of(task)
+    first = np.asarray(tune_search.bounded(task, places[0]))
+    np.testing.assert_allclose(first, task.start, rtol=1e-5)
+    assert len({float(p) for p in places[:, 0]}) == 5
+    wild = tune(toy("tune.steps=6", "tune.starts=5", "tune.learning_rate=9.0", "tune.optimizer=sgd")).history
+    assert (wild.columns["value"] >= np.float32(0.01)).all() and (wild.columns["value"] <= np.float32(5.0)).all()
+
+
+CAMPUS = """
+    [run]
+    duration_s = 4.0
+    dt_s = 0.005
+    [[site]]
+    name = "campus"
+    area = "main"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    accelerator = "h100"
+    devices = 48
+    [site.job.workload]
+    phase = [{name = "compute", duration_s = 0.9, level = 0.8, noise = 0.02}, {name = "wait", duration_s = 0.4, level = 0.2}]
+    [site.job.smoothing]
+    floor_fraction = 0.4
+    ramp_up_w_per_s = 900.0
+    ramp_down_w_per_s = 900.0
+    stop_delay_s = 1.0
+    [site.pcc]
+    short_circuit_ratio = 5.0
+    x_over_r = 10.0
+    nominal_kv = 34.5
+    rated_mw = 0.1
+    [site.bess]
+    power_mw = 0.02
+    energy_mwh = 0.0005
+    response_s = 0.05
+    charge_efficiency = 0.9
+    discharge_efficiency = 0.95
+    [site.controller]
+    kind = "low_pass"
+    cutoff_hz = 0.3
+    soc_gain = 0.4
+    [grid]
+    [[grid.area]]
+    name = "main"
+    rated_mva = 1.0
+    inertia_s = 4.0
+    [tune]
+    train_seeds = [0, 1, 2]
+    limits = "limits.toml"
+    parameters = [
+      {path = "site.bess.power_mw", low = 0.001, high = 1.0},
+      {path = "site.bess.energy_mwh", low = 0.0001, high = 1.0},
+      {path = "site.campus.controller.cutoff_hz", low = 0.01, high = 5.0},
+      {path = "site.0.controller.soc_gain", low = 0.0, high = 3.0, scale = "linear"},
+    ]
+    objective = [{term = "losses"}, {term = "throughput", weight = 0.5}, {term = "smoothing_energy"}]
+    [tune.values]
+    "site.bess.response_s" = [0.03, 0.08]
+"""
+FLOOR = '{path = "site.0.job.train.smoothing.floor_fraction", low = 0.1, high = 0.6, scale = "linear"},\n    ]\n    objective'
+CLAUSES = (
+    ("sliding_window_change", "window_s = 0.5\nmax_mw = 0.01"),
+    ("ramp_rate", "over_s = 0.3\nmax_mw_per_min = 1.0"),
+    ("dynamic_range", "max_mw = 0.01"),
+    ("band_energy", 'low_hz = 0.5\nhigh_hz = 2.0\nmax_fraction = 0.2\nreading = "variance"'),
+    ("voltage_change", "max_pct = 0.1"),
+    ("frequency_deviation", "max_hz = 0.01"),
+    ("rocof", "over_s = 0.2\nmax_hz_per_s = 0.05"),
+    ("soc_window", "low = 0.1\nhigh = 0.9"),
+)
+
+
+def table(*clauses):
+    head = '[[limit]]\nname = "{0}"\nsource = "test"\nstatus = "example"\nkind = "{0}"\n{1}\n'
+    return "".join(head.format(*clause) for clause in clauses)
+
+
+@pytest.fixture
+def campus(scenario, tmp_path):
+    """48 accelerators with smoothing, everything random; `floor` also tunes the floor."""
+    (tmp_path / "limits.toml").write_text(table(*CLAUSES))
+    return lambda floor=False, *o: scenario(CAMPUS.replace("]\n    objective", FLOOR) if floor else CAMPUS, *o)
+
+
+def test_slopes_of_every_measure(x64, campus):
+    """Costs and clauses, summed over scenarios, by each parameter, the job's floor included; central differences of
+    1e-6 of the value in float64, whose error is 1e-12 / 1e-6 of the measure and the kinks that a step crosses."""
+    task = task_of(campus(True))
+    scenarios = batch_of(task, task.tune.train_seeds)
+    assert scenarios.given_mw is None and task.jobs_tuned
+
+    def total(x):
+        found = measures(task, x, scenarios)
+        return jnp.concatenate([jnp.sum(found.cost, axis=0), jnp.sum(found.room, axis=0)])
+
+    at, total = as_array(task.start), jax.jit(total)
+    slopes = np.asarray(jax.jit(jax.jacrev(total))(at))
+    assert slopes.shape == (5 + len(CLAUSES), 5)
+    for i in range(5):
+        step = 1e-6 * float(at[i])
+        difference = np.asarray((total(at.at[i].add(step)) - total(at.at[i].add(-step))) / (2 * step))
+        scale = np.abs(difference).max()
+        np.testing.assert_allclose(slopes[:, i], difference, rtol=2e-4, atol=2e-6 * scale, err_msg=task.names[i])
+        assert scale > 0.0
+    assert (np.abs(slopes).max(axis=1) > 0.0).all()  # every measure moves with something
+
+
+def test_measures_are_those_of_a_run(campus):
+    """Each scenario by itself through `simulate` and the judge in NumPy: power known beforehand or computed within."""
+    found = {}
+    for floor in (False, True):
+        task = task_of(campus(floor))
+        found[floor] = measures(task, as_array(task.start), batch_of(task, task.tune.train_seeds))
+    assert found[False].room.shape == (6, len(CLAUSES))  # filler of an odd number of scenarios left out
+    np.testing.assert_allclose(found[True].room, found[False].room, rtol=2e-4, atol=2e-6)
+    np.testing.assert_allclose(found[True].cost[:, -1], found[False].cost[:, -1], rtol=1e-4)
+    clauses = limits_schema.load(task.tune.limits)
+    for i, (variant, seed) in enumerate((v, s) for v in task.variants for s in task.tune.train_seeds):
+        trace = simulate.run(tunables.replaced(variant, ("run", "seed"), seed))
+        for j, finding in enumerate(limits.assess(trace, clauses).limits):
+            size = abs(finding.allowed)
+            assert float(found[False].room[i, j]) == pytest.approx(finding.margin, rel=1e-3, abs=1e-3 * size), i
+        cost = dict(zip(task.costs, map(float, found[False].cost[i]), strict=True))
+        assert cost["throughput"] == pytest.approx(np.abs(trace.site_bess_power_mw).mean(), rel=1e-4)
+        # float32: SOC of 0.5 to 6e-8 of 5e-4 MWh over 4 s is 3e-8 MW
+        lost = trace.metrics["site.campus.bess_losses_mwh"] * 3600.0 / (4.0 - 0.005)
+        assert cost["losses"] == pytest.approx(lost, rel=1e-3, abs=1e-6)
+        added = (trace.job_power_mw - trace.job_wanted_power_mw).mean()
+        assert cost["smoothing_energy"] == pytest.approx(added, rel=1e-3) and added > 0.0
+
+
+def test_held_out_seeds_never_enter_training(campus, monkeypatch):
+    """Another held-out seed changes no bit of the search, and none is computed before it has ended."""
+    asked = []
+    genuine = tune_batch.batch_of
+    for module in ("emulator.tune", "emulator.tune_result"):
+        monkeypatch.setattr(
+            f"{module}.batch_of", lambda task, seeds: asked.append(tuple(seeds)) or genuine(task, seeds)
+        )
+    quick = ("tune.steps=3", "tune.train_seeds=[0, 1]")
+    steps = []
+    one = tune(campus(False, *quick, "tune.held_out_seeds=[8]"), progress=lambda p: steps.append(len(asked)))
+    other = tune(campus(False, *quick, "tune.held_out_seeds=[9]"))
+    assert asked == [(0, 1), (8,), (0, 1), (9,)] and steps == [1, 1, 1]
+    np.testing.assert_array_equal(one.history.columns["value"], other.history.columns["value"])
+    assert one.summary["held_out_after"] != other.summary["held_out_after"]
+
+
+def test_weights_make_a_clause_a_cost(toy):
+    """Its excess then is traded: with a small weight the search leaves the rule broken."""
+    terms = "tune.objective=[{term = 'throughput'}, {term = 'ramp_rate', weight = 0.01}]"
+    traded = tune(toy(terms, "tune.steps=60", "tune.held_out_seeds=[]"))
+    assert traded.parameters["site.campus.controller.cutoff_hz"] > 2.0 * widest_corner_hz()
+    assert traded.summary["limits"][0]["passed"] is False
+
+
+def test_worst_mean_and_conditional_value(toy):
+    values = jnp.asarray([[1.0], [4.0], [2.0], [3.0]])
+    for over, want in (("worst", 4.0), ("mean", 2.5), ("cvar", 3.5)):
+        task = task_of(toy(f"tune.over={over}", "tune.cvar_share=0.5"))
+        assert float(tune_search.over_scenarios(task, values)[0]) == want
+
+
+def test_a_slope_that_is_no_number_is_named(campus, tmp_path, monkeypatch):
+    """A measure whose slope breaks down in one scenario of six: slow response, seed 1."""
+    (tmp_path / "limits.toml").write_text(table(CLAUSES[0]))
+    task = task_of(campus())
+    ends = np.asarray(measures(task, as_array(task.start), batch_of(task, (0, 1, 2))).room[:, 0])
+    order = np.argsort(ends)
+    between = float(ends[order[:2]].mean())
+    genuine = tune_batch.limit_terms.room
+
+    def breaks(limit, values, row_s):  # the root's slope is infinite where nothing is left of it
+        return jnp.sqrt(jnp.maximum(genuine(limit, values, row_s) - between, 0.0))
+
+    monkeypatch.setattr(tune_batch.limit_terms, "room", breaks)
+    with pytest.raises(TuningError) as error:
+        tune(campus())
+    place, seed = divmod(int(order[0]), 3)
+    text = str(error.value)
+    assert f"seed {seed}" in text and f"response_s' = {(0.03, 0.08)[place]}".replace("'", "") in text.replace("'", "")
+    assert "step 1" in text and "site.campus.controller.cutoff_hz" in text
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("tune.parameters.0.path=site.0.controller.cutof_hz", "nearest: cutoff_hz"),
+        ("tune.parameters.0.path=site.north.bess.power_mw", "unknown key 'north'"),
+        ("tune.parameters.0.path=site.0.bess.units", "whole number, static"),
+        ("tune.parameters.0.path=run.dt_s", r"static: \[run\]"),
+        ("tune.parameters.0.path=site.0.bess.delay_s", "tune.parameters.0"),
+        ("tune.parameters.0.path=site.0.bess.ramp_mw_per_s", "left out of the config"),
+        ("tune.parameters.0.path=site.0.job.base.power_mw", "given from outside"),
+        ("tune.parameters.0.low=6.0", "the bounds are empty"),
+        ("tune.parameters.0.low=-1.0", "above 0 on a log scale"),
+        ("tune.parameters.0.high=0.5", "starts at 1, outside its bounds"),
+        ("tune.parameters.0.high=2000.0", "cutoff_hz"),
+        ("tune.train_seeds=[]", "at least 1"),
+        ("tune.held_out_seeds=[0]", "also in train_seeds"),
+        ("tune.values={'site.0.bess.power_mw' = []}", "no scenario is left"),
+        ("tune.values={'site.0.bess.delay_s' = [0.0, 0.02]}", "changes the structure"),
+        ("tune.limits=frequencies", "no limits preset"),
+        ("tune.limits=nerc_screening", "the scenario has no frequency"),
+        ("tune.optimizer=adm", "nearest: adam"),
+        ("tune.objective=[{term = 'rocof'}]", "no clause of that kind"),
+        ("tune.objective=[{term = 'losess'}]", "nearest: losses"),
+        ("tune.dt_s=0.1", "0.05 s or less"),
+        ("tune.dt_s=0.007", "no multiple"),
+    ],
+)
+def test_bad_input_in_words(toy, override, said):
+    with pytest.raises(ConfigError, match=said):
+        tune(toy(override))
+
+
+def test_limits_out_of_reach_are_said_before_the_search(toy, tmp_path, scenario):
+    high = "tune.parameters=[{path = 'site.0.controller.cutoff_hz', low = 0.2, high = 5.0}]"
+    warned = []
+    near = tune(toy(high, "tune.steps=1"), warn=warned.append)
+    assert len(warned) == 1 and "exceeded by at least" in warned[0] and near.summary["warnings"] == warned
+    with pytest.raises(ConfigError, match="widen the bounds"):
+        tune(toy(high.replace("0.2", "0.9"), "tune.steps=1"))
+
+
+def test_front(toy):
+    """Searches along a front: points of which none is better in all three."""
+    sizes = ", ".join(f"{{path = 'site.0.bess.{k}', low = 1.0, high = 80.0}}" for k in ("power_mw", "energy_mwh"))
+    found = tune(toy(f"tune.parameters=[{sizes}]", "site.0.controller.cutoff_hz=0.04", "tune.steps=10"), pareto=2)
+    front = found.summary["pareto"]
+    assert found.history.columns["value"].shape == (10, 6, 2) and len(front) > 3
+    points = np.array([[p["bess_power_mw"], p["bess_energy_mwh"], -p["worst_margin"]] for p in front])
+    for i, point in enumerate(points):
+        others = np.delete(points, i, axis=0)
+        assert not ((others <= point).all(axis=1) & (others < point).any(axis=1)).any()
+
+
+def test_command(toy, tmp_path):
+    toy()  # writes the files
+    command = [sys.executable, "-m", "emulator", "tune", "scenario.toml", "--set", "tune.steps=2", "--out", "o"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 steps" in done.stdout and {p.name for p in (tmp_path / "o").iterdir()} == {
+        "tuned.toml",
+        "tuned_scenario.toml",
+        "history.h5",
+        "summary.json",
+        "tune.png",
+    }
