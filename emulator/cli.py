@@ -54,14 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=does)
         return sub
 
-    run = command("run", _run, "one emulation, streamed to HDF5", "wattswing run campus_100mw --set run.duration_s=30")
-    _config_arguments(run)
-    run.add_argument(
-        "--out", type=Path, metavar="FILE.h5", help="trace to write, replacing it; default: CONFIG's name .h5"
-    )
-    run.add_argument("--platform", choices=("cpu", "gpu", "tpu"), help="where to compute; default: JAX's choice")
-    run.add_argument("--x64", action="store_true", help="compute in float64")
-    run.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    text = "one emulation, streamed to HDF5"
+    _run_arguments(command("run", _run, text, "wattswing run campus_100mw --set run.duration_s=30"))
 
     sweep = command(
         "sweep",
@@ -90,17 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("trace", type=Path, metavar="TRACE.h5")
     plot.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="PNG, SVG or PDF, by its ending")
 
-    export = command(
-        "export",
-        _export,
-        "a trace for other tools",
-        "wattswing export campus_100mw.h5 --format csv --out campus.csv --every 100",
-    )
-    export.add_argument("trace", type=Path, metavar="TRACE.h5")
-    export.add_argument("--format", choices=("csv",), required=True)
-    export.add_argument("--out", type=Path, required=True, metavar="PATH")
-    export.add_argument("--channels", nargs="+", metavar="NAME", help="default: all")
-    export.add_argument("--every", type=int, default=1, metavar="N", help="rows to merge into one: powers are averaged")
+    example = "wattswing export campus_100mw.h5 --format csv --out campus.csv --every 100"
+    _export_arguments(command("export", _export, "a trace for other tools", example))
 
     text = "judge a trace, or a recorded power, by a utility's limits"
     _assess_arguments(command("assess", _assess, text, "wattswing assess campus_100mw.h5 --limits ercot_draft"))
@@ -125,6 +110,24 @@ def _config_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096",
     )
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.h5", help="trace to write, replacing it; default: CONFIG's name .h5"
+    )
+    parser.add_argument("--platform", choices=("cpu", "gpu", "tpu"), help="where to compute; default: JAX's choice")
+    parser.add_argument("--x64", action="store_true", help="compute in float64")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trace", type=Path, metavar="TRACE.h5")
+    parser.add_argument("--format", choices=("csv",), required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH")
+    parser.add_argument("--channels", nargs="+", metavar="NAME", help="default: all")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="rows to merge into one: powers are averaged")
 
 
 def _tune_arguments(parser: argparse.ArgumentParser) -> None:

@@ -339,7 +339,7 @@ def _defaults(table: Table, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def to_toml(scenario: Table, origins: Mapping[str, str] | None = None) -> str:
-    """The resolved configuration, or a table, as TOML that loads again to an equal one; with origins, they are comments."""
+    """The resolved configuration, or a table, as TOML that loads again to an equal one; origins become comments."""
     return "\n".join(_render(scenario, (), (), origins)).lstrip("\n") + "\n"
 
 

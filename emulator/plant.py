@@ -279,12 +279,12 @@ def _site_tick(
         after = replace(after, bess_mvar=bess_mvar)
 
     facility_mw, voltage_pu = seen_mw, jnp.ones_like(load_mw)
-    if params.pcc is not None and here is not None:
+    if (pcc := params.pcc) is not None and here is not None:
 
         def point(share: jax.Array) -> voltage.Point:
             part_mw = share * load_mw
             part_mvar = reactive_power(params.facility, part_mw)
-            return voltage.point(params.pcc, meets.source, part_mw, part_mvar, bess_mw, bess_mvar)
+            return voltage.point(pcc, meets.source, part_mw, part_mvar, bess_mw, bess_mvar)
 
         found = point(connected)
         if params.ride_through is not None and riding is not None:

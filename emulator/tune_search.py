@@ -192,7 +192,8 @@ def step_of(
 
     def one(carry: Carry, scenarios: Batch, wish: Wish) -> tuple[Carry, Record]:
         slope, record = jax.grad(lagrangian, has_aux=True)(carry.place, scenarios, carry, wish)
-        moves, state = optimizer.update(slope, carry.optimizer, carry.place)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes its step count with floats
+            moves, state = optimizer.update(slope, carry.optimizer, carry.place)
         step = carry.step + 1
         multiplier, heavier, before = _updated(carry, held * (record.excess + wish[1]))
         now = step % UPDATE_STEPS == 0

@@ -12,10 +12,12 @@ ROOT = Path(__file__).parents[1]
 LEAVES = {"struct", "units", "clock", "blocks"}
 BOXES = {"cluster", "facility", "bess", "grid"}
 ONLY_IN = {  # a library, and the only files that may import it
-    "h5py": {"emulator/traces/hdf5.py", "emulator/traces/hdf5_layout.py", "emulator/traces/sweeps.py"},
-    "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py"},
+    "h5py": {f"emulator/traces/{name}.py" for name in ("hdf5", "hdf5_layout", "history", "sweeps")},
+    "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py"},
+    "optax": {"emulator/tune_search.py"},
     "tqdm": {"emulator/cli.py"},
 }
+TUNER = {"tune", "tune_batch", "tune_check", "tune_problem", "tune_report", "tune_result", "tune_search", "plot_tune"}
 BEFORE_JAX = (
     "config",
     "schema",
@@ -84,8 +86,11 @@ def test_imports_point_one_way():
     assert ours(ROOT / "emulator/rollout.py") <= LEAVES | {"plant", "cluster"}
     drivers = {"simulate", "sweep", "bench", "cli"}
     for path in sources():
-        if path.stem not in {*drivers, "sweeps", "__init__", "__main__"}:
+        if path.stem not in {*drivers, *TUNER, "sweeps", "__init__", "__main__"}:
             assert not ours(path) & drivers, path
+    for path in sources():
+        if path.stem not in {*TUNER, "cli", "rules", "schema", "__init__"}:
+            assert not ours(path) & TUNER, path
 
 
 @pytest.mark.parametrize("library", sorted(ONLY_IN))
@@ -108,7 +113,7 @@ def test_global_settings_in_one_place():
 def test_only_drivers_compile():
     """No jit inside the library: one boundary per driver."""
     users = {p.stem for p in sources() if "jax.jit" in p.read_text()}
-    assert users <= {"simulate", "bench", "sweep", "modes_report", "waveform"}
+    assert users <= {"simulate", "bench", "sweep", "modes_report", "waveform", *TUNER}
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

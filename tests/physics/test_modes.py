@@ -255,7 +255,8 @@ def test_states_have_names_and_places(x64, scenario):
     assert len(names) == len(packed(start)) == len(ring_lengths(start))
     for name in (
         "speed east", "tie angle west-east", "tgov1 valve west", "reheat reheater west", "lag power east",
-        "inverters measured west", "twist g 1-2", "twist g 1-2 speed", "battery soc campus", "towards grid campus",
+        "inverters measured west", "twist g 1-2", "twist g 1-2 speed", "battery soc campus",
+        "controller towards grid campus",
     ):  # fmt: skip
         assert names.count(name) == 1, name
     assert names.count("battery pending campus") == 20 == ring_lengths(start).count(20)

@@ -83,7 +83,7 @@ def test_an_override_inside_a_preset_keeps_the_sources_of_the_rest(campus):
     assert resolved.origins["grid.area.0.inertia_s"].startswith("preset two_area_r9: Kundur")
     with pytest.raises(ConfigError, match="^--set: grid.area: has no item 'easst': it has 2; nearest: east$"):
         config.load(campus, [*overrides, "grid.area.easst.inertia_s=3"])
-    with pytest.raises(ConfigError, match="^--set: grid.area.1.inertia_s: is -3, must be > 0"):
+    with pytest.raises(ConfigError, match="^--set: grid.area.1.inertia_s: is -3, must be >= 0"):
         config.load(campus, [*overrides, "grid.area.east.inertia_s=-3"])
 
 
