@@ -22,6 +22,7 @@ from emulator.waveform import of_site
 LOWEST_HZ, HIGHEST_HZ, PER_DECADE = 0.01, 100.0, 60
 NEAR = np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])  # frequencies about a mode, in half-widths
 STILL = 1e-6  # by which no state may move in a tick of equilibrium, in its unit: far above rounding
+MOST_STATES = 1000  # a minute; it grows with their third power
 UNDAMPED = 1e-9  # damping ratio that rounding alone leaves
 KINK = 1e-6  # difference of slopes on both sides: curves give 1e-9
 NAMED = 3  # states in a line of the table
@@ -104,6 +105,9 @@ def _linear(scenario: schema.Scenario, where: Where) -> tuple[Layout, Linear, li
     _, jobs, _, _ = jax.jit(job_power, static_argnums=0)(layout, params, initial_state(layout, params), inputs)
     start = plant.equilibrium(layout, params, jobs.mw[0])
     names = state_names(start, _labels(scenario, layout))
+    if len(names) > MOST_STATES:
+        longest = f"{max(ring_lengths(start))} in the longest delay or window"
+        raise ModesError(f"{len(names)} states, {longest}; at most {MOST_STATES} can be solved for: raise run.dt_s")
     linear = jax.jit(linearised, static_argnums=(0, 3))(layout, params, jobs.mw[0], where)
     moved = np.abs(np.asarray(linear.drift))
     if not moved.max(initial=0.0) <= STILL:
@@ -155,11 +159,23 @@ def _notes(scenario: schema.Scenario, modes: Modes) -> Iterator[str]:
         elif mode.time_constant_s < 0.0:
             what = f"at {mode.frequency_hz:.4g} Hz" if mode.frequency_hz else "that does not oscillate"
             yield f"UNSTABLE: a mode {what} grows e-fold in {-mode.time_constant_s:.3g} s; responses are formal"
+    for each in scenario.site:
+        yield from _kept(each)
     for area in scenario.grid.area:
         if any(governor.deadband_pu > 0.0 for governor in area.governor if governor.model != "none"):
             yield f"area {area.name}: governors rest within their dead-band, as for swings that small"
         if area.agc is not None and area.agc.cycle_s > scenario.run.dt_s:
             yield f"area {area.name}: the AGC holds its order between two cycles, its slow part is not in here"
+
+
+def _kept(site: schema.Site) -> Iterator[str]:
+    """What a controller that is not linear, or changes with time, comes to here."""
+    table = site.controller
+    for kind in [stage.kind for stage in table.stage] if table.kind == "composite" else [table.kind]:
+        if kind == "ramp_limit":
+            yield f"site {site.name}: swings too small for the ramp limit, which lets them pass"
+        if kind == "expanding_mean":
+            yield f"site {site.name}: the expanding mean is taken at its first tick, where it is the load itself"
 
 
 def _kinks(linear: Linear, names: list[str]) -> Iterator[str]:

@@ -438,6 +438,19 @@ INFINITE = """
 """
 
 
+def test_controllers_that_are_not_linear_are_named(x64, scenario):
+    """Small swings pass a ramp limit: the battery does nothing, and the note says so. A long window is refused."""
+    limit = "site.0.controller={kind='ramp_limit', ramp_mw_per_s=2.0}"
+    found = analyse(scenario(FILTERED, limit))
+    assert "ramp limit" in found.notes[0]
+    draw = found.response[found.frequency_hz < 1.0, 1]
+    assert np.abs(draw) == pytest.approx(np.ones(len(draw)), rel=0.01)
+    first = analyse(scenario(FILTERED, "site.0.controller={kind='expanding_mean'}"))
+    assert "expanding mean" in first.notes[0]
+    with pytest.raises(ModesError, match="2000 in the longest delay or window; at most 1000"):
+        analyse(scenario(FILTERED, "site.0.controller={kind='moving_average', window_s=2.0}"))
+
+
 def test_an_unstable_mode_is_named(x64, scenario):
     """Droop of 0.2 % behind a lag of 5 s and no damping: the closed loop grows."""
     lag = "grid.area.0.governor=[{model='tgov1', droop_pu=0.002, t1_s=0.5, t2_s=0.0, t3_s=5.0}]"
