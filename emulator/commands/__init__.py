@@ -1,0 +1,1 @@
+"""The commands of `wattswing`, one module each: TEXT, EXAMPLE, `arguments`, `run`."""

@@ -1,0 +1,23 @@
+"""`wattswing check`."""
+
+from __future__ import annotations
+
+import argparse
+
+from emulator import config
+from emulator.commands.common import DONE, config_arguments
+
+TEXT = "validate, print the resolved config with every default and its source"
+EXAMPLE = "wattswing check campus_100mw"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What follows the command's name."""
+    config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the resolved configuration; returns the exit status."""
+    resolved = config.resolve(args.config, args.overrides)
+    print(config.to_toml(resolved.scenario, resolved.origins), end="")
+    return DONE

@@ -1,0 +1,45 @@
+"""What the commands share: exit statuses, arguments that several have, and JAX's settings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+DONE, BAD, FAILED, STOPPED, INTERRUPTED = 0, 2, 3, 4, 130
+
+
+class UsageError(Exception):
+    """Arguments that do not make sense together, or a file that is not what it should be."""
+
+
+def config_arguments(parser: argparse.ArgumentParser) -> None:
+    """CONFIG and `--set`."""
+    parser.add_argument("config", metavar="CONFIG", help="a TOML file or the name of a scenario preset")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096",
+    )
+
+
+def prepare_jax(platform: str | None, x64: bool) -> None:
+    """Everything that is global in JAX, set in this one place before its first computation."""
+    from emulator.xla import compile_loops_whole
+
+    compile_loops_whole()
+    import jax
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wattswing"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_enable_x64", x64)
+    if platform is not None:
+        jax.config.update("jax_platforms", platform)
+        try:
+            jax.devices()
+        except RuntimeError as error:
+            raise UsageError(f"--platform {platform}: JAX finds no such device here ({error})") from error

@@ -1,0 +1,25 @@
+"""`wattswing presets`."""
+
+from __future__ import annotations
+
+import argparse
+
+from emulator import catalog
+from emulator.commands.common import DONE
+
+TEXT = "what ships"
+EXAMPLE = "wattswing presets batteries"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What follows the command's name."""
+    parser.add_argument("kind", nargs="?", choices=catalog.kinds(), metavar="KIND", help=", ".join(catalog.kinds()))
+
+
+def run(args: argparse.Namespace) -> int:
+    """List presets; returns the exit status."""
+    for kind in [args.kind] if args.kind else catalog.kinds():
+        print(f"{kind}:")
+        for name in catalog.names(kind):
+            print(f"  {name:24s} {catalog.describe(kind, name)}")
+    return DONE
