@@ -45,6 +45,15 @@ def lag_gain(time_constant_s: jax.Array, dt_s: float) -> jax.Array:
     return jnp.where(instantaneous, 1.0, -jnp.expm1(-dt_s / safe))
 
 
+def beyond(value: jax.Array, half_width: jax.Array) -> jax.Array:
+    """What a dead-band passes on, without a step at its edges; all of it, with slope 1 everywhere, if it has no width.
+
+    Reference: IEEE Std 1207-2011 (intentional dead-band).
+    """
+    # Not value - clip(value): at rest without a dead-band its slope would be that of a tie between both limits.
+    return jnp.where(jnp.abs(value) >= half_width, value - jnp.sign(value) * half_width, 0.0)
+
+
 def rk4_increment(derivative: Callable[[Tree], Tree], x: Tree, dt_s: float) -> Tree:
     """Change of x over one tick by the classical Runge-Kutta method; error O(dt^5) a tick.
 

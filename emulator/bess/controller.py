@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from emulator.bess import neural
-from emulator.blocks import Compensated, compensated, compensated_add, lag_gain
+from emulator.blocks import Compensated, beyond, compensated, compensated_add, lag_gain
 from emulator.struct import quantity, static, struct
 
 
@@ -171,8 +171,7 @@ def command(
         case MovingAverageParams(), WindowState():
             after, order_mw = _windowed(state, seen.load_mw, number)
         case DroopParams(), None:
-            beyond = seen.speed_pu - jnp.clip(seen.speed_pu, -params.deadband_pu, params.deadband_pu)
-            after, order_mw = None, -params.gain_pu * beyond * seen.rated_mw
+            after, order_mw = None, -params.gain_pu * beyond(seen.speed_pu, params.deadband_pu) * seen.rated_mw
         case VirtualInertiaParams(), SpeedState():
             rate = (seen.speed_pu - state.filtered_pu) / params.filter_s
             moved = lag_gain(params.filter_s, dt_s) * (seen.speed_pu - state.filtered_pu)

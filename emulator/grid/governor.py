@@ -2,9 +2,8 @@
 
 Inputs are the deviations of speed and of the load reference (AGC); the output is the deviation of mechanical power. All
 per unit on the governed share of the area's rating; arrays hold the governors of one model, of all areas.
-A dead-band passes on what lies beyond it, without a step (IEEE Std 1207-2011, intentional dead-band). States are
-deviations: at rest they and their rates are zero. Limits do not wind up, and an integration step that has passed one is
-put back to it.
+States are deviations: at rest they and their rates are zero. Limits do not wind up, and an integration step that has
+passed one is put back to it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
+from emulator.blocks import beyond
 from emulator.grid import gas, hydro, steam
 from emulator.grid.gas import EngineParams, EngineState, GastParams, GastState
 from emulator.grid.hydro import HygovParams, HygovState
@@ -52,7 +52,7 @@ def slope(
     params: GovernorParams, speed_pu: jax.Array, order_pu: jax.Array, operating_pu: jax.Array, x: GovernorState
 ) -> GovernorState:
     """Rates of the states, 1/s."""
-    speed = _beyond(params, speed_pu)
+    speed = beyond(speed_pu, params.deadband_pu)
     match params, x:
         case ReheatParams(), ReheatState():
             return steam.reheat_slope(params, speed, order_pu, x)
@@ -77,7 +77,7 @@ def power(
     """(governors,) deviation of mechanical power, pu."""
     match params, x:
         case ReheatParams(), ReheatState():
-            return steam.reheat_power(params, _beyond(params, speed_pu), order_pu, x)
+            return steam.reheat_power(params, beyond(speed_pu, params.deadband_pu), order_pu, x)
         case LagParams(), LagState():
             return x.power_pu
         case Tgov1Params(), Tgov1State():
@@ -125,8 +125,3 @@ def within_limits(params: GovernorParams, operating_pu: jax.Array) -> jax.Array:
             gate = hydro.initial_gate(params, operating_pu)
             return (gate >= params.gmin_pu) & (gate <= params.gmax_pu)
     return jnp.full(operating_pu.shape, True)
-
-
-def _beyond(params: GovernorParams, speed_pu: jax.Array) -> jax.Array:
-    """What of the speed deviation the dead-band passes on."""
-    return speed_pu - jnp.clip(speed_pu, -params.deadband_pu, params.deadband_pu)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from emulator.blocks import beyond
 from emulator.struct import quantity, struct
 
 
@@ -37,8 +38,8 @@ class InverterState:
 def inverter_slope(params: InverterParams, speed_pu: jax.Array, x: InverterState) -> InverterState:
     """Rates of the states, 1/s."""
     rate = (speed_pu - x.measured_pu) / params.measurement_s
-    beyond = x.measured_pu - jnp.clip(x.measured_pu, -params.deadband_pu, params.deadband_pu)
-    target = jnp.clip(-2.0 * params.inertia_s * rate - params.gain_pu * beyond, -1.0, 1.0)
+    droop = params.gain_pu * beyond(x.measured_pu, params.deadband_pu)
+    target = jnp.clip(-2.0 * params.inertia_s * rate - droop, -1.0, 1.0)
     return InverterState(measured_pu=rate, power_pu=(target - x.power_pu) / params.response_s)
 
 

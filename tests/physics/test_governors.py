@@ -235,7 +235,9 @@ def test_gradients(x64, model):
     """Of the power after 3 s, by every parameter, against central differences; limits wide open, then at the limits
     finite."""
     table = TABLES[model]
-    open_table = table.model_copy(update={k: v for k, v in WIDE.items() if hasattr(table, k)} | {"deadband_pu": 2e-4})
+    open_table = table.model_copy(
+        update={k: v for k, v in WIDE.items() if hasattr(table, k)} | {"deadband_pu": 2.1e-4}
+    )  # reached between two ticks
 
     @jax.jit
     def last(params):
@@ -252,6 +254,22 @@ def test_gradients(x64, model):
             assert slope == pytest.approx((ends[0] - ends[1]) / 2 / step, rel=1e-4, abs=1e-8), name
     limited = jax.grad(last)(params_of(table))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(limited))
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_slopes_at_rest_without_a_dead_band(x64, model):
+    """Where a linearisation stands: the slope by speed is that of small deviations to either side."""
+    table = TABLES[model].model_copy(update={"deadband_pu": 0.0})
+    params, at = params_of(table), jnp.array([START])
+    x, none = governor.initial(params, at), jnp.zeros(1)
+
+    def leaves(speed):
+        rates = governor.slope(params, speed, none, at, x), governor.power(params, speed, none, at, x)
+        return jnp.concatenate(jax.tree.leaves(rates))
+
+    step = 1e-6
+    between = (leaves(none + step) - leaves(none - step)) / 2 / step
+    np.testing.assert_allclose(jax.jacfwd(leaves)(none)[:, 0], between, rtol=1e-6)
 
 
 def test_lags_of_zero_pass_through(x64):
