@@ -25,6 +25,13 @@ class _Governor(Table):
     share: float = key(
         "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
     )
+    agc_participation: float | None = key(
+        "share of the orders of the area's AGC that it gets; left out, with all others: by share",
+        None,
+        unit="1",
+        ge=0,
+        le=1,
+    )
     deadband_pu: float = key("of the speed deviation", 0.0, unit="pu", ge=0, lt=0.1, source=IDEAL)
 
 

@@ -157,8 +157,14 @@ def _reserves(scenario: Scenario) -> Problems:
             continue
         path: Path = ("grid", "area", i, "agc")
         yield from whole_ticks((*path, "cycle_s"), area.agc.cycle_s, scenario.run.dt_s)
-        if not any(governor.model != "none" for governor in area.governor):
+        governed = [governor for governor in area.governor if governor.model != "none"]
+        if not governed:
             yield path, "needs governors to give its orders to: add [[grid.area.governor]]"
+            continue
+        given = [its.agc_participation for its in governed if its.agc_participation is not None]
+        if given and (len(given) < len(governed) or abs(sum(given) - 1) > 1e-9):
+            found = f"{len(given)} of {len(governed)} governors give agc_participation, in sum {sum(given):g}"
+            yield ("grid", "area", i, "governor"), f"{found}: all must, and sum to 1, or none"
 
 
 def _shedding(scenario: Scenario) -> Problems:

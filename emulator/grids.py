@@ -151,9 +151,15 @@ def _governor_params(grid: grid_schema.Grid, model: str) -> governor.GovernorPar
 
 
 def _order_share(grid: grid_schema.Grid, model: str) -> jax.Array:
-    """pu on each governor's base per MW that the AGC of its area asks for: all take part by their share."""
-    shares = [sum(its.share for its in area.governor if its.model != "none") for area in grid.area]
-    return as_array([1.0 / shares[i] / rated_mva(grid, grid.area[i]) for i, _ in _governors(grid, model)])
+    """pu on each governor's base per MW that the AGC of its area asks for."""
+    governed = [sum(its.share for its in area.governor if its.model != "none") for area in grid.area]
+    return as_array(
+        [
+            (its.share / governed[i] if its.agc_participation is None else its.agc_participation)
+            / (its.share * rated_mva(grid, grid.area[i]))
+            for i, its in _governors(grid, model)
+        ]
+    )
 
 
 def _inverter_params(grid: grid_schema.Grid) -> InverterParams:

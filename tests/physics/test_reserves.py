@@ -123,6 +123,16 @@ def test_agc_brings_frequency_and_tie_flow_back(emulate):
     assert trace.area_mechanical_power_mw[-1] - trace.area_mechanical_power_mw[0] == pytest.approx([0, 80], abs=0.2)
 
 
+def test_agc_orders_go_where_participation_says(emulate):
+    """All to the reheat governor of the east, whose gain of 0.95 the order then has to make up for alone."""
+    lag, reheat = (
+        "{model='lag', share=0.5, agc_participation=0.0}",
+        "{model='reheat', share=0.5, agc_participation=1.0}",
+    )
+    trace = emulate(AGC, f"grid.area.east.governor=[{lag}, {reheat}]")
+    assert trace.reserve_agc_order_mw[-1] == pytest.approx([0.0, 80.0 / 0.95], abs=0.2)
+
+
 def test_agc_orders_come_once_a_cycle(emulate):
     trace = emulate(AGC, "run.duration_s=60.0")
     changes = np.flatnonzero(np.diff(trace.reserve_agc_order_mw[:, 1])) + 1

@@ -71,6 +71,7 @@ def test_the_good_one_is_good(tmp_path):
         (("grid.area.west.inertia_s=-1.0",), "grid.area.0.inertia_s"),
         (("grid.area.west.governor.0.share=1.2",), "grid.area.0.governor.0.share"),
         (("grid.area.east.agc={bias_mw_per_hz=1.0, reserve_mw=1.0}",), "needs governors to give its orders to"),
+        (("grid.area.west.governor.0.agc_participation=0.9",), "in sum 0.9: all must, and sum to 1, or none"),
         (("grid.area.west.agc.cycle_s=0.0015",), "grid.area.0.agc.cycle_s: is 0.0015, no whole number of ticks"),
         (("grid.area.west.shedding.0.frequency_hz=60.0",), "is nominal, 60 Hz: below it sheds load"),
         (("grid.area.west.shedding.0.restore_hz=58.0",), "is 58, must be above 59 Hz"),
