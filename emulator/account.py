@@ -15,6 +15,7 @@ from emulator.rollout import State
 from emulator.trace import Event, Header
 
 Block = Mapping[str, np.ndarray]
+MAY_BE_NAN = ("bess_soc", "battery_temperature_c")  # where there is no battery, or no temperature is followed
 
 
 class Account:
@@ -73,6 +74,9 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
         "site_connected_fraction": frame.connected,
         "bess_soc": frame.soc,
         "bess_command_mw": frame.command_mw,
+        "battery_power_mw": frame.battery_mw,
+        "battery_soc": frame.battery_soc,
+        "battery_temperature_c": frame.battery_c,
         "job_power_mw": frame.job_mw,
         "job_wanted_power_mw": frame.job_wanted_mw,
         "hall_power_mw": frame.hall_mw,
@@ -91,7 +95,7 @@ def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int,
     """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
     rows = len(status)
     collapsed, overloaded = ((status & bit) > 0 for bit in (plant.VOLTAGE_COLLAPSE, plant.OVERLOAD))
-    values = np.concatenate([v for name, v in block.items() if name != "bess_soc"], axis=1)
+    values = np.concatenate([v for name, v in block.items() if name not in MAY_BE_NAN], axis=1)
     broken = np.asarray(~np.isfinite(values).all(axis=1))
     bad = broken | collapsed.any(axis=1) | overloaded.any(axis=1)
     if not bad.any():

@@ -37,6 +37,7 @@ PRESET_KINDS = {
     ("site", "job", "service"): "services",
     ("site", "facility"): "facilities",
     ("site", "bess"): "batteries",
+    ("site", "store"): "batteries",
     ("site", "controller"): "controllers",
     ("grid",): "grids",
     ("grid", "shaft"): "shafts",

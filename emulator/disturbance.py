@@ -13,8 +13,11 @@ import jax.numpy as jnp
 from emulator.struct import static, struct
 
 # What steps, and where: load of a site or an area, MW; generation and inertia that an area loses, MW and MW s; voltage
-# and short-circuit ratio of the source behind a site's point of common coupling, pu and 1.
-Signal = Literal["site_load", "area_load", "generation_lost", "inertia_lost", "source_voltage", "short_circuit_ratio"]
+# and short-circuit ratio of the source behind a site's point of common coupling, pu and 1; share of a site's battery
+# converters that have tripped.
+Signal = Literal[
+    "site_load", "area_load", "generation_lost", "inertia_lost", "source_voltage", "short_circuit_ratio", "bess_lost"
+]
 
 
 @struct

@@ -11,7 +11,7 @@ from emulator import plant, schema
 from emulator.clock import seconds_at
 from emulator.cluster import pauses
 from emulator.grid import protection
-from emulator.grid_schema import GenerationTrip, LoadStep, ScrChange, VoltageSag
+from emulator.grid_schema import BessOutage, GenerationTrip, LoadStep, ScrChange, VoltageSag
 from emulator.plant import Frame
 from emulator.scenario import jobs_of
 from emulator.topology import runs_of
@@ -120,3 +120,8 @@ def _scheduled(scenario: schema.Scenario) -> Iterator[Event]:
                 yield Event(it.at_s, it.kind, it.site or scenario.site[0].name, it.depth_pu)
             case ScrChange():
                 yield Event(it.at_s, it.kind, it.site or scenario.site[0].name, it.short_circuit_ratio)
+            case BessOutage():
+                where = it.site or scenario.site[0].name
+                yield Event(it.at_s, it.kind, where, it.share)
+                if it.duration_s is not None:
+                    yield Event(it.at_s + it.duration_s, "bess_return", where, it.share)

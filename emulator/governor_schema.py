@@ -21,7 +21,7 @@ TEXTBOOK = "typical [M]"
 ASSUMED = "assumed [M]"
 
 
-class _Governor(Table):
+class SpeedGovernor(Table):
     share: float = key(
         "share of the area's rating that it governs", 1.0, unit="1", gt=0, le=1, source="all of the area"
     )
@@ -35,7 +35,7 @@ class _Governor(Table):
     deadband_pu: float = key("of the speed deviation", 0.0, unit="pu", ge=0, lt=0.1, source=IDEAL)
 
 
-class ReheatGovernor(_Governor):
+class ReheatGovernor(SpeedGovernor):
     """(K/R)(1 + F T s)/(1 + T s)."""
 
     model: Literal["reheat"]
@@ -47,7 +47,7 @@ class ReheatGovernor(_Governor):
     reheat_s: float = key("T, reheater time constant", 8.0, unit="s", gt=0, source=ANDERSON)
 
 
-class LagGovernor(_Governor):
+class LagGovernor(SpeedGovernor):
     """1/(R(1 + T s))."""
 
     model: Literal["lag"]
@@ -57,7 +57,7 @@ class LagGovernor(_Governor):
     )
 
 
-class Tgov1Governor(_Governor):
+class Tgov1Governor(SpeedGovernor):
     """(1 + T2 s)/((1 + T3 s)(1 + T1 s)) / R with valve limits, less Dt times speed."""
 
     model: Literal["tgov1"]
@@ -70,7 +70,7 @@ class Tgov1Governor(_Governor):
     vmax_pu: float = key("highest valve position, total, on the governed share", 1.2, unit="pu", source=ANDES_TGOV1)
 
 
-class GastGovernor(_Governor):
+class GastGovernor(SpeedGovernor):
     """Gas turbine: the lesser of speed and temperature path through valve and turbine."""
 
     model: Literal["gast"]
@@ -87,7 +87,7 @@ class GastGovernor(_Governor):
     rate_down_pu_per_s: float | None = key("fastest valve closing; left out: no limit", None, unit="pu/s", gt=0)
 
 
-class Ieeeg1Governor(_Governor):
+class Ieeeg1Governor(SpeedGovernor):
     """Steam turbine with rate and position limits and up to four stages."""
 
     model: Literal["ieeeg1"]
@@ -113,7 +113,7 @@ class Ieeeg1Governor(_Governor):
     pmax_pu: float = key("highest position, total", 1.0, unit="pu", source=TEXTBOOK)
 
 
-class HygovGovernor(_Governor):
+class HygovGovernor(SpeedGovernor):
     """Hydro turbine with transient droop and a water column."""
 
     model: Literal["hygov"]
@@ -137,7 +137,7 @@ class HygovGovernor(_Governor):
     qnl_pu: float = key("qNL, flow at no load", 0.1, unit="pu", ge=0, lt=1, source=ANDES_HYGOV)
 
 
-class EngineGovernor(_Governor):
+class EngineGovernor(SpeedGovernor):
     """Gas engine or diesel generator set: PI governor, actuator, and a turbocharger that limits steps of load."""
 
     model: Literal["engine"]

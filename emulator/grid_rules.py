@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from emulator import governor_schema
 from emulator.clock import ticks_exact, ticks_nearest
 from emulator.complaint import Path, nearest
-from emulator.grid_schema import Area, GenerationTrip, Grid, LoadStep, ScrChange, Tie, VoltageSag
+from emulator.grid_schema import Area, BessOutage, GenerationTrip, Grid, LoadStep, ScrChange, Tie, VoltageSag
 from emulator.interchange import initial_flows_mw
 from emulator.schema import Scenario
 from emulator.torsional_modes import frequencies_hz
@@ -238,13 +238,18 @@ def _disturbances(scenario: Scenario) -> Problems:
                     yield (*path, "area"), message
             case GenerationTrip():
                 yield from _area_of(scenario, path, it.area)
-            case VoltageSag() | ScrChange():
+            case VoltageSag() | ScrChange() | BessOutage():
                 if it.site is None and len(sites) != 1:
                     yield (*path, "site"), f"missing key: give one of the sites ({', '.join(sites) or 'none'})"
                 place = sites.index(it.site) if it.site in sites else 0
-                if sites and scenario.site[place].pcc is None and it.site in (None, *sites):
-                    yield path, f"site {sites[place]} has a stiff voltage: give it [site.pcc]"
-        if isinstance(it, LoadStep | VoltageSag | ScrChange) and it.site is not None and it.site not in sites:
+                part, lacks = ("bess", "no battery") if isinstance(it, BessOutage) else ("pcc", "a stiff voltage")
+                if sites and getattr(scenario.site[place], part) is None and it.site in (None, *sites):
+                    yield path, f"site {sites[place]} has {lacks}: give it [site.{part}]"
+        if (
+            isinstance(it, LoadStep | VoltageSag | ScrChange | BessOutage)
+            and it.site is not None
+            and it.site not in sites
+        ):
             yield (*path, "site"), f"no site {it.site!r}{nearest(it.site, sites)}"
 
 

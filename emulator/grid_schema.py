@@ -181,4 +181,14 @@ class ScrChange(Table):
     site: str | None = key("may be left out where there is one site", None)
 
 
-Disturbance = Annotated[LoadStep | GenerationTrip | VoltageSag | ScrChange, Field(discriminator="kind")]
+class BessOutage(Table):
+    """Converters of a site's batteries trip, at once. What they have stored stays."""
+
+    kind: Literal["bess_outage"]
+    at_s: float = key("when", unit="s", ge=0)
+    share: float = key("of their power that is lost", 1.0, unit="1", gt=0, le=1, source="all of it")
+    duration_s: float | None = key("for how long; left out: for good", None, unit="s", gt=0)
+    site: str | None = key("may be left out where there is one site", None)
+
+
+Disturbance = Annotated[LoadStep | GenerationTrip | VoltageSag | ScrChange | BessOutage, Field(discriminator="kind")]

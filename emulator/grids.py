@@ -12,6 +12,7 @@ import numpy as np
 from emulator import grid_schema, schema
 from emulator.clock import fraction, ticks_nearest
 from emulator.disturbance import Signal, StepLayout
+from emulator.governor_schema import SpeedGovernor
 from emulator.grid import governor
 from emulator.grid.forming import FormingParams
 from emulator.grid.frequency import GridLayout, GridParams
@@ -130,15 +131,21 @@ def steps_of(scenario: schema.Scenario) -> Iterator[tuple[StepLayout, float]]:
                 site = 0 if it.site is None else sites.index(it.site)
                 yield step("short_circuit_ratio", site, it.at_s, it.short_circuit_ratio - ratio[site])
                 ratio[site] = it.short_circuit_ratio
+            case grid_schema.BessOutage():
+                site = 0 if it.site is None else sites.index(it.site)
+                yield step("bess_lost", site, it.at_s, it.share)
+                if it.duration_s is not None:
+                    yield step("bess_lost", site, it.at_s + it.duration_s, -it.share)
 
 
 def _models(grid: grid_schema.Grid) -> list[str]:
     return [model for model in MODELS if _governors(grid, model)]
 
 
-def _governors(grid: grid_schema.Grid, model: str) -> list[tuple[int, grid_schema.Governor]]:
+def _governors(grid: grid_schema.Grid, model: str) -> list[tuple[int, SpeedGovernor]]:
     """Governors of a model, each with the place of its area."""
-    return [(i, its) for i, area in enumerate(grid.area) for its in area.governor if its.model == model]
+    every = [(i, its) for i, area in enumerate(grid.area) for its in area.governor]
+    return [(i, its) for i, its in every if isinstance(its, SpeedGovernor) and its.model == model]
 
 
 def _governor_params(grid: grid_schema.Grid, model: str) -> governor.GovernorParams:
@@ -186,7 +193,7 @@ def formers(scenario: schema.Scenario) -> list[schema.Site]:
 def _forming_params(scenario: schema.Scenario) -> FormingParams:
     tables = [site.bess for site in formers(scenario) if site.bess is not None]
     return FormingParams(
-        power_mw=as_array([bess.units * bess.power_mw for bess in tables]),
+        power_mw=as_array([bess.availability * bess.units * bess.power_mw for bess in tables]),
         gain_pu=as_array([1.0 / bess.forming_droop_pu for bess in tables]),
         inertia_s=as_array([bess.forming_inertia_s for bess in tables]),
     )

@@ -24,7 +24,7 @@ RING = "pending"  # rings of delays: 1-D leaves whose name begins so, written at
 OUTPUTS = ("speed_pu", "tie_mw", "shaft_torque_pu", "bess_mw", "pcc_mw")  # of a frame
 # Off the kinks by so little that no curve shows; different in each state, so that kinks of differences are left too.
 NUDGE = 1e-9
-PASSED_OVER = ("grid", "motion", "value", "sites", "governors")  # words of a state's path that say nothing
+PASSED_OVER = ("grid", "motion", "value", "sites", "governors", "storage")  # words of a state's path that say nothing
 UNIT = re.compile(r"_(mw|mws|mwh|mvar|pu|rad|hz|s)$")
 
 Labels = Mapping[str, Sequence[Any]]  # of each shape that fields declare: names, or a list of such by place in a tuple
@@ -162,12 +162,19 @@ def _named(
                 yield from _named(getattr(node, field.name), (*words, field.name), shape, labels, places)
     elif isinstance(node, tuple):
         for i, item in enumerate(node):
-            kind = (type(item).__name__.removesuffix("State").lower(),) if words[-1] == "governors" else ()
-            yield from _named(item, (*words, *kind), shape, labels, (*places, i))
+            yield from _named(item, (*words[:-1], *_item(words[-1], i, item)), shape, labels, (*places, i))
     elif node is not None and _is_float(node):
         what = " ".join(UNIT.sub("", word).replace("_", " ") for word in words if word not in PASSED_OVER)
         for i in range(node.size):
             yield i, f"{what} {_place(words, shape, labels, places, i, node)}".rstrip()
+
+
+def _item(word: str, i: int, item: Any) -> tuple[str, ...]:
+    """Words for an item of a tuple."""
+    if word == "governors":
+        return word, type(item).__name__.removesuffix("State").lower()
+    one = {"batteries": "battery", "stages": "stage"}.get(word, word)
+    return (f"{one} {i + 1}" if one != word and (i > 0 or word == "stages") else one,)
 
 
 def _place(words: tuple[str, ...], shape: str, labels: Labels, places: tuple[int, ...], i: int, leaf: jax.Array) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emulator.bess import battery, controller, reactive
+from emulator.bess import storage
 from emulator.blocks import stacked, sum_at
 from emulator.cluster import demand
 from emulator.cluster.serving import InferenceLayout, InferenceParams
@@ -25,7 +25,8 @@ from emulator.power_limit import PowerLimitParams, caps_w
 from emulator.struct import quantity, static, struct
 
 # Status bits of a site in a frame.
-POWER_LIMIT, SOC_LIMIT, VOLTAGE_COLLAPSE, DISCONNECTED, OVERLOAD = 1, 2, 4, 8, 16
+POWER_LIMIT, SOC_LIMIT = storage.POWER_LIMIT, storage.SOC_LIMIT
+VOLTAGE_COLLAPSE, DISCONNECTED, OVERLOAD = 4, 8, 16
 
 
 @struct
@@ -33,9 +34,8 @@ class SiteLayout:
     jobs: tuple[int, ...] = static()  # places in the list of all jobs
     training: tuple[int, ...] = static()  # places in the list of training jobs
     area: int = static()  # -1 on an infinite grid
-    delay_ticks: int = static()
     wait_ticks: int = static()  # of a tripped site, with its voltage back
-    controller: controller.ControllerLayout = static()
+    storage: storage.StorageLayout | None = static()
     former: int = static()  # place among the grid-forming batteries, -1 = it follows
 
 
@@ -68,9 +68,7 @@ class SiteParams:
     facility: FacilityParams = quantity("")
     ride_through: ride_through.RideThroughParams | None = quantity("")
     pcc: voltage.PccParams | None = quantity("")
-    battery: battery.BatteryParams | None = quantity("")
-    reactive: reactive.ReactiveParams | None = quantity("")
-    controller: controller.ControllerParams | None = quantity("")
+    storage: storage.StorageParams | None = quantity("")
     power_limit: PowerLimitParams | None = quantity("")
 
 
@@ -87,11 +85,9 @@ class Params:
 
 @struct
 class SiteState:
-    battery: battery.BatteryState | None = quantity("")
-    bess_mvar: jax.Array | None = quantity("Mvar", "", "the converter's, into the grid")
+    storage: storage.StorageState | None = quantity("")
     point: PointState | None = quantity("")
     ride_through: ride_through.RideThroughState | None = quantity("")
-    controller: controller.ControllerState = quantity("")
     start_mw: jax.Array = quantity("MW", "", "draw in equilibrium")
 
 
@@ -145,6 +141,9 @@ class Frame:
     job_bits: jax.Array = quantity("1", "jobs", "int32")
     hall_mw: jax.Array = quantity("MW", "halls")
     soc: jax.Array = quantity("1", "sites", "at the tick's start")
+    battery_mw: jax.Array = quantity("MW", "listed batteries")
+    battery_soc: jax.Array = quantity("1", "listed batteries", "at the tick's start")
+    battery_c: jax.Array = quantity("degC", "listed batteries", "at the tick's start")
     speed_pu: jax.Array = quantity("pu", "areas", "deviation at the tick's start")
     mechanical_mw: jax.Array = quantity("MW", "areas", "at the tick's start")
     tie_mw: jax.Array = quantity("MW", "ties", "at the tick's start")
@@ -158,7 +157,12 @@ class Frame:
     watched_w: jax.Array | None = quantity("W", "watched devices", "in a whole window: (rows, devices), rows their own")
 
 
-AT_START = ("soc", *frequency.Readings.__dataclass_fields__)  # of a frame: values at the tick's start, not means
+AT_START = (
+    "soc",
+    "battery_soc",
+    "battery_c",
+    *frequency.Readings.__dataclass_fields__,
+)  # of a frame: values at the tick's start, not means
 
 
 def equilibrium(layout: Layout, params: Params, job_mw: jax.Array) -> PlantState:
@@ -171,27 +175,23 @@ def equilibrium(layout: Layout, params: Params, job_mw: jax.Array) -> PlantState
 
 def _site_equilibrium(layout: SiteLayout, params: SiteParams, it_mw: jax.Array) -> SiteState:
     load_mw = facility_power(params.facility, it_mw)
+    own_mw = jnp.zeros_like(load_mw) if params.storage is None else -storage.auxiliary_mw(params.storage)
     here = None
     if params.pcc is not None:
         zero = jnp.zeros_like(load_mw)
         mvar = reactive_power(params.facility, load_mw)
-        found = voltage.point(params.pcc, voltage.Source(zero, zero), load_mw, mvar, zero, zero)
+        found = voltage.point(params.pcc, voltage.Source(zero, zero), load_mw, mvar, own_mw, zero)
         here = PointState(found.voltage_pu, found.load_factor, found.voltage_pu)
         load_mw = load_mw * found.load_factor
+    stores = None
+    if layout.storage is not None and params.storage is not None:
+        stores = storage.initial(layout.storage, params.storage, load_mw)
     return SiteState(
-        battery=None if params.battery is None else battery.initial(params.battery, layout.delay_ticks),
-        bess_mvar=None if params.reactive is None else jnp.zeros_like(load_mw),
+        storage=stores,
         point=here,
         ride_through=None if params.ride_through is None else ride_through.initial(load_mw.dtype),
-        controller=_controller_at_rest(layout, params, load_mw),
-        start_mw=load_mw,
+        start_mw=load_mw - own_mw,
     )
-
-
-def _controller_at_rest(layout: SiteLayout, params: SiteParams, load_mw: jax.Array) -> controller.ControllerState:
-    if params.controller is None or params.battery is None:
-        return None
-    return controller.initial(layout.controller, params.controller, load_mw, params.battery.power_mw)
 
 
 def _area_draw(layout: Layout, sites: tuple[SiteState, ...]) -> jax.Array:
@@ -217,6 +217,7 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
                 extra_mw=steps.at("site_load", i),
                 source=voltage.Source(steps.at("source_voltage", i), steps.at("short_circuit_ratio", i)),
                 speed_pu=speeds[at.area] if at.area >= 0 else jnp.zeros((), speeds.dtype),
+                bess_lost=steps.at("bess_lost", i),
             )
             site, frame = _site_tick(at, params.sites[i], state.sites[i], number, meets, layout.dt_s)
         sites.append(site)
@@ -230,7 +231,7 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
         if at.former >= 0:
             alone = layout.grid.machineless[at.area]
             its = formed.power_mw[at.former], formed.limited[at.former]
-            sites[i], site_frames[i] = _settled(params.sites[i], sites[i], site_frames[i], *its, alone, layout.dt_s)
+            sites[i], site_frames[i] = _formed(params.sites[i], sites[i], site_frames[i], *its, alone, layout.dt_s)
     frame = Frame(
         **_stacked(site_frames),
         **vars(readings),
@@ -260,6 +261,7 @@ class SiteInput(NamedTuple):
     extra_mw: jax.Array  # of load steps
     source: voltage.Source
     speed_pu: jax.Array  # of its area at the tick's start
+    bess_lost: jax.Array  # share of the batteries' converters that have tripped
 
 
 def _site_tick(
@@ -271,12 +273,9 @@ def _site_tick(
     connected = jnp.ones_like(load_mw) if riding is None else riding.connected
     seen_mw = connected * load_mw if here is None else connected * load_mw * here.load_factor
 
-    after, battery_frame, status = _battery_tick(layout, params, state, number, seen_mw, meets.speed_pu, dt_s)
-    bess_mw, bess_mvar = battery_frame["bess_mw"], jnp.zeros_like(load_mw)
-    if params.reactive is not None and state.bess_mvar is not None and here is not None:
-        support = here.voltage_pu - here.start_pu
-        bess_mvar = reactive.step(params.reactive, state.bess_mvar, support, bess_mw, dt_s)
-        after = replace(after, bess_mvar=bess_mvar)
+    stores, stored, status = _storage_tick(layout, params, state, number, meets, seen_mw, dt_s)
+    after = replace(state, storage=stores)
+    bess_mw, bess_mvar = stored["bess_mw"], stored.pop("bess_mvar")
 
     facility_mw, voltage_pu = seen_mw, jnp.ones_like(load_mw)
     if (pcc := params.pcc) is not None and here is not None:
@@ -299,7 +298,7 @@ def _site_tick(
             after, ride_through=riding, point=PointState(found.voltage_pu, found.load_factor, here.start_pu)
         )
 
-    frame = battery_frame | dict(
+    frame = stored | dict(
         it_mw=meets.it_mw,
         facility_mw=facility_mw,
         pcc_mw=facility_mw - bess_mw,
@@ -311,35 +310,35 @@ def _site_tick(
     return after, frame
 
 
-def _battery_tick(
+def _storage_tick(
     layout: SiteLayout,
     params: SiteParams,
     state: SiteState,
     number: jax.Array,
+    meets: SiteInput,
     load_mw: jax.Array,
-    speed_pu: jax.Array,
     dt_s: float,
-) -> tuple[SiteState, dict[str, jax.Array], jax.Array]:
-    """Controller and battery, if the site has them, under what they measure: state, frames, status bits."""
-    decides, store = state.controller, state.battery
-    zero = jnp.zeros_like(load_mw)
-    if params.battery is None or store is None:
-        return state, dict(command_mw=zero, bess_mw=zero, soc=zero * jnp.nan), jnp.zeros((), jnp.int32)
-    soc, command_mw = store.soc.value, zero
-    if params.controller is not None:
-        seen = controller.Seen(load_mw, speed_pu, soc, params.battery.soc_initial, params.battery.power_mw)
-        decides, command_mw = controller.command(layout.controller, params.controller, decides, seen, number, dt_s)
-    if layout.former >= 0:  # what it gives is the area's to say: what the last tick took stands in
-        store, able_mw, _ = battery.answer(params.battery, store, command_mw, number, dt_s)
-        frame = dict(command_mw=able_mw, bess_mw=store.power_mw, soc=soc)
-        return replace(state, battery=store, controller=decides), frame, jnp.zeros((), jnp.int32)
-    store, limits = battery.step(params.battery, store, command_mw, number, dt_s)
-    status = jnp.where(limits.power, POWER_LIMIT, 0) | jnp.where(limits.soc, SOC_LIMIT, 0)
-    frame = dict(command_mw=command_mw, bess_mw=store.power_mw, soc=soc)
-    return replace(state, battery=store, controller=decides), frame, status
+) -> tuple[storage.StorageState | None, dict[str, jax.Array], jax.Array]:
+    """Controller and batteries, if the site has them, under what they measure: state, frames, status bits."""
+    zero, here = jnp.zeros_like(load_mw), state.point
+    if layout.storage is None or params.storage is None or state.storage is None:
+        none = dict(command_mw=zero, bess_mw=zero, bess_mvar=zero, soc=zero * jnp.nan, low_mw=zero, high_mw=zero)
+        none |= dict.fromkeys(("battery_mw", "battery_soc", "battery_c"), jnp.zeros(0, zero.dtype))
+        return None, none, jnp.zeros((), jnp.int32)
+    around = storage.Surroundings(
+        load_mw=load_mw,
+        speed_pu=meets.speed_pu,
+        voltage_pu=zero + 1.0 if here is None else here.voltage_pu,
+        support_pu=zero if here is None else here.voltage_pu - here.start_pu,
+        lost=meets.bess_lost,
+    )
+    after, its = storage.step(layout.storage, params.storage, state.storage, number, around, dt_s)
+    frame = dict(command_mw=its.order_mw, bess_mw=its.power_mw, bess_mvar=its.mvar, soc=its.soc)
+    frame |= dict(battery_mw=its.each.mw, battery_soc=its.each.soc, battery_c=its.each.celsius)
+    return after, frame | dict(low_mw=its.low_mw, high_mw=its.high_mw), its.status
 
 
-def _settled(
+def _formed(
     params: SiteParams,
     state: SiteState,
     frame: dict[str, jax.Array],
@@ -350,11 +349,11 @@ def _settled(
 ) -> tuple[SiteState, dict[str, jax.Array]]:
     """A site with a grid-forming battery, once the grid has said what it gave. A limit met by the only source of an
     island is the end of it."""
-    assert params.battery is not None and state.battery is not None
-    store = battery.settle(params.battery, state.battery, power_mw, dt_s)
+    assert params.storage is not None and state.storage is not None
+    stores, bess_mw = storage.formed(params.storage, state.storage, power_mw, dt_s)
     status = frame["status"] | jnp.where(limited, POWER_LIMIT | (OVERLOAD if alone else 0), 0)
-    pcc_mw = frame["facility_mw"] - power_mw
-    return replace(state, battery=store), frame | dict(bess_mw=power_mw, pcc_mw=pcc_mw, status=status)
+    pcc_mw = frame["facility_mw"] - bess_mw
+    return replace(state, storage=stores), frame | dict(bess_mw=bess_mw, pcc_mw=pcc_mw, status=status)
 
 
 def _it_power(layout: SiteLayout, job_mw: jax.Array) -> jax.Array:
@@ -369,14 +368,13 @@ def _area_changes(
     Grid-forming batteries count as sources of the area, not as part of their sites.
     """
     areas = layout.grid.areas
-    sites, ranges, references = [], [], []
+    sites, formers = [], []
     for f, p, s, at in zip(frames, params.sites, state.sites, layout.sites, strict=True):
-        if at.area >= 0:
-            sites.append((f["facility_mw" if at.former >= 0 else "pcc_mw"] - s.start_mw, at.area))
-        if at.former >= 0 and p.battery is not None and s.battery is not None:
-            low, high = battery.available(p.battery, s.battery, layout.dt_s)
-            ranges.append((jnp.maximum(low, -p.battery.power_mw), jnp.minimum(high, p.battery.power_mw)))
-            references.append(f["command_mw"])
+        if at.former >= 0 and p.storage is not None:
+            formers.append(f)
+            sites.append((f["facility_mw"] + storage.auxiliary_mw(p.storage) - s.start_mw, at.area))
+        elif at.area >= 0:
+            sites.append((f["pcc_mw"] - s.start_mw, at.area))
     load_mw = steps.of_areas("area_load", areas)
     if sites:
         load_mw = load_mw + sum_at(jnp.stack([mw for mw, _ in sites]), tuple(area for _, area in sites), areas)
@@ -385,9 +383,9 @@ def _area_changes(
         generation_lost_mw=steps.of_areas("generation_lost", areas),
         inertia_lost_mws=steps.of_areas("inertia_lost", areas),
         formers=Forming(
-            reference_mw=stacked(references),
-            low_mw=stacked([low for low, _ in ranges]),
-            high_mw=stacked([high for _, high in ranges]),
+            reference_mw=stacked([f["command_mw"] for f in formers]),
+            low_mw=stacked([f["low_mw"] for f in formers]),
+            high_mw=stacked([f["high_mw"] for f in formers]),
         ),
     )
 
@@ -395,6 +393,8 @@ def _area_changes(
 def _stacked(frames: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
     """Frames of the sites, one array per channel; of shape (0,) where there is no site."""
     names = ("it_mw", "facility_mw", "bess_mw", "pcc_mw", "pcc_mvar", "voltage_pu", "connected", "command_mw", "soc")
+    listed = ("battery_mw", "battery_soc", "battery_c")
     if not frames:
-        return {name: jnp.zeros(0) for name in names} | {"status": jnp.zeros(0, jnp.int32)}
-    return {name: jnp.stack([f[name] for f in frames]) for name in (*names, "status")}
+        return {name: jnp.zeros(0) for name in (*names, *listed)} | {"status": jnp.zeros(0, jnp.int32)}
+    together = {name: jnp.concatenate([f[name] for f in frames]) for name in listed}
+    return {name: jnp.stack([f[name] for f in frames]) for name in (*names, "status")} | together

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from emulator import controller_schema
+from emulator import bess_rules, controller_schema
 from emulator.clock import ticks_nearest
 from emulator.complaint import Path
 from emulator.grid_rules import grid, twice, unknown_area, whole_ticks
@@ -86,19 +86,18 @@ def _voltages(scenario: Scenario) -> Problems:
 
 def _batteries(scenario: Scenario) -> Problems:
     for i, site in enumerate(scenario.site):
-        bess, path = site.bess, ("site", i, "bess")
-        if bess is None:
+        at: Path = ("site", i)
+        yield from twice((*at, "store"), [store.name for store in site.store])
+        if site.bess is None:
             if not isinstance(site.controller, NoController):
-                yield ("site", i, "controller", "kind"), f"{site.controller.kind!r} needs a battery: give [site.bess]"
+                yield (*at, "controller", "kind"), f"{site.controller.kind!r} needs a battery: give [site.bess]"
+            if site.store:
+                yield (*at, "store"), "stands beside a main battery: give [site.bess]"
             continue
-        yield from whole_ticks((*path, "delay_s"), bess.delay_s, scenario.run.dt_s)
-        if bess.soc_min >= bess.soc_max:
-            yield (*path, "soc_min"), f"is {bess.soc_min:g}, must be below soc_max = {bess.soc_max:g}"
-        elif not bess.soc_min <= bess.soc_initial <= bess.soc_max:
-            yield (
-                (*path, "soc_initial"),
-                f"is {bess.soc_initial:g}, must lie within {bess.soc_min:g} to {bess.soc_max:g}",
-            )
+        if site.store and site.bess.mode == "grid_forming":
+            yield (*at, "store"), "a grid_forming battery stands alone at its site: give the others a site of their own"
+        for path, problem in bess_rules.problems(site, scenario.run):
+            yield (*at, *path), problem
 
 
 def _coarse_ticks(scenario: Scenario) -> Problems:
@@ -118,8 +117,10 @@ def _time_constants(scenario: Scenario) -> Iterable[tuple[Path, float]]:
 
 
 def _site_constants(i: int, site: Site) -> Iterable[tuple[Path, float]]:
-    if site.bess is not None:
-        yield ("site", i, "bess", "response_s"), site.bess.response_s
+    for path, battery in bess_rules.batteries(site):
+        yield ("site", i, *path, "response_s"), battery.response_s
+    for name in ("filter_s", "pll_s"):
+        yield ("site", i, "measurement", name), getattr(site.measurement, name)
     for j, job in enumerate(site.job):
         if isinstance(job, TrainingJob):
             path = ("site", i, "job", j)

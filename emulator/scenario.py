@@ -13,11 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from emulator import jobs_schema, schema
-from emulator.bess.battery import BatteryParams
-from emulator.bess.reactive import ReactiveParams
 from emulator.clock import ticks_nearest
 from emulator.cluster import replay
-from emulator.controllers import controller_layout, controller_params
 from emulator.facility.power_chain import FacilityParams
 from emulator.facility.ride_through import RideThroughParams
 from emulator.grid.voltage import PccParams, ZipParams
@@ -25,6 +22,7 @@ from emulator.grids import area_index, formers, grid_layout, grid_params, steps_
 from emulator.jobs import inference_layout, inference_params, stream_of, training_layout, training_params
 from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams
 from emulator.power_limit import PowerLimitParams
+from emulator.storages import storage_layout, storage_params
 from emulator.struct import as_array
 from emulator.topology import hall_names, hall_parts, least_cap_w, server_power_w
 from emulator.units import W_PER_MW
@@ -121,8 +119,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
                 jobs=tuple(next(places) for _ in site.job),
                 training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
                 area=area_index(scenario, site.area),
-                delay_ticks=ticks_nearest(site.bess.delay_s, run.dt_s) if site.bess else 0,
-                controller=controller_layout(site.controller, run.dt_s),
+                storage=storage_layout(site, run.dt_s),
                 former=forming.index(site) if site in forming else -1,
                 wait_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
             )
@@ -174,9 +171,7 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
         ),
         ride_through=chain_of.ride_through and _ride_through_params(chain_of.ride_through),
         pcc=site.pcc and _pcc_params(site.pcc, chain_of),
-        battery=site.bess and _battery_params(site.bess),
-        reactive=_reactive_params(site.bess) if site.bess and site.bess.voltage_gain_pu else None,
-        controller=controller_params(site.controller),
+        storage=storage_params(site),
         power_limit=site.power_limit and _power_limit_params(site, site.power_limit),
     )
 
@@ -196,15 +191,6 @@ def _pcc_params(pcc: schema.Pcc, facility: schema.Facility) -> PccParams:
         x_over_r=as_array(pcc.x_over_r),
         rated_mw=as_array(pcc.rated_mw),
         dependence=ZipParams(*(as_array(share) for share in shares)) if any(shares) else None,
-    )
-
-
-def _reactive_params(bess: schema.Bess) -> ReactiveParams:
-    rated_mva = bess.power_mw if bess.rated_mva is None else bess.rated_mva
-    return ReactiveParams(
-        rated_mva=as_array(bess.units * rated_mva),
-        gain_pu=as_array(bess.voltage_gain_pu),
-        response_s=as_array(bess.voltage_response_s),
     )
 
 
@@ -228,21 +214,6 @@ def _rated_mw(job: jobs_schema.Job, record: Record | None) -> float:
             return job.copies * float(np.max(record.power_w)) / W_PER_MW
         case jobs_schema.ConstantJob():
             return job.power_mw
-
-
-def _battery_params(bess: schema.Bess) -> BatteryParams:
-    ramp = np.inf if bess.ramp_mw_per_s is None else bess.units * bess.ramp_mw_per_s
-    return BatteryParams(
-        power_mw=as_array(bess.units * bess.power_mw),
-        energy_mwh=as_array(bess.units * bess.energy_mwh),
-        soc_initial=as_array(bess.soc_initial),
-        soc_min=as_array(bess.soc_min),
-        soc_max=as_array(bess.soc_max),
-        charge_efficiency=as_array(bess.charge_efficiency),
-        discharge_efficiency=as_array(bess.discharge_efficiency),
-        response_s=as_array(bess.response_s),
-        ramp_mw_per_s=as_array(ramp),
-    )
 
 
 def _given_power_mw(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from emulator.bess_schema import Bess, Measurement, Store
 from emulator.controller_schema import Controller, NoController
 from emulator.grid_schema import Disturbance, Grid
 from emulator.jobs_schema import Job
@@ -76,54 +77,6 @@ class Pcc(Table):
     rated_mw: float = key("base of the ratio", unit="MW", gt=0)
 
 
-class Bess(Table):
-    """Battery and converter at the point of common coupling; positive power discharges."""
-
-    units: int = key("identical units; power, energy and ramp below are of one", 1, ge=1, le=100_000, source=PROGRAM)
-    power_mw: float = key("rated power, either way", unit="MW", ge=0)
-    energy_mwh: float = key("energy between SOC 0 and 1", unit="MWh", gt=0)
-    soc_initial: float = key(
-        "state of charge at the start; also what restoration steers to", 0.5, unit="1", ge=0, le=1, source=PROGRAM
-    )
-    soc_min: float = key("no discharge below", 0.0, unit="1", ge=0, le=1, source=IDEAL)
-    soc_max: float = key("no charge above", 1.0, unit="1", ge=0, le=1, source=IDEAL)
-    charge_efficiency: float = key("stored over drawn", 1.0, unit="1", gt=0, le=1, source=IDEAL)
-    discharge_efficiency: float = key("delivered over taken from store", 1.0, unit="1", gt=0, le=1, source=IDEAL)
-    response_s: float = key("first-order lag of the converter; 0 = none", 0.0, unit="s", ge=0, le=100, source=IDEAL)
-    ramp_mw_per_s: float | None = key("largest rate of change; left out: no limit", None, unit="MW/s", gt=0)
-    delay_s: float = key(
-        "measurement to action, a multiple of dt_s; 0 = none", 0.0, unit="s", ge=0, le=100, source=IDEAL
-    )
-    rated_mva: float | None = key("of one unit's converter; left out: power_mw", None, unit="MVA", gt=0)
-    voltage_gain_pu: float = key(
-        "reactive support: pu of rated_mva per pu of voltage below that of the start; 0 = none. Needs [site.pcc]",
-        0.0,
-        unit="pu",
-        ge=0,
-        le=1e3,
-        source=IDEAL,
-    )
-    voltage_response_s: float = key(
-        "first-order lag of the support", 0.05, unit="s", ge=0, le=100, source="assumed: tens of ms [M]"
-    )
-    mode: Literal["grid_following", "grid_forming"] = key(
-        "follows the grid's voltage, or makes it: carries inertia and droop of its area, alone or beside machines",
-        "grid_following",
-        source=PROGRAM,
-    )
-    forming_droop_pu: float = key(
-        "R of a grid-forming battery, pu frequency per pu of power_mw",
-        0.02,
-        unit="pu",
-        gt=0,
-        le=1,
-        source="1 to 5 % [M]",
-    )
-    forming_inertia_s: float = key(
-        "virtual H of a grid-forming battery, on power_mw", 4.0, unit="s", gt=0, le=100, source="1 to 10 s [M]"
-    )
-
-
 class Hall(Table):
     """A power group of a site: racks behind one feed."""
 
@@ -153,6 +106,8 @@ class Site(Table):
     facility: Facility = key("power chain", Facility(), source=IDEAL)
     pcc: Pcc | None = key("left out: stiff voltage", None)
     bess: Bess | None = key("left out: no battery", None)
+    store: tuple[Store, ...] = key("further batteries, faster ones first", (), strict=False, source=IDEAL)
+    measurement: Measurement = key("what the controller sees", Measurement(), source=IDEAL)
     power_limit: PowerLimit | None = key("left out: no orders to the jobs", None)
     controller: Controller = key("battery controller", NoController(kind="none"), source=IDEAL)
 

@@ -24,6 +24,7 @@ from emulator.jobs_schema import TrainingJob
 from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of, warnings_of
+from emulator.storages import listed
 from emulator.topology import by_devices, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
 from emulator.units import W_PER_KW
@@ -112,6 +113,7 @@ def header_of(scenario: schema.Scenario) -> Header:
     return Header(
         labels={
             "site": tuple(site.name for site in scenario.site),
+            "battery": tuple(f"{site.name}/{name}" for site in scenario.site for name in listed(site)),
             "job": tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario)),
             "hall": hall_labels(scenario),
             **{axis: tuple(watch_columns(scenario, f"{axis}s")) for axis in ("device", "rack")},

@@ -17,7 +17,7 @@ import numpy as np
 from emulator.clock import fraction, seconds_at
 
 SCHEMA_VERSION = 1
-AXES = ("site", "job", "hall", "area", "tie", "reserve", "section")
+AXES = ("site", "battery", "job", "hall", "area", "tie", "reserve", "section")
 FLOAT64_EXACT = 2**53  # integers below it are float64 without rounding
 
 
@@ -30,7 +30,7 @@ class Channel:
     """One recorded quantity, (rows, length of its axis)."""
 
     name: str
-    axis: Literal["site", "job", "hall", "area", "tie", "reserve", "section", "device", "rack"]
+    axis: Literal["site", "battery", "job", "hall", "area", "tie", "reserve", "section", "device", "rack"]
     unit: str
     long_name: str
     dtype: Literal["f4", "f8"] = "f4"
@@ -47,6 +47,9 @@ CHANNELS = (
     Channel("site_connected_fraction", "site", "1", "share of the load not tripped"),
     Channel("bess_soc", "site", "1", "state of charge of the battery, NaN where there is none", "f8", state=True),
     Channel("bess_command_mw", "site", "MW", "power that the controller asks of the battery, discharge positive"),
+    Channel("battery_power_mw", "battery", "MW", "one battery of several, at its terminals, discharge positive"),
+    Channel("battery_soc", "battery", "1", "state of charge of one battery", "f8", state=True),
+    Channel("battery_temperature_c", "battery", "degC", "temperature, NaN where it is not followed", state=True),
     Channel("job_power_mw", "job", "MW", "power of the job at the accelerators' servers"),
     Channel("job_wanted_power_mw", "job", "MW", "the same without smoothing, dummy work and power caps"),
     Channel("hall_power_mw", "hall", "MW", "power of the servers in a hall"),
@@ -126,6 +129,9 @@ class Trace:
     site_connected_fraction: np.ndarray
     bess_soc: np.ndarray
     bess_command_mw: np.ndarray
+    battery_power_mw: np.ndarray
+    battery_soc: np.ndarray
+    battery_temperature_c: np.ndarray
     job_power_mw: np.ndarray
     job_wanted_power_mw: np.ndarray
     hall_power_mw: np.ndarray

@@ -22,8 +22,9 @@ from emulator.plant import Frame, Inputs, Layout, Params
 from emulator.rollout import State, batch, initial_state, job_power
 from emulator.scenario import inputs_of, records_of
 from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_chunks
+from emulator.storages import batteries_of
 from emulator.struct import as_array, quantity, static, struct
-from emulator.tune_problem import Clause, Task, batteries_of, params_at
+from emulator.tune_problem import Clause, Task, params_at
 from emulator.units import S_PER_H
 
 CUT = PartitionSpec("scenarios")

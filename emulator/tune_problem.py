@@ -213,8 +213,3 @@ def params_at(task: Task, values: jax.Array) -> Params:
     tuned = dict(zip(task.paths, values, strict=True))
     each = [params_of(tunables.with_values(v, tuned), r) for v, r in zip(task.variants, task.records, strict=True)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-
-
-def batteries_of(site: Any) -> tuple[Any, ...]:
-    """A site's batteries: none, one, or a list of them."""
-    return site.bess if isinstance(site.bess, tuple) else (site.bess,) if site.bess else ()

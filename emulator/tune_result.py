@@ -13,11 +13,12 @@ import numpy as np
 from emulator import limits_schema, schema, tunables, tune_search
 from emulator.complaint import ConfigError, Problem, nearest
 from emulator.limits import Assessment, Finding
+from emulator.storages import batteries_of
 from emulator.struct import as_array
 from emulator.traces.history import History
 from emulator.tune_batch import Batch, Measures, batch_of, measures
 from emulator.tune_check import judged as judge
-from emulator.tune_problem import Task, batteries_of
+from emulator.tune_problem import Task
 
 Evaluate = Callable[[jax.Array, Batch], Measures]
 

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 W_PER_KW = 1e3
 W_PER_MW = 1e6
+KW_PER_MW = 1e3
 S_PER_H = 3600.0
 S_PER_MIN = 60.0

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulator import controller_schema, governor_schema, grid_schema, jobs_schema, schema
+from emulator import bess_schema, controller_schema, governor_schema, grid_schema, jobs_schema, schema
 from emulator.complaint import bounds, unit_of
 from emulator.tables import Table
 
@@ -52,6 +52,10 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[site.facility.ride_through]", schema.RideThrough),
     ("[site.pcc]", schema.Pcc),
     ("[site.bess]", schema.Bess),
+    ("[site.bess.cell]", bess_schema.Cell),
+    ("[site.bess.thermal]", bess_schema.Thermal),
+    ("[[site.store]]", schema.Store),
+    ("[site.measurement]", schema.Measurement),
     ('[site.controller], kind = "low_pass"', controller_schema.LowPassController),
     ('[site.controller], kind = "ramp_limit"', controller_schema.RampLimitController),
     ('[site.controller], kind = "moving_average"', controller_schema.MovingAverageController),
@@ -78,6 +82,7 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ('[[disturbance]], kind = "generation_trip"', grid_schema.GenerationTrip),
     ('[[disturbance]], kind = "voltage_sag"', grid_schema.VoltageSag),
     ('[[disturbance]], kind = "scr_change"', grid_schema.ScrChange),
+    ('[[disturbance]], kind = "bess_outage"', grid_schema.BessOutage),
     ("[record]", schema.Record),
     ("[sweep]", schema.Sweep),
 )

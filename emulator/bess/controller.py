@@ -1,8 +1,9 @@
 """Battery controllers: what a site draws and its area's speed in, battery order out. Discharge positive, MW.
 
 Followers keep the power that the grid is meant to see, and order the battery to carry the rest; the others answer to
-frequency. All add the same restoration of the state of charge, all start settled at the first tick's load, and a
-`composite` adds up the orders of its stages.
+frequency. All start settled at the first tick's load; a `composite` adds up the orders of its stages. None integrates
+its own error, so that a battery at its limit leaves nothing to wind up. Restoration of the state of charge, the same
+for all, is `storage`'s.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from emulator.struct import quantity, static, struct
 class Seen(NamedTuple):
     """What a controller sees in a tick."""
 
-    load_mw: jax.Array  # the site's consumption before the battery, tick mean
-    speed_pu: jax.Array  # deviation of its area at the tick's start, 0 on an infinite grid
-    soc: jax.Array
-    soc_target: jax.Array
-    rated_mw: jax.Array
+    load_mw: jax.Array  # measured: the site's consumption before the battery, tick mean
+    speed_pu: jax.Array  # measured: deviation of its area at the tick's start, 0 on an infinite grid
+    soc_error: jax.Array  # state of charge less that of the start
+    rated_mw: jax.Array  # of all batteries
 
 
 @struct
@@ -156,8 +156,7 @@ def command(
     number: jax.Array,
     dt_s: float,
 ) -> tuple[ControllerState, jax.Array]:
-    """State after tick `number` and the order in it, restoration of the state of charge included: full batteries
-    discharge. What a battery cannot do, it says itself."""
+    """State after tick `number` and the order in it. What a battery cannot do, it says itself."""
     match params, state:
         case CompositeParams(), CompositeState():
             done = [
@@ -178,12 +177,19 @@ def command(
             after = SpeedState(state.filtered_pu + moved)
             order_mw = -2.0 * params.inertia_s * rate * seen.rated_mw
         case neural.NeuralParams(), neural.NeuralState():
-            error = seen.soc - seen.soc_target
-            after, share = neural.step(params, state, seen.load_mw / seen.rated_mw, seen.speed_pu, error, dt_s)
+            after, share = neural.step(params, state, seen.load_mw / seen.rated_mw, seen.speed_pu, seen.soc_error, dt_s)
             order_mw = share * seen.rated_mw
         case _:
             raise TypeError(f"{type(state).__name__} is no state of {type(params).__name__}")
-    return after, order_mw + params.soc_gain * seen.rated_mw * (seen.soc - seen.soc_target)
+    return after, order_mw
+
+
+def soc_gain(params: ControllerParams) -> jax.Array:
+    """Share of rated power per unit of SOC error, of all stages together."""
+    if isinstance(params, CompositeParams):
+        gains = [soc_gain(stage) for stage in params.stages]
+        return sum(gains[1:], gains[0])
+    return params.soc_gain
 
 
 def follow(

@@ -1,8 +1,8 @@
-"""Reactive support of a battery's converter: voltage droop within what active power leaves of its rating.
+"""Reactive support of a battery's converter: voltage droop within its rating.
 
-    Q = -k (V - V0) S,   |Q| <= sqrt(S^2 - P^2): active power has priority.   Positive = into the grid, Mvar.
-Reference: IEEE Std 1547-2018, sec. 5.3.3 (voltage-reactive power mode), here without dead-band,
-about the voltage of the start.
+    Q = -k (V - V0) S,   P^2 + Q^2 <= S^2; a limit of current shrinks the circle with the voltage.
+Positive = into the grid, Mvar. Reference: IEEE Std 1547-2018, sec. 5.3.3 (voltage-reactive power mode), here without
+dead-band, about the voltage of the start.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ class ReactiveParams:
     response_s: jax.Array = quantity("s")
 
 
-def step(
-    params: ReactiveParams, before_mvar: jax.Array, change_pu: jax.Array, power_mw: jax.Array, dt_s: float
-) -> jax.Array:
-    """Mvar in a tick, from the voltage's change V - V0 in the tick before and the active power of this one."""
-    squared = params.rated_mva**2 - power_mw**2
+def room_mvar(apparent_mva: jax.Array, power_mw: jax.Array) -> jax.Array:
+    """What active power leaves of the circle."""
+    squared = apparent_mva**2 - power_mw**2
     none = squared <= 0.0
-    room = jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, squared)))
+    return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, squared)))
+
+
+def step(
+    params: ReactiveParams, before_mvar: jax.Array, change_pu: jax.Array, most_mvar: jax.Array, dt_s: float
+) -> jax.Array:
+    """Mvar in a tick, from the voltage's change V - V0 in the tick before."""
     wanted = -params.gain_pu * change_pu * params.rated_mva
     moved = before_mvar + lag_gain(params.response_s, dt_s) * (wanted - before_mvar)
-    return jnp.clip(moved, -room, room)
+    return jnp.clip(moved, -most_mvar, most_mvar)

@@ -120,5 +120,5 @@ def test_gradient_of_a_closed_form(x64, scenario):
     def final_soc(params):
         return em.rollout(layout, params, state, inputs)[1].soc[-1, 0]
 
-    slope = jax.grad(final_soc)(params).sites[0].battery.energy_mwh
+    slope = jax.grad(final_soc)(params).sites[0].storage.batteries[0].energy_mwh
     assert float(slope) == pytest.approx(3.0 * (9.99 - 0.01) / 3600.0 / 2.0**2, rel=1e-6)

@@ -154,8 +154,9 @@ def test_a_composite_is_the_sum_of_its_stages(swing, x64, scenario):
     for table in (whole, *stages):
         layout, params, state, inputs = simulate.build(scenario(SITE, f"site.0.controller={table}"), ticks=200)
         # Without power the battery leaves grid and state of charge alone: all see the same.
-        idle = replace(params.sites[0].battery, ramp_mw_per_s=jnp.asarray(0.0))
-        params = replace(params, sites=(replace(params.sites[0], battery=idle),))
+        stores = params.sites[0].storage
+        idle = replace(stores.batteries[0], ramp_mw_per_s=jnp.asarray(0.0))
+        params = replace(params, sites=(replace(params.sites[0], storage=replace(stores, batteries=(idle,))),))
         first.append(np.asarray(em.rollout(layout, params, state, inputs)[1].command_mw[:, 0]))
     assert np.abs(first[0]).max() > 1.0
     np.testing.assert_allclose(first[0], sum(first[1:]), atol=1e-9)
@@ -167,18 +168,20 @@ def test_gradients(swing, x64, scenario, kind):
     text = SITE.replace("power_mw = 100.0", "power_mw = 60.0")
     built = simulate.build(scenario(text, f"site.0.controller={KINDS[kind]}", "run.duration_s=10.0"))
     layout, params, state, inputs = built
+    stores = params.sites[0].storage
 
     @jax.jit
     def loss(gains, power_mw):
         site = params.sites[0]
-        battery = replace(site.battery, power_mw=power_mw)
-        changed = replace(params, sites=(replace(site, controller=gains, battery=battery),))
+        battery = replace(stores.batteries[0], power_mw=power_mw)
+        storage = replace(stores, controller=gains, batteries=(battery,))
+        changed = replace(params, sites=(replace(site, storage=storage),))
         frames = em.rollout(layout, changed, state, inputs)[1]
         return jnp.mean(frames.pcc_mw**2) + 1e4 * jnp.mean(frames.speed_pu**2) + jnp.mean((frames.soc - 0.4) ** 2)
 
-    gains, tree = jax.tree.flatten(params.sites[0].controller)
-    at = params.sites[0].battery.power_mw
-    slopes = jax.tree.leaves(jax.grad(loss)(params.sites[0].controller, at))
+    gains, tree = jax.tree.flatten(stores.controller)
+    at = stores.batteries[0].power_mw
+    slopes = jax.tree.leaves(jax.grad(loss)(stores.controller, at))
     rng = np.random.default_rng(0)
     for i, (gain, slope) in enumerate(zip(gains, slopes, strict=True)):
         direction = rng.choice([-1.0, 1.0], gain.shape) * np.maximum(np.abs(gain), 1e-2)
@@ -191,7 +194,7 @@ def test_gradients(swing, x64, scenario, kind):
 
         difference = (moved(1) - moved(-1)) / 2 / step
         assert float(np.sum(slope * direction)) == pytest.approx(difference, rel=1e-4, abs=2e-6), i
-    saturated = jax.grad(loss)(params.sites[0].controller, jnp.asarray(1.0))
+    saturated = jax.grad(loss)(stores.controller, jnp.asarray(1.0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saturated))
 
 

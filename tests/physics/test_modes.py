@@ -515,3 +515,13 @@ def test_command(tmp_path):
     assert (tmp_path / "m.png").stat().st_size > 10_000
     refused = run("r1_load_step", "--set", "grid={}", "--set", "disturbance=[]")
     assert refused.returncode == 2 and "nothing to linearise" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_stages_and_batteries_have_names_of_their_own(scenario):
+    stages = "[{kind='low_pass', cutoff_hz=0.2}, {kind='virtual_inertia', inertia_s=2.0}]"
+    fast = "[{name='fast', power_mw=5.0, energy_mwh=1.0, crossover_hz=1.0}]"
+    loaded = scenario(FILTERED, f"site.0.controller={{kind='composite', stage={stages}}}", f"site.0.store={fast}")
+    start = plant.equilibrium(layout_of(loaded), params_of(loaded, {}), as_array([50.0]))
+    names = state_names(start, {"sites": ["campus"]})
+    for name in ("stage 1 towards grid", "stage 2 filtered", "battery soc", "battery 2 soc", "slow"):
+        assert sum(name in state for state in names) == 1, names

@@ -15,6 +15,7 @@ from emulator.traces.hdf5 import TraceWriter
 ONE_SITE = Header(
     labels={
         "site": ("campus",),
+        "battery": (),
         "job": ("campus/pretrain",),
         "hall": (),
         "area": ("main",),
@@ -41,7 +42,8 @@ ONE_SITE = Header(
 TWO_SITES = replace(
     ONE_SITE,
     labels={
-        "site": ("west", "öst"), "job": ("west/a", "öst/b", "öst/c"), "hall": ("west/1",),
+        "site": ("west", "öst"), "battery": ("west/bess", "west/fast"),
+        "job": ("west/a", "öst/b", "öst/c"), "hall": ("west/1",),
         "area": ("w", "e"), "tie": ("w-e",), "reserve": ("e",), "section": ("g 1-2", "g 2-3"),
         "device": ("west/a/0", "west/a/1"), "rack": ("west/a/0",),
     },

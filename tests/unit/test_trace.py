@@ -31,6 +31,7 @@ from .synthetic import ONE_SITE, TWO_SITES, block, write
 CONTRACT = {
     "site_it_power_mw", "site_facility_power_mw", "site_bess_power_mw", "site_pcc_power_mw", "site_pcc_reactive_mvar",
     "site_pcc_voltage_pu", "site_connected_fraction", "bess_soc", "bess_command_mw", "job_power_mw",
+    "battery_power_mw", "battery_soc", "battery_temperature_c",
     "job_wanted_power_mw", "hall_power_mw", "area_frequency_hz", "area_mechanical_power_mw", "tie_power_mw",
     "reserve_inverter_power_mw", "reserve_agc_order_mw", "reserve_shed_load_mw", "shaft_torque_pu",
 }  # fmt: skip
@@ -107,7 +108,7 @@ def test_what_is_written_is_read(tmp_path, compression, double):
 
 def test_float32_but_for_frequency_and_charge():
     wide = {c.name for c in CHANNELS if ONE_SITE.dtype_of(c) == np.float64}
-    assert wide == {"area_frequency_hz", "bess_soc"}
+    assert wide == {"area_frequency_hz", "bess_soc", "battery_soc"}
 
 
 def test_file_describes_itself(tmp_path):
@@ -145,10 +146,11 @@ def test_xarray_opens_it_with_its_coordinates(tmp_path):
     rows = block(TWO_SITES, 100)
     path = write(tmp_path / "t.h5", TWO_SITES, rows, EVENTS)
     with xarray.open_dataset(path, group="trace", engine="h5netcdf") as data:
-        assert set(data.coords) == {"time_s", "site", "job", "hall", "area", "tie", "reserve", "section"}
+        assert set(data.coords) == {"time_s", "site", "battery", "job", "hall", "area", "tie", "reserve", "section"}
         assert data.sizes == {
             "time_s": 100,
             "site": 2,
+            "battery": 2,
             "job": 3,
             "hall": 1,
             "area": 2,

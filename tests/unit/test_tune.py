@@ -19,7 +19,7 @@ from emulator.complaint import ConfigError
 from emulator.struct import as_array
 from emulator.tune import TuningError, tune
 from emulator.tune_batch import batch_of, measures
-from emulator.tune_problem import batteries_of, task_of
+from emulator.tune_problem import task_of
 
 STEP_MW, MOST_MW_PER_MIN, OVER_S, DT_S = 20.0, 300.0, 0.5, 0.02
 
@@ -283,7 +283,7 @@ def test_measures_are_those_of_a_run(campus):
         cost = dict(zip(task.costs, map(float, found[False].cost[i]), strict=True))
         assert cost["throughput"] == pytest.approx(np.abs(trace.site_bess_power_mw).mean(), rel=1e-4)
         # Stored less drawn, from the first to the last row: what the battery lost on the way.
-        energy_mwh = float(batteries_of(variant.site[0])[0].energy_mwh)
+        energy_mwh = variant.site[0].bess.energy_mwh
         drawn = -trace.site_bess_power_mw[:-1].sum() * 0.005 / 3600.0
         lost = (drawn - (trace.bess_soc[-1, 0] - trace.bess_soc[0, 0]) * energy_mwh) * 3600.0 / (4.0 - 0.005)
         assert cost["losses"] == pytest.approx(lost, rel=1e-2, abs=1e-5)
