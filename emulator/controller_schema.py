@@ -99,6 +99,49 @@ class NeuralController(Table):
     )
 
 
+class Band(Table):
+    low_hz: float = key("lower edge", unit="Hz", gt=0, le=1e3)
+    high_hz: float = key("upper edge", unit="Hz", gt=0, le=1e3)
+
+
+class BandStopController(Table):
+    """The grid sees the site's power without the named bands: of the energy in each, at most a twentieth."""
+
+    kind: Literal["band_stop"]
+    band: tuple[Band, ...] = key("bands to keep from the grid", min_length=1, max_length=8, strict=False)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class FeedForwardController(Table):
+    """Knows the schedule of the site's training jobs: their nominal iteration, played from each start of one on."""
+
+    kind: Literal["feed_forward"]
+    lead_s: float | None = key(
+        "how much earlier it plays; left out: delay_s and response_s of the main battery", None, unit="s", ge=0, le=100
+    )
+    cutoff_hz: float = key("corner of the low-pass for all that is not in the schedule", unit="Hz", gt=0, le=1e3)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class RepetitiveController(Table):
+    """Learns what repeats itself with a period, and plays it a little earlier."""
+
+    kind: Literal["repetitive"]
+    period_s: float = key("what repeats does so after this time, a multiple of dt_s", unit="s", gt=0, le=1e4)
+    learning_gain: float = key("share of the error learned in each period", 0.3, unit="1", gt=0, le=1, source=PROGRAM)
+    lead_s: float | None = key(
+        "how much earlier it plays; left out: delay_s and response_s of the main battery", None, unit="s", ge=0, le=100
+    )
+    cutoff_hz: float = key("corner of the low-pass for all that does not repeat", unit="Hz", gt=0, le=1e3)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
 Stage = Annotated[
     LowPassController
     | RampLimitController
@@ -106,14 +149,16 @@ Stage = Annotated[
     | ExpandingMeanController
     | DroopController
     | VirtualInertiaController
-    | NeuralController,
+    | NeuralController
+    | BandStopController
+    | FeedForwardController
+    | RepetitiveController,
     Field(discriminator="kind"),
 ]
 
 
 class CompositeController(Table):
-    """The orders of its stages add up. Of low_pass, ramp_limit, moving_average and expanding_mean one at most: two
-    would carry the load twice."""
+    """The orders of its stages add up. Of those that follow the load one at most: two would carry it twice."""
 
     kind: Literal["composite"]
     stage: tuple[Stage, ...] = key("controllers", min_length=1, strict=False)
@@ -128,10 +173,31 @@ Controller = Annotated[
     | DroopController
     | VirtualInertiaController
     | NeuralController
+    | BandStopController
+    | FeedForwardController
+    | RepetitiveController
     | CompositeController,
     Field(discriminator="kind"),
 ]
-FOLLOWERS = LowPassController | RampLimitController | MovingAverageController | ExpandingMeanController
+FOLLOWERS = (
+    LowPassController
+    | RampLimitController
+    | MovingAverageController
+    | ExpandingMeanController
+    | BandStopController
+    | FeedForwardController
+    | RepetitiveController
+)
+
+
+def stages_of(table: Controller) -> tuple[Stage, ...]:
+    """The controllers that act."""
+    match table:
+        case NoController():
+            return ()
+        case CompositeController():
+            return table.stage
+    return (table,)
 
 
 def problems(table: Controller | Stage, dt_s: float) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -147,11 +213,22 @@ def problems(table: Controller | Stage, dt_s: float) -> Iterator[tuple[tuple[str
                     ("stage",),
                     f"has {len(followers)} followers ({', '.join(followers)}): each carries the load, keep one",
                 )
-        case LowPassController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
+        case BandStopController():
+            for i, band in enumerate(table.band):
+                if band.high_hz <= band.low_hz:
+                    yield ("band", i, "high_hz"), f"is {band.high_hz:g} Hz, must be above low_hz = {band.low_hz:g}"
+                elif band.high_hz >= 0.5 / dt_s:
+                    yield ("band", i, "high_hz"), f"is {band.high_hz:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
+        case LowPassController(cutoff_hz=cutoff) | FeedForwardController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
             yield ("cutoff_hz",), f"is {cutoff:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
         case MovingAverageController(window_s=window) if ticks_exact(window, dt_s) is None:
             near = max(ticks_nearest(window, dt_s), 1) * dt_s
             yield ("window_s",), f"is {window!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
+        case RepetitiveController(period_s=period) if ticks_exact(period, dt_s) is None:
+            near = max(ticks_nearest(period, dt_s), 1) * dt_s
+            yield ("period_s",), f"is {period!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
+        case RepetitiveController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
+            yield ("cutoff_hz",), f"is {cutoff:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
         case VirtualInertiaController(filter_s=lag) if lag < dt_s * (1 - 1e-9):
             yield (
                 ("filter_s",),

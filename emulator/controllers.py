@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import jax
+
 from emulator import controller_schema as schema
-from emulator.bess import controller, neural
+from emulator.bess import band_stop, controller, neural, preview
 from emulator.clock import ticks_nearest
 from emulator.struct import as_array
 
 
-def controller_layout(table: schema.Controller | schema.Stage, dt_s: float) -> controller.ControllerLayout:
-    """Lengths of its rings."""
+def controller_layout(
+    table: schema.Controller | schema.Stage, dt_s: float, acts_after_s: float
+) -> controller.ControllerLayout:
+    """Lengths of its rings. acts_after_s: from an order to its effect."""
     stages = table.stage if isinstance(table, schema.CompositeController) else ()
-    window_s = table.window_s if isinstance(table, schema.MovingAverageController) else 0.0
+    window_s, lead_s = 0.0, 0.0
+    if isinstance(table, schema.MovingAverageController):
+        window_s = table.window_s
+    if isinstance(table, schema.RepetitiveController):
+        window_s = table.period_s
+    if isinstance(table, schema.RepetitiveController | schema.FeedForwardController):
+        lead_s = acts_after_s if table.lead_s is None else table.lead_s
     return controller.ControllerLayout(
-        window_ticks=ticks_nearest(window_s, dt_s), stages=tuple(controller_layout(stage, dt_s) for stage in stages)
+        window_ticks=ticks_nearest(window_s, dt_s),
+        lead_ticks=ticks_nearest(lead_s, dt_s),
+        stages=tuple(controller_layout(stage, dt_s, acts_after_s) for stage in stages),
     )
 
 
-def controller_params(table: schema.Controller | schema.Stage) -> controller.ControllerParams | None:
-    """Its numbers; None for none."""
+def controller_params(
+    table: schema.Controller | schema.Stage, plan_mw: tuple[jax.Array, ...]
+) -> controller.ControllerParams | None:
+    """Its numbers; None for none. plan_mw: what each planned job draws over an iteration, less its mean."""
     match table:
         case schema.NoController():
             return None
@@ -39,6 +53,14 @@ def controller_params(table: schema.Controller | schema.Stage) -> controller.Con
         case schema.NeuralController():
             layers = {name: as_array(value) for name, value in neural.weights(table.seed, table.last).items()}
             return neural.NeuralParams(average_s=as_array(table.average_s), soc_gain=as_array(table.soc_gain), **layers)
+        case schema.BandStopController():
+            low, high = (as_array([getattr(band, edge) for band in table.band]) for edge in ("low_hz", "high_hz"))
+            return band_stop.BandStopParams(low, high, as_array(table.soc_gain))
+        case schema.FeedForwardController():
+            return preview.FeedForwardParams(plan_mw, as_array(table.cutoff_hz), as_array(table.soc_gain))
+        case schema.RepetitiveController():
+            gains = (table.learning_gain, table.cutoff_hz, table.soc_gain)
+            return preview.RepetitiveParams(*(as_array(gain) for gain in gains))
         case schema.CompositeController():
-            stages = (controller_params(stage) for stage in table.stage)
+            stages = (controller_params(stage, plan_mw) for stage in table.stage)
             return controller.CompositeParams(tuple(stage for stage in stages if stage is not None))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from emulator.bess import storage
 from emulator.blocks import stacked, sum_at
-from emulator.cluster import demand
+from emulator.cluster import demand, pauses
 from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.disturbance import StepLayout, Steps
 from emulator.facility import ride_through
@@ -36,6 +36,7 @@ class SiteLayout:
     area: int = static()  # -1 on an infinite grid
     wait_ticks: int = static()  # of a tripped site, with its voltage back
     storage: storage.StorageLayout | None = static()
+    planned: tuple[int, ...] = static()  # places in the list of all jobs, of those whose schedule its controller knows
     former: int = static()  # place among the grid-forming batteries, -1 = it follows
 
 
@@ -218,6 +219,7 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
                 source=voltage.Source(steps.at("source_voltage", i), steps.at("short_circuit_ratio", i)),
                 speed_pu=speeds[at.area] if at.area >= 0 else jnp.zeros((), speeds.dtype),
                 bess_lost=steps.at("bess_lost", i),
+                starts=stacked([(jobs.bits[job] & pauses.ITERATION) > 0 for job in at.planned]),
             )
             site, frame = _site_tick(at, params.sites[i], state.sites[i], number, meets, layout.dt_s)
         sites.append(site)
@@ -262,6 +264,7 @@ class SiteInput(NamedTuple):
     source: voltage.Source
     speed_pu: jax.Array  # of its area at the tick's start
     bess_lost: jax.Array  # share of the batteries' converters that have tripped
+    starts: jax.Array  # (planned jobs,) whether an iteration begins
 
 
 def _site_tick(
@@ -331,6 +334,7 @@ def _storage_tick(
         voltage_pu=zero + 1.0 if here is None else here.voltage_pu,
         support_pu=zero if here is None else here.voltage_pu - here.start_pu,
         lost=meets.bess_lost,
+        starts=meets.starts,
     )
     after, its = storage.step(layout.storage, params.storage, state.storage, number, around, dt_s)
     frame = dict(command_mw=its.order_mw, bess_mw=its.power_mw, bess_mvar=its.mvar, soc=its.soc)

@@ -96,6 +96,11 @@ def _batteries(scenario: Scenario) -> Problems:
             continue
         if site.store and site.bess.mode == "grid_forming":
             yield (*at, "store"), "a grid_forming battery stands alone at its site: give the others a site of their own"
+        knowing = [s.kind for s in controller_schema.stages_of(site.controller) if s.kind == "feed_forward"]
+        if knowing and not any(isinstance(job, TrainingJob) for job in site.job):
+            yield (*at, "controller", "kind"), "'feed_forward' plays the schedule of training jobs: the site has none"
+        if knowing and site.measurement.period_s is not None:
+            yield (*at, "measurement", "period_s"), "'feed_forward' sees each iteration start: it acts in every tick"
         for path, problem in bess_rules.problems(site, scenario.run):
             yield (*at, *path), problem
 

@@ -15,7 +15,8 @@ import numpy as np
 from emulator import jobs_schema, schema
 from emulator.clock import ticks_nearest
 from emulator.cluster import replay
-from emulator.facility.power_chain import FacilityParams
+from emulator.controller_schema import FeedForwardController, stages_of
+from emulator.facility.power_chain import FacilityParams, facility_power
 from emulator.facility.ride_through import RideThroughParams
 from emulator.grid.voltage import PccParams, ZipParams
 from emulator.grids import area_index, formers, grid_layout, grid_params, steps_of
@@ -37,18 +38,33 @@ class Record:
     shifts: replay.Shifts | None
 
 
-Records = dict[tuple[str, str], Record]  # by names of site and job
+@dataclass(frozen=True)
+class Plan:
+    """What a training job draws over its nominal iteration, for a controller that knows its schedule."""
+
+    it_mw: np.ndarray  # (ticks,)
+
+
+Records = dict[tuple[str, str], Record | Plan]  # by names of site and job
 
 
 def records_of(scenario: schema.Scenario) -> Records:
-    """Read the files of the replayed jobs and draw their copies' shifts."""
-    found = {}
+    """Read the files of the replayed jobs and draw their copies' shifts; emulate the iterations that are planned."""
+    from emulator.waveform import nominal_iteration  # which itself emulates a scenario
+
+    found: Records = {}
     for site, job in jobs_of(scenario):
+        if isinstance(job, jobs_schema.TrainingJob) and _plans(site):
+            found[site.name, job.name] = Plan(nominal_iteration(scenario, site, job)[1])
         if isinstance(job, jobs_schema.ReplayJob):
             time_s, power_w = replay.read(job)
             shifts = replay.shifts_of(job, time_s, scenario.run.seed, stream_of(site, job), scenario.run.dt_s)
             found[site.name, job.name] = Record(time_s, power_w, shifts)
     return found
+
+
+def _plans(site: schema.Site) -> bool:
+    return any(isinstance(stage, FeedForwardController) for stage in stages_of(site.controller))
 
 
 def warnings_of(scenario: schema.Scenario, records: Records) -> list[str]:
@@ -58,6 +74,7 @@ def warnings_of(scenario: schema.Scenario, records: Records) -> list[str]:
         for site, job in jobs_of(scenario)
         if isinstance(job, jobs_schema.ReplayJob)
         for record in [records[site.name, job.name]]
+        if isinstance(record, Record)
         for warning in replay.warnings(job, record.time_s, record.power_w, scenario.run.dt_s)
     ]
 
@@ -120,6 +137,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
                 training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
                 area=area_index(scenario, site.area),
                 storage=storage_layout(site, run.dt_s),
+                planned=tuple(i for i, (its, _) in enumerate(jobs) if its is site and i in training and _plans(site)),
                 former=forming.index(site) if site in forming else -1,
                 wait_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
             )
@@ -158,20 +176,23 @@ def inputs_of(
 
 
 def _site_params(site: schema.Site, records: Records) -> SiteParams:
-    rated_it_mw = sum(_rated_mw(job, records.get((site.name, job.name))) for job in site.job)
+    found = [records.get((site.name, job.name)) for job in site.job]
+    rated_it_mw = sum(_rated_mw(job, record) for job, record in zip(site.job, found, strict=True))
     chain_of = site.facility
+    facility = FacilityParams(
+        server_efficiency=as_array(chain_of.server_efficiency),
+        psu_efficiency=as_array(chain_of.psu_efficiency),
+        ups_efficiency=as_array(chain_of.ups_efficiency),
+        transformer_efficiency=as_array(chain_of.transformer_efficiency),
+        auxiliary_mw=as_array(chain_of.auxiliary_fraction * rated_it_mw),
+        power_factor=as_array(chain_of.power_factor),
+    )
+    draws = [facility_power(facility, as_array(record.it_mw)) for record in found if isinstance(record, Plan)]
     return SiteParams(
-        facility=FacilityParams(
-            server_efficiency=as_array(chain_of.server_efficiency),
-            psu_efficiency=as_array(chain_of.psu_efficiency),
-            ups_efficiency=as_array(chain_of.ups_efficiency),
-            transformer_efficiency=as_array(chain_of.transformer_efficiency),
-            auxiliary_mw=as_array(chain_of.auxiliary_fraction * rated_it_mw),
-            power_factor=as_array(chain_of.power_factor),
-        ),
+        facility=facility,
         ride_through=chain_of.ride_through and _ride_through_params(chain_of.ride_through),
         pcc=site.pcc and _pcc_params(site.pcc, chain_of),
-        storage=storage_params(site),
+        storage=storage_params(site, tuple(draw - jnp.mean(draw) for draw in draws)),
         power_limit=site.power_limit and _power_limit_params(site, site.power_limit),
     )
 
@@ -204,20 +225,20 @@ def _power_limit_params(site: schema.Site, limit: schema.PowerLimit) -> PowerLim
     )
 
 
-def _rated_mw(job: jobs_schema.Job, record: Record | None) -> float:
+def _rated_mw(job: jobs_schema.Job, record: Record | Plan | None) -> float:
     """Largest power of a job, the base of the auxiliaries' share."""
     match job:
         case jobs_schema.TrainingJob(accelerator=device) | jobs_schema.InferenceJob(accelerator=device):
             return job.devices * server_power_w(device, device.tdp_w) / W_PER_MW
         case jobs_schema.ReplayJob():
-            assert record is not None
+            assert isinstance(record, Record)
             return job.copies * float(np.max(record.power_w)) / W_PER_MW
         case jobs_schema.ConstantJob():
             return job.power_mw
 
 
 def _given_power_mw(
-    job: jobs_schema.Job, record: Record | None, first_tick: int, ticks: int, dt_s: float
+    job: jobs_schema.Job, record: Record | Plan | None, first_tick: int, ticks: int, dt_s: float
 ) -> np.ndarray:
     start, stop = ticks_nearest(job.start_s, dt_s), ticks_nearest(job.stop_s, dt_s)
     tick = np.arange(first_tick, first_tick + ticks)
@@ -226,7 +247,7 @@ def _given_power_mw(
         return np.where(on, job.power_mw, 0.0)
     if not on.any():
         return np.zeros(ticks)
-    assert isinstance(job, jobs_schema.ReplayJob) and record is not None
+    assert isinstance(job, jobs_schema.ReplayJob) and isinstance(record, Record)
     begin, count = int(np.argmax(on)), int(on.sum())
     power = np.zeros(ticks)
     power[begin : begin + count] = (

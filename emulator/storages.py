@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import numpy as np
 
 from emulator import bess_schema, schema
@@ -36,7 +37,7 @@ def storage_layout(site: schema.Site, dt_s: float) -> StorageLayout | None:
     period_s = site.measurement.period_s
     period_ticks = 1 if period_s is None else ticks_nearest(period_s, dt_s)
     return StorageLayout(
-        controller=controller_layout(site.controller, period_ticks * dt_s),
+        controller=controller_layout(site.controller, period_ticks * dt_s, site.bess.delay_s + site.bess.response_s),
         period_ticks=period_ticks,
         delay_ticks=tuple(ticks_nearest(its.delay_s, dt_s) for its in batteries_of(site)),
         crossing=(False, *(store.crossover_hz is not None for store in site.store)),
@@ -46,8 +47,9 @@ def storage_layout(site: schema.Site, dt_s: float) -> StorageLayout | None:
     )
 
 
-def storage_params(site: schema.Site) -> StorageParams | None:
-    """All numbers; None without a battery."""
+def storage_params(site: schema.Site, plan_mw: tuple[jax.Array, ...]) -> StorageParams | None:
+    """All numbers; None without a battery. plan_mw: (ticks,) what the site draws in an iteration of each planned job,
+    less its mean."""
     if site.bess is None:
         return None
     sees = site.measurement
@@ -56,7 +58,7 @@ def storage_params(site: schema.Site) -> StorageParams | None:
         batteries=tuple(_battery_params(its) for its in batteries_of(site)),
         crossover_hz=as_array([0.0, *(store.crossover_hz or 0.0 for store in site.store)]),
         measurement=measured if _any((sees.filter_s, sees.pll_s)) else None,
-        controller=controller_params(site.controller),
+        controller=controller_params(site.controller, plan_mw),
         reactive=_reactive_params(site.bess) if _any((site.bess.voltage_gain_pu,)) else None,
     )
 

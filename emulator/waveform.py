@@ -103,13 +103,14 @@ def _alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tu
             cap=(),
         )
     )
+    unstored = dict(bess=None, store=(), controller=schema.NoController(kind="none"))
     settling_s = SETTLING_S if by_devices(site, job) else 0.0
     length_s = settling_s + ITERATIONS * sum(phase.duration_s for phase in phases)
     ticks = math.ceil(length_s / scenario.run.dt_s / SPAN_TICKS) * SPAN_TICKS
     alone = scenario.model_copy(
         update=dict(
             run=scenario.run.model_copy(update=dict(duration_s=ticks * scenario.run.dt_s)),
-            site=(site.model_copy(update=dict(job=(its,), power_limit=None)),),
+            site=(site.model_copy(update=dict(job=(its,), power_limit=None) | unstored),),
             grid=schema.Grid(),
             disturbance=(),
             record=schema.Record(),

@@ -1,21 +1,23 @@
 """Battery controllers: what a site draws and its area's speed in, battery order out. Discharge positive, MW.
 
-Followers keep the power that the grid is meant to see, and order the battery to carry the rest; the others answer to
-frequency. All start settled at the first tick's load; a `composite` adds up the orders of its stages. None integrates
-its own error, so that a battery at its limit leaves nothing to wind up. Restoration of the state of charge, the same
-for all, is `storage`'s.
+Followers keep the power that the grid is meant to see, and order the battery to carry the rest, some of them ahead of
+time (`preview`); the others answer to frequency. All start settled at the first tick's load; a `composite` adds up the
+orders of its stages. None integrates its own error, so that a battery at its limit leaves nothing to wind up.
+Restoration of the state of charge, the same for all, is `storage`'s.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from emulator.bess import neural
+from emulator.bess import band_stop, neural, preview
 from emulator.blocks import Compensated, beyond, compensated, compensated_add, lag_gain
 from emulator.struct import quantity, static, struct
+
+Its = TypeVar("Its")
 
 
 class Seen(NamedTuple):
@@ -25,13 +27,15 @@ class Seen(NamedTuple):
     speed_pu: jax.Array  # measured: deviation of its area at the tick's start, 0 on an infinite grid
     soc_error: jax.Array  # state of charge less that of the start
     rated_mw: jax.Array  # of all batteries
+    starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
 
 
 @struct
 class ControllerLayout:
     """Lengths of rings, in ticks; one entry for each stage of a composite."""
 
-    window_ticks: int = static()
+    window_ticks: int = static()  # of a moving average, or the period of what repeats
+    lead_ticks: int = static()  # from an order to its effect
     stages: tuple[ControllerLayout, ...] = static()
 
 
@@ -98,6 +102,9 @@ ControllerParams = (
     | DroopParams
     | VirtualInertiaParams
     | neural.NeuralParams
+    | band_stop.BandStopParams
+    | preview.FeedForwardParams
+    | preview.RepetitiveParams
     | CompositeParams
 )
 
@@ -124,7 +131,17 @@ class CompositeState:
     stages: tuple[ControllerState, ...] = quantity("")
 
 
-ControllerState = FollowerState | WindowState | SpeedState | neural.NeuralState | CompositeState | None
+ControllerState = (
+    FollowerState
+    | WindowState
+    | SpeedState
+    | neural.NeuralState
+    | band_stop.BandStopState
+    | preview.FeedForwardState
+    | preview.RepetitiveState
+    | CompositeState
+    | None
+)
 
 
 def initial(
@@ -143,6 +160,12 @@ def initial(
             return SpeedState(jnp.zeros_like(load_mw))
         case neural.NeuralParams():
             return neural.initial(load_mw / rated_mw)
+        case band_stop.BandStopParams():
+            return band_stop.initial(params, load_mw)
+        case preview.FeedForwardParams():
+            return preview.feed_forward_at_rest(params, load_mw)
+        case preview.RepetitiveParams():
+            return preview.repetitive_at_rest(layout.window_ticks, load_mw)
         case CompositeParams():
             pairs = zip(layout.stages, params.stages, strict=True)
             return CompositeState(tuple(initial(at, p, load_mw, rated_mw) for at, p in pairs))
@@ -157,31 +180,43 @@ def command(
     dt_s: float,
 ) -> tuple[ControllerState, jax.Array]:
     """State after tick `number` and the order in it. What a battery cannot do, it says itself."""
-    match params, state:
-        case CompositeParams(), CompositeState():
+    load_mw, speed_pu = seen.load_mw, seen.speed_pu
+    match params:
+        case CompositeParams():
             done = [
                 command(at, p, s, seen, number, dt_s)
-                for at, p, s in zip(layout.stages, params.stages, state.stages, strict=True)
+                for at, p, s in zip(layout.stages, params.stages, _a(CompositeState, state).stages, strict=True)
             ]
-            return CompositeState(tuple(s for s, _ in done)), sum((o for _, o in done), jnp.zeros_like(seen.load_mw))
-        case LowPassParams() | RampLimitParams() | ExpandingMeanParams(), FollowerState():
-            towards_grid, grid_mw = follow(params, state.towards_grid_mw, seen.load_mw, number, dt_s)
-            after, order_mw = FollowerState(towards_grid), seen.load_mw - grid_mw
-        case MovingAverageParams(), WindowState():
-            after, order_mw = _windowed(state, seen.load_mw, number)
-        case DroopParams(), None:
-            after, order_mw = None, -params.gain_pu * beyond(seen.speed_pu, params.deadband_pu) * seen.rated_mw
-        case VirtualInertiaParams(), SpeedState():
-            rate = (seen.speed_pu - state.filtered_pu) / params.filter_s
-            moved = lag_gain(params.filter_s, dt_s) * (seen.speed_pu - state.filtered_pu)
-            after = SpeedState(state.filtered_pu + moved)
-            order_mw = -2.0 * params.inertia_s * rate * seen.rated_mw
-        case neural.NeuralParams(), neural.NeuralState():
-            after, share = neural.step(params, state, seen.load_mw / seen.rated_mw, seen.speed_pu, seen.soc_error, dt_s)
-            order_mw = share * seen.rated_mw
-        case _:
-            raise TypeError(f"{type(state).__name__} is no state of {type(params).__name__}")
-    return after, order_mw
+            return CompositeState(tuple(s for s, _ in done)), sum((o for _, o in done), jnp.zeros_like(load_mw))
+        case LowPassParams() | RampLimitParams() | ExpandingMeanParams():
+            towards_grid, grid_mw = follow(params, _a(FollowerState, state).towards_grid_mw, load_mw, number, dt_s)
+            return FollowerState(towards_grid), load_mw - grid_mw
+        case MovingAverageParams():
+            return _windowed(_a(WindowState, state), load_mw, number)
+        case DroopParams():
+            return None, -params.gain_pu * beyond(speed_pu, params.deadband_pu) * seen.rated_mw
+        case VirtualInertiaParams():
+            error = speed_pu - (filtered := _a(SpeedState, state).filtered_pu)
+            after = SpeedState(filtered + lag_gain(params.filter_s, dt_s) * error)
+            return after, -2.0 * params.inertia_s * error / params.filter_s * seen.rated_mw
+        case neural.NeuralParams():
+            its = _a(neural.NeuralState, state)
+            after, share = neural.step(params, its, load_mw / seen.rated_mw, speed_pu, seen.soc_error, dt_s)
+            return after, share * seen.rated_mw
+        case band_stop.BandStopParams():
+            return band_stop.step(params, _a(band_stop.BandStopState, state), load_mw, dt_s)
+        case preview.FeedForwardParams():
+            its = _a(preview.FeedForwardState, state)
+            return preview.feed_forward(params, its, load_mw, seen.starts, layout.lead_ticks, dt_s)
+        case preview.RepetitiveParams():
+            its = _a(preview.RepetitiveState, state)
+            return preview.repetitive(params, its, load_mw, number, layout.lead_ticks, dt_s)
+
+
+def _a(kind: type[Its], state: ControllerState) -> Its:
+    if not isinstance(state, kind):
+        raise TypeError(f"{type(state).__name__} is no {kind.__name__}")
+    return state
 
 
 def soc_gain(params: ControllerParams) -> jax.Array:

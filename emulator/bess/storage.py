@@ -72,6 +72,7 @@ class Surroundings(NamedTuple):
     voltage_pu: jax.Array  # of the tick before
     support_pu: jax.Array  # the same less that of the start
     lost: jax.Array  # share of the converters that have tripped
+    starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
 
 
 class Each(NamedTuple):
@@ -181,7 +182,7 @@ def _ordered(
     if params.controller is None:
         return state, jnp.zeros_like(load_mw)
     error = soc - _by_energy(params, [b.soc_initial for b in params.batteries])
-    sees = controller.Seen(load_mw, speed_pu, error, _rated_mw(params))
+    sees = controller.Seen(load_mw, speed_pu, error, _rated_mw(params), meets.starts)
     every = layout.period_ticks
     after, order_mw = controller.command(
         layout.controller, params.controller, state.controller, sees, number // every, every * dt_s
