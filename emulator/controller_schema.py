@@ -142,6 +142,40 @@ class RepetitiveController(Table):
     )
 
 
+class LqrController(Table):
+    """State feedback on grid, battery and load, with gains from the plant as linearised. Each number below is the
+    deviation that counts as much as all others at theirs (Bryson's rule)."""
+
+    kind: Literal["lqr"]
+    cutoff_hz: float = key("corner of the low-pass above which the load swings", unit="Hz", gt=0, le=1e3)
+    grid_mw: float = key("swing of the power towards the grid", unit="MW", gt=0)
+    deviation_hz: float = key("of the frequency of the site's area", 0.1, unit="Hz", gt=0, source=PROGRAM)
+    soc: float = key("of the state of charge", 0.1, unit="1", gt=0, le=1, source=PROGRAM)
+    order_mw: float = key("of the battery", unit="MW", gt=0)
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class MpcController(Table):
+    """Plans the grid's power over a receding horizon, with the load that repeats itself as forecast."""
+
+    kind: Literal["mpc"]
+    period_s: float = key("what repeats does so after this time, a multiple of dt_s", unit="s", gt=0, le=1e4)
+    learning_gain: float = key("share of the error learned in each period", 0.3, unit="1", gt=0, le=1, source=PROGRAM)
+    step_s: float = key("between two plans, a multiple of dt_s", unit="s", gt=0, le=1e3)
+    steps: int = key("of the horizon", 20, ge=2, le=200, source=PROGRAM)
+    iterations: int = key("of the solver in each plan", 50, ge=1, le=1000, source=PROGRAM)
+    change_mw: float = key("change of the grid's power in a step that counts as 1", unit="MW", gt=0)
+    energy_mwh: float = key("energy off its target that counts as 1", unit="MWh", gt=0)
+    lead_s: float | None = key(
+        "how much earlier it acts; left out: delay_s and response_s of the main battery", None, unit="s", ge=0, le=100
+    )
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
 Stage = Annotated[
     LowPassController
     | RampLimitController
@@ -152,7 +186,9 @@ Stage = Annotated[
     | NeuralController
     | BandStopController
     | FeedForwardController
-    | RepetitiveController,
+    | RepetitiveController
+    | LqrController
+    | MpcController,
     Field(discriminator="kind"),
 ]
 
@@ -176,6 +212,8 @@ Controller = Annotated[
     | BandStopController
     | FeedForwardController
     | RepetitiveController
+    | LqrController
+    | MpcController
     | CompositeController,
     Field(discriminator="kind"),
 ]
@@ -187,6 +225,8 @@ FOLLOWERS = (
     | BandStopController
     | FeedForwardController
     | RepetitiveController
+    | LqrController
+    | MpcController
 )
 
 
@@ -224,10 +264,15 @@ def problems(table: Controller | Stage, dt_s: float) -> Iterator[tuple[tuple[str
         case MovingAverageController(window_s=window) if ticks_exact(window, dt_s) is None:
             near = max(ticks_nearest(window, dt_s), 1) * dt_s
             yield ("window_s",), f"is {window!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
+        case MpcController():
+            for name in ("period_s", "step_s"):
+                if ticks_exact(seconds := getattr(table, name), dt_s) is None:
+                    near = max(ticks_nearest(seconds, dt_s), 1) * dt_s
+                    yield (name,), f"is {seconds!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
         case RepetitiveController(period_s=period) if ticks_exact(period, dt_s) is None:
             near = max(ticks_nearest(period, dt_s), 1) * dt_s
             yield ("period_s",), f"is {period!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
-        case RepetitiveController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
+        case RepetitiveController(cutoff_hz=cutoff) | LqrController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
             yield ("cutoff_hz",), f"is {cutoff:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
         case VirtualInertiaController(filter_s=lag) if lag < dt_s * (1 - 1e-9):
             yield (

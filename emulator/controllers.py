@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import jax
+import numpy as np
 
 from emulator import controller_schema as schema
-from emulator.bess import band_stop, controller, neural, preview
+from emulator.bess import band_stop, controller, lqr, mpc, neural, preview
 from emulator.clock import ticks_nearest
 from emulator.struct import as_array
 
@@ -15,24 +16,34 @@ def controller_layout(
 ) -> controller.ControllerLayout:
     """Lengths of its rings. acts_after_s: from an order to its effect."""
     stages = table.stage if isinstance(table, schema.CompositeController) else ()
-    window_s, lead_s = 0.0, 0.0
+    window_s, lead_s, step_s, steps, iterations = 0.0, 0.0, 0.0, 0, 0
     if isinstance(table, schema.MovingAverageController):
         window_s = table.window_s
-    if isinstance(table, schema.RepetitiveController):
+    if isinstance(table, schema.RepetitiveController | schema.MpcController):
         window_s = table.period_s
-    if isinstance(table, schema.RepetitiveController | schema.FeedForwardController):
+    if isinstance(table, schema.MpcController):
+        step_s, steps, iterations = table.step_s, table.steps, table.iterations
+    if isinstance(table, schema.RepetitiveController | schema.FeedForwardController | schema.MpcController):
         lead_s = acts_after_s if table.lead_s is None else table.lead_s
     return controller.ControllerLayout(
         window_ticks=ticks_nearest(window_s, dt_s),
         lead_ticks=ticks_nearest(lead_s, dt_s),
+        step_ticks=ticks_nearest(step_s, dt_s),
+        steps=steps,
+        iterations=iterations,
         stages=tuple(controller_layout(stage, dt_s, acts_after_s) for stage in stages),
     )
 
 
 def controller_params(
-    table: schema.Controller | schema.Stage, plan_mw: tuple[jax.Array, ...]
+    table: schema.Controller | schema.Stage, plan_mw: tuple[jax.Array, ...], feedback: np.ndarray
 ) -> controller.ControllerParams | None:
-    """Its numbers; None for none. plan_mw: what each planned job draws over an iteration, less its mean."""
+    """Its numbers; None for none.
+
+    Args:
+      plan_mw: what each planned job draws over an iteration, less its mean.
+      feedback: gains of a state feedback.
+    """
     match table:
         case schema.NoController():
             return None
@@ -61,6 +72,12 @@ def controller_params(
         case schema.RepetitiveController():
             gains = (table.learning_gain, table.cutoff_hz, table.soc_gain)
             return preview.RepetitiveParams(*(as_array(gain) for gain in gains))
+        case schema.LqrController():
+            numbers = (feedback, 0.0, table.cutoff_hz, table.soc_gain)
+            return lqr.LqrParams(*(as_array(number) for number in numbers))
+        case schema.MpcController():
+            numbers = (table.learning_gain, table.change_mw, table.energy_mwh, table.soc_gain)
+            return mpc.MpcParams(*(as_array(number) for number in numbers))
         case schema.CompositeController():
-            stages = (controller_params(stage, plan_mw) for stage in table.stage)
+            stages = (controller_params(stage, plan_mw, feedback) for stage in table.stage)
             return controller.CompositeParams(tuple(stage for stage in stages if stage is not None))

@@ -36,6 +36,7 @@ class SiteLayout:
     area: int = static()  # -1 on an infinite grid
     wait_ticks: int = static()  # of a tripped site, with its voltage back
     storage: storage.StorageLayout | None = static()
+    feedback: bool = static()  # its controller feeds the grid's states back
     planned: tuple[int, ...] = static()  # places in the list of all jobs, of those whose schedule its controller knows
     former: int = static()  # place among the grid-forming batteries, -1 = it follows
 
@@ -219,6 +220,7 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
                 source=voltage.Source(steps.at("source_voltage", i), steps.at("short_circuit_ratio", i)),
                 speed_pu=speeds[at.area] if at.area >= 0 else jnp.zeros((), speeds.dtype),
                 bess_lost=steps.at("bess_lost", i),
+                motion=frequency.motion_states(state.grid) if at.feedback else jnp.zeros(0, speeds.dtype),
                 starts=stacked([(jobs.bits[job] & pauses.ITERATION) > 0 for job in at.planned]),
             )
             site, frame = _site_tick(at, params.sites[i], state.sites[i], number, meets, layout.dt_s)
@@ -265,6 +267,7 @@ class SiteInput(NamedTuple):
     speed_pu: jax.Array  # of its area at the tick's start
     bess_lost: jax.Array  # share of the batteries' converters that have tripped
     starts: jax.Array  # (planned jobs,) whether an iteration begins
+    motion: jax.Array  # (grid states,) where its controller feeds them back
 
 
 def _site_tick(
@@ -335,6 +338,7 @@ def _storage_tick(
         support_pu=zero if here is None else here.voltage_pu - here.start_pu,
         lost=meets.bess_lost,
         starts=meets.starts,
+        motion=meets.motion,
     )
     after, its = storage.step(layout.storage, params.storage, state.storage, number, around, dt_s)
     frame = dict(command_mw=its.order_mw, bess_mw=its.power_mw, bess_mvar=its.mvar, soc=its.soc)

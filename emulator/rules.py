@@ -101,6 +101,8 @@ def _batteries(scenario: Scenario) -> Problems:
             yield (*at, "controller", "kind"), "'feed_forward' plays the schedule of training jobs: the site has none"
         if knowing and site.measurement.period_s is not None:
             yield (*at, "measurement", "period_s"), "'feed_forward' sees each iteration start: it acts in every tick"
+        if site.store and any(stage.kind == "lqr" for stage in controller_schema.stages_of(site.controller)):
+            yield (*at, "store"), "'lqr' is designed for one battery: leave the others out"
         for path, problem in bess_rules.problems(site, scenario.run):
             yield (*at, *path), problem
 

@@ -15,7 +15,7 @@ import numpy as np
 from emulator import jobs_schema, schema
 from emulator.clock import ticks_nearest
 from emulator.cluster import replay
-from emulator.controller_schema import FeedForwardController, stages_of
+from emulator.controller_schema import FeedForwardController, LqrController, stages_of
 from emulator.facility.power_chain import FacilityParams, facility_power
 from emulator.facility.ride_through import RideThroughParams
 from emulator.grid.voltage import PccParams, ZipParams
@@ -45,12 +45,26 @@ class Plan:
     it_mw: np.ndarray  # (ticks,)
 
 
-Records = dict[tuple[str, str], Record | Plan]  # by names of site and job
+@dataclass(frozen=True)
+class Gains:
+    """Of a site's state feedback."""
+
+    gain: np.ndarray  # (states,)
+
+
+Records = dict[tuple[str, str], Record | Plan | Gains]  # by names of site and job; gains by that of the site and ""
 
 
 def records_of(scenario: schema.Scenario) -> Records:
-    """Read the files of the replayed jobs and draw their copies' shifts; emulate the iterations that are planned."""
-    from emulator.waveform import nominal_iteration  # which itself emulates a scenario
+    """Read the files of the replayed jobs and draw their copies' shifts; emulate the iterations that are planned, and
+    design the gains of state feedbacks.
+
+    Raises:
+      TraceError: a file that cannot be read.
+      ConfigError: no gains stabilise the plant.
+    """
+    from emulator.lqr_design import gains  # these two emulate scenarios themselves
+    from emulator.waveform import nominal_iteration
 
     found: Records = {}
     for site, job in jobs_of(scenario):
@@ -60,6 +74,10 @@ def records_of(scenario: schema.Scenario) -> Records:
             time_s, power_w = replay.read(job)
             shifts = replay.shifts_of(job, time_s, scenario.run.seed, stream_of(site, job), scenario.run.dt_s)
             found[site.name, job.name] = Record(time_s, power_w, shifts)
+    for i, site in enumerate(scenario.site):
+        for stage in stages_of(site.controller):
+            if isinstance(stage, LqrController):
+                found[site.name, ""] = Gains(gains(scenario, i, stage, found))
     return found
 
 
@@ -137,6 +155,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
                 training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
                 area=area_index(scenario, site.area),
                 storage=storage_layout(site, run.dt_s),
+                feedback=any(isinstance(stage, LqrController) for stage in stages_of(site.controller)),
                 planned=tuple(i for i, (its, _) in enumerate(jobs) if its is site and i in training and _plans(site)),
                 former=forming.index(site) if site in forming else -1,
                 wait_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
@@ -188,11 +207,13 @@ def _site_params(site: schema.Site, records: Records) -> SiteParams:
         power_factor=as_array(chain_of.power_factor),
     )
     draws = [facility_power(facility, as_array(record.it_mw)) for record in found if isinstance(record, Plan)]
+    feedback = records.get((site.name, ""))
+    gains = feedback.gain if isinstance(feedback, Gains) else np.zeros(0)
     return SiteParams(
         facility=facility,
         ride_through=chain_of.ride_through and _ride_through_params(chain_of.ride_through),
         pcc=site.pcc and _pcc_params(site.pcc, chain_of),
-        storage=storage_params(site, tuple(draw - jnp.mean(draw) for draw in draws)),
+        storage=storage_params(site, tuple(draw - jnp.mean(draw) for draw in draws), gains),
         power_limit=site.power_limit and _power_limit_params(site, site.power_limit),
     )
 
@@ -225,7 +246,7 @@ def _power_limit_params(site: schema.Site, limit: schema.PowerLimit) -> PowerLim
     )
 
 
-def _rated_mw(job: jobs_schema.Job, record: Record | Plan | None) -> float:
+def _rated_mw(job: jobs_schema.Job, record: Record | Plan | Gains | None) -> float:
     """Largest power of a job, the base of the auxiliaries' share."""
     match job:
         case jobs_schema.TrainingJob(accelerator=device) | jobs_schema.InferenceJob(accelerator=device):
@@ -238,7 +259,7 @@ def _rated_mw(job: jobs_schema.Job, record: Record | Plan | None) -> float:
 
 
 def _given_power_mw(
-    job: jobs_schema.Job, record: Record | Plan | None, first_tick: int, ticks: int, dt_s: float
+    job: jobs_schema.Job, record: Record | Plan | Gains | None, first_tick: int, ticks: int, dt_s: float
 ) -> np.ndarray:
     start, stop = ticks_nearest(job.start_s, dt_s), ticks_nearest(job.stop_s, dt_s)
     tick = np.arange(first_tick, first_tick + ticks)

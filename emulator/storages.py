@@ -47,9 +47,9 @@ def storage_layout(site: schema.Site, dt_s: float) -> StorageLayout | None:
     )
 
 
-def storage_params(site: schema.Site, plan_mw: tuple[jax.Array, ...]) -> StorageParams | None:
+def storage_params(site: schema.Site, plan_mw: tuple[jax.Array, ...], gains: np.ndarray) -> StorageParams | None:
     """All numbers; None without a battery. plan_mw: (ticks,) what the site draws in an iteration of each planned job,
-    less its mean."""
+    less its mean. gains: (states,) of a state feedback."""
     if site.bess is None:
         return None
     sees = site.measurement
@@ -58,7 +58,7 @@ def storage_params(site: schema.Site, plan_mw: tuple[jax.Array, ...]) -> Storage
         batteries=tuple(_battery_params(its) for its in batteries_of(site)),
         crossover_hz=as_array([0.0, *(store.crossover_hz or 0.0 for store in site.store)]),
         measurement=measured if _any((sees.filter_s, sees.pll_s)) else None,
-        controller=controller_params(site.controller, plan_mw),
+        controller=controller_params(site.controller, plan_mw, gains),
         reactive=_reactive_params(site.bess) if _any((site.bess.voltage_gain_pu,)) else None,
     )
 

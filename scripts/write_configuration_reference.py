@@ -67,6 +67,8 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[[site.controller.band]]", controller_schema.Band),
     ('[site.controller], kind = "feed_forward"', controller_schema.FeedForwardController),
     ('[site.controller], kind = "repetitive"', controller_schema.RepetitiveController),
+    ('[site.controller], kind = "lqr"', controller_schema.LqrController),
+    ('[site.controller], kind = "mpc"', controller_schema.MpcController),
     ('[site.controller], kind = "composite"', controller_schema.CompositeController),
     ("[grid]", grid_schema.Grid),
     ("[[grid.area]]", grid_schema.Area),

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from emulator.bess import band_stop, neural, preview
+from emulator.bess import band_stop, lqr, mpc, neural, preview
 from emulator.blocks import Compensated, beyond, compensated, compensated_add, lag_gain
 from emulator.struct import quantity, static, struct
 
@@ -27,7 +27,10 @@ class Seen(NamedTuple):
     speed_pu: jax.Array  # measured: deviation of its area at the tick's start, 0 on an infinite grid
     soc_error: jax.Array  # state of charge less that of the start
     rated_mw: jax.Array  # of all batteries
+    energy_mwh: jax.Array  # of all batteries
+    power_mw: jax.Array  # of the main battery, in the tick before
     starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
+    motion: jax.Array  # (grid states,) for a controller that feeds them back
 
 
 @struct
@@ -36,6 +39,9 @@ class ControllerLayout:
 
     window_ticks: int = static()  # of a moving average, or the period of what repeats
     lead_ticks: int = static()  # from an order to its effect
+    step_ticks: int = static()  # of a receding horizon
+    steps: int = static()
+    iterations: int = static()
     stages: tuple[ControllerLayout, ...] = static()
 
 
@@ -105,6 +111,8 @@ ControllerParams = (
     | band_stop.BandStopParams
     | preview.FeedForwardParams
     | preview.RepetitiveParams
+    | lqr.LqrParams
+    | mpc.MpcParams
     | CompositeParams
 )
 
@@ -139,6 +147,8 @@ ControllerState = (
     | band_stop.BandStopState
     | preview.FeedForwardState
     | preview.RepetitiveState
+    | lqr.LqrState
+    | mpc.MpcState
     | CompositeState
     | None
 )
@@ -166,6 +176,10 @@ def initial(
             return preview.feed_forward_at_rest(params, load_mw)
         case preview.RepetitiveParams():
             return preview.repetitive_at_rest(layout.window_ticks, load_mw)
+        case lqr.LqrParams():
+            return lqr.initial(load_mw)
+        case mpc.MpcParams():
+            return mpc.initial(layout.window_ticks, layout.steps, load_mw)
         case CompositeParams():
             pairs = zip(layout.stages, params.stages, strict=True)
             return CompositeState(tuple(initial(at, p, load_mw, rated_mw) for at, p in pairs))
@@ -211,6 +225,13 @@ def command(
         case preview.RepetitiveParams():
             its = _a(preview.RepetitiveState, state)
             return preview.repetitive(params, its, load_mw, number, layout.lead_ticks, dt_s)
+        case lqr.LqrParams():
+            its = _a(lqr.LqrState, state)
+            return lqr.step(params, its, load_mw, seen.motion, seen.power_mw, seen.soc_error, dt_s)
+        case mpc.MpcParams():
+            its, at = _a(mpc.MpcState, state), layout
+            off_mwh, sizes = seen.soc_error * seen.energy_mwh, (at.lead_ticks, at.step_ticks, at.iterations)
+            return mpc.step(params, its, load_mw, off_mwh, seen.rated_mw, number, *sizes, dt_s)
 
 
 def _a(kind: type[Its], state: ControllerState) -> Its:

@@ -73,6 +73,7 @@ class Surroundings(NamedTuple):
     support_pu: jax.Array  # the same less that of the start
     lost: jax.Array  # share of the converters that have tripped
     starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
+    motion: jax.Array  # (grid states,) for a controller that feeds them back
 
 
 class Each(NamedTuple):
@@ -182,7 +183,16 @@ def _ordered(
     if params.controller is None:
         return state, jnp.zeros_like(load_mw)
     error = soc - _by_energy(params, [b.soc_initial for b in params.batteries])
-    sees = controller.Seen(load_mw, speed_pu, error, _rated_mw(params), meets.starts)
+    sees = controller.Seen(
+        load_mw=load_mw,
+        speed_pu=speed_pu,
+        soc_error=error,
+        rated_mw=_rated_mw(params),
+        energy_mwh=sum((b.energy_mwh for b in params.batteries[1:]), params.batteries[0].energy_mwh),
+        power_mw=state.batteries[0].power_mw,
+        starts=meets.starts,
+        motion=meets.motion,
+    )
     every = layout.period_ticks
     after, order_mw = controller.command(
         layout.controller, params.controller, state.controller, sees, number // every, every * dt_s

@@ -351,3 +351,8 @@ def operable(layout: GridLayout, params: GridParams, state: GridState) -> list[b
         for area, each in zip(areas, within.tolist(), strict=True):
             fine[area] &= each
     return fine
+
+
+def motion_states(state: GridState) -> jax.Array:
+    """(grid states,) of the motion, in the order of the tree: deviations, 0 at rest."""
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state.motion.value)] or [jnp.zeros(0)])

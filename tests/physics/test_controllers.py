@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 import emulator as em
 from emulator import simulate
+from emulator.bess import mpc
 from emulator.complaint import ConfigError
+from emulator.scenario import inputs_of
 
 SITE = """
     [run]
@@ -52,6 +55,10 @@ KINDS = {
 KINDS |= {
     "band_stop": "{kind='band_stop', band=[{low_hz=0.1, high_hz=0.4}, {low_hz=0.6, high_hz=2.0}], soc_gain=0.2}",
     "repetitive": "{kind='repetitive', period_s=4.0, cutoff_hz=0.2, soc_gain=0.2}",
+}
+KINDS |= {
+    "lqr": "{kind='lqr', cutoff_hz=0.1, grid_mw=5.0, order_mw=20.0, soc_gain=0.2}",
+    "mpc": "{kind='mpc', period_s=4.0, step_s=0.2, change_mw=2.0, energy_mwh=0.1, soc_gain=0.2}",
 }
 KINDS["composite"] = "{kind='composite', stage=[" + ", ".join(KINDS[k] for k in ("low_pass", "droop", "neural")) + "]}"
 
@@ -302,7 +309,78 @@ def test_schedules_of_two_jobs_add_up_and_a_late_iteration_waits(x64, emulate):
         assert least < better < most, jitter
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("neural", "composite")])
+@pytest.mark.parametrize("grid", ["grid={}", "grid.area.0.inertia_s=4.0"])
+def test_state_feedback_is_optimal(x64, scenario, grid):
+    """No other gains have a smaller cost: the slope of a run's own cost by every gain is zero, but for the tick's
+    length. On an infinite grid after a step of the load, whose swing fades as the design has it; with an area from a
+    deviation of its frequency, which is all that moves."""
+    job = "site.0.job=[{name='base', kind='constant', power_mw=50.0}]"
+    table = "site.0.controller={kind='lqr', cutoff_hz=0.1, grid_mw=5.0, order_mw=20.0, deviation_hz=0.02, soc=0.001}"
+    more = ("site.0.bess.response_s=0.3", "site.0.bess.energy_mwh=2.0", "run.dt_s=0.0005", "run.duration_s=20.5")
+    step = "disturbance=[{kind='load_step', at_s=0.5, site='campus', mw=10.0}]" if grid == "grid={}" else ""
+    loaded = scenario(SITE, job, table, grid, *more, *filter(None, [step]))
+    layout, params, state, _ = simulate.build(loaded, ticks=40000)
+    site = params.sites[0]
+    state = em.rollout(layout, params, state, inputs_of(loaded, {}, 0, 1000))[0]
+    inputs = inputs_of(loaded, {}, 1000, 40000)
+    if layout.grid.areas:
+        motion = state.plant.grid.motion
+        moved = replace(motion, value=replace(motion.value, speed_pu=jnp.array([-0.002])))
+        state = replace(state, plant=replace(state.plant, grid=replace(state.plant.grid, motion=moved)))
+
+    @jax.jit
+    def cost(gain):
+        storage = replace(site.storage, controller=replace(site.storage.controller, gain=gain))
+        frames = em.rollout(layout, replace(params, sites=(replace(site, storage=storage),)), state, inputs)[1]
+        swing = 0.0 if layout.grid.areas else 10.0 * jnp.exp(-2 * jnp.pi * 0.1 * 0.0005 * jnp.arange(40000.0))
+        parts = [((swing - frames.bess_mw[:, 0]) / 5.0) ** 2, ((frames.soc[:, 0] - 0.5) / 0.001) ** 2]
+        parts += [(60.0 * frames.speed_pu[:, 0] / 0.02) ** 2] if layout.grid.areas else []
+        return 0.0005 * jnp.sum(sum(parts) + (frames.command_mw[:, 0] / 20.0) ** 2)
+
+    gain = site.storage.controller.gain
+    assert gain.shape == ((3,) if grid == "grid={}" else (5,)) and np.all(gain != 0.0)
+    at_design, off_design = jax.grad(cost)(gain), jax.grad(cost)(0.9 * gain)
+    # Held orders: some ticks late, 1 ms against 0.3 s; a tenth of the slope at gains that are a tenth off is 1 %.
+    assert np.abs(at_design * gain).max() < 0.1 * np.abs(off_design * gain).max()
+    assert cost(gain) < min(cost(0.9 * gain), cost(1.1 * gain))
+
+
+def test_the_planned_horizon_is_the_least(x64):
+    """Against a bounded minimiser of scipy, free and with powers at their limit."""
+    rng = np.random.default_rng(0)
+    params = mpc.MpcParams(*(jnp.asarray(x) for x in (0.3, 2.0, 0.01, 0.0)))
+    hours = 0.5 / 3600
+    for rated in (100.0, 6.0):
+        load = 30 + 10 * rng.normal(size=12)
+
+        def cost(u, load=load):
+            grid = np.concatenate([[28.0], load - u])
+            off = 0.004 - hours * np.cumsum(u)
+            return np.sum(np.diff(grid) ** 2) / 4.0 + np.mean((off / 0.01) ** 2)
+
+        best = minimize(cost, np.zeros(12), bounds=[(-rated, rated)] * 12, options={"ftol": 1e-15, "gtol": 1e-9})
+        numbers = (jnp.asarray(x) for x in (28.0, 0.004, rated))
+        ours = mpc._least(params, jnp.asarray(load), *numbers, jnp.zeros(12), hours, 5000)
+        np.testing.assert_allclose(ours, best.x, atol=2e-3)  # L-BFGS-B by differences: 1e-8 of a flat cost, its root
+        assert (np.abs(ours).max() == rated) == (rated == 6.0)
+
+
+def test_a_plan_changes_the_grid_less_than_a_filter_of_the_same_store(x64, emulate):
+    """A periodic load, known after some periods: the largest change in a second, at no larger a swing of the store."""
+    plan = "{kind='mpc', period_s=3.0, learning_gain=0.5, step_s=0.1, steps=40, change_mw=0.5, energy_mwh=0.002, "
+    plan += "iterations=200}"
+    planned = emulate(JOB, f"site.0.controller={plan}")
+    filtered = emulate(JOB, "site.0.controller.cutoff_hz=0.1")
+    assert np.ptp(planned.bess_soc[16000:]) < 1.1 * np.ptp(filtered.bess_soc[16000:])
+
+    def change(trace):
+        power = trace.site_pcc_power_mw[16000:, 0]
+        return np.abs(power[200:] - power[:-200]).max()
+
+    assert change(planned) < 0.01 * change(filtered)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("neural", "composite", "lqr", "mpc")])
 def test_nothing_winds_up_at_the_limit(swing, emulate, kind):
     """What is ordered does not depend on what the battery can do: after a limit it goes on as if there had been none.
 
@@ -326,6 +404,7 @@ def test_nothing_winds_up_at_the_limit(swing, emulate, kind):
         ("{kind='band_stop', band=[{low_hz=1.0, high_hz=0.5}]}", "band.0.high_hz: is 0.5 Hz, must be above low_hz = 1"),
         ("{kind='band_stop', band=[{low_hz=1.0, high_hz=100.0}]}", "band.0.high_hz: is 100 Hz, above half the tick"),
         ("{kind='repetitive', period_s=0.0123, cutoff_hz=1.0}", "period_s: is 0.0123, no whole number of ticks"),
+        ("{kind='mpc', period_s=1.0, step_s=0.0123, change_mw=1.0, energy_mwh=1.0}", "step_s: is 0.0123, no whole"),
         ("{kind='feed_forward', cutoff_hz=1.0}", "plays the schedule of training jobs: the site has none"),
         ("{kind='low_pass', cutoff_hz=101.0}", "cutoff_hz: is 101 Hz, above half the tick rate, 100 Hz"),
         ("{kind='moving_average', window_s=0.0123}", "window_s: is 0.0123, no whole number of ticks"),
