@@ -74,8 +74,9 @@ class Task:
 
     @property
     def orders(self) -> bool:
-        """True where a site orders power caps, so that jobs depend on the closed loop."""
-        return any(site.power_limit is not None for site in self.scenario.site)
+        """True where jobs and closed loop must run together: a site orders power caps, or sees iterations begin."""
+        capped = any(site.power_limit is not None for site in self.scenario.site)
+        return capped or any(site.planned for site in self.layout.sites)
 
 
 def task_of(scenario: schema.Scenario) -> Task:

@@ -112,11 +112,12 @@ def _available(params: BatteryParams, state: BatteryState, dt_s: float) -> tuple
         jnp.maximum(params.soc_max - soc, 0.0) * mw_per_soc,
     )
     if params.cell is not None:
-        v = cell.open_circuit_pu(params.cell, soc)
-        least, greatest = cell.power_range_pu(params.cell, v)
-        rated = params.power_mw
-        out_mw = rated * jnp.minimum(greatest, cell.power_pu(params.cell, v, out_mw / rated))
-        in_mw = rated * jnp.minimum(-least, -cell.power_pu(params.cell, v, -in_mw / rated))
+        its, rated = params.cell, params.power_mw
+        least, greatest = cell.power_range_pu(its, cell.open_circuit_pu(its, soc))
+        # To an end of the window in one tick, by the midpoint rule as in `_from_cells`.
+        ends = [cell.open_circuit_pu(its, 0.5 * (soc + end)) for end in (params.soc_min, params.soc_max)]
+        out_mw = rated * jnp.minimum(greatest, cell.power_pu(its, ends[0], out_mw / rated))
+        in_mw = rated * jnp.minimum(-least, -cell.power_pu(its, ends[1], -in_mw / rated))
     return -in_mw / params.charge_efficiency, out_mw * params.discharge_efficiency
 
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from emulator.bess import battery, cell
@@ -116,6 +118,67 @@ def test_temperature_and_derating(x64):
     steady = (k * 10.0 * 55.0 / 20.0) / (1 + k * 10.0 / 20.0)
     assert float(hot.warmer_k.value[-1]) == pytest.approx(steady, rel=1e-6)
     assert float(hot.power_mw[-1]) == pytest.approx(10.0 * (55.0 - steady) / 20.0, rel=1e-6)
+
+
+NUMBERS = st.fixed_dictionaries(
+    {
+        "soc_min": st.floats(0.0, 0.4),
+        "soc_max": st.floats(0.6, 1.0),
+        "soc_initial": st.floats(0.4, 0.6),
+        "charge_efficiency": st.floats(0.7, 1.0),
+        "discharge_efficiency": st.floats(0.7, 1.0),
+        "response_s": st.floats(0.1, 2.0),
+        "ramp_mw_per_s": st.floats(0.5, 50.0),
+        "current_limit_pu": st.floats(0.5, 1.2),
+        "self_discharge_per_h": st.floats(0.0, 0.5),
+        "energy_mwh": st.floats(0.03, 0.1),
+    }
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(NUMBERS, st.booleans(), st.integers(0, 2**32 - 1))
+def test_every_limit_holds(numbers, celled, seed):
+    """Random batteries under wild orders, with outages: rating, current, ramp, window, terminal voltage."""
+    p = params(**numbers, cell=CELL) if celled else params(**numbers)
+    rng = np.random.default_rng(seed)
+    order = np.repeat(rng.uniform(-20.0, 20.0, 20), 10).astype(np.float32)
+    lost = np.repeat(rng.choice([0.0, 0.0, 0.4, 1.0], 20), 10).astype(np.float32)
+    voltage = np.repeat(rng.uniform(0.6, 1.1, 20), 10).astype(np.float32)
+    powers, socs = (np.asarray(x, np.float64) for x in WILD(p, order, lost, voltage))
+    eps = 1e-5  # float32: 1e-7 of 10 MW, and of sums of some such
+    most = np.minimum(10.0, numbers["current_limit_pu"] * 10.0 * voltage) * (1.0 - lost)
+    assert np.all(np.abs(powers) <= most + eps)
+    before, step = np.concatenate([[numbers["soc_initial"]], socs[:-1]]), numbers["ramp_mw_per_s"] * 0.1
+    # A battery that its rating, its store or its cells hold back may stop faster than its ramp, but never start so.
+    starts = np.abs(powers) > np.abs(np.concatenate([[0.0], powers[:-1]]))
+    assert np.all(np.abs(np.diff(powers, prepend=0.0))[starts] <= step + eps)
+    # With cells the midpoint is itself an estimate: third order in what a tick takes, a hundredth.
+    near = 1e-5 if celled else 1e-6
+    assert np.all(socs <= numbers["soc_max"] + near)
+    leaked = numbers["self_discharge_per_h"] * 20.0 / 3600.0
+    assert np.all(socs >= numbers["soc_min"] - leaked - near)
+    if celled:
+        scale = np.mean((np.array(LFP[1:]) + LFP[:-1]) / 2)
+        v = np.interp(before, np.linspace(0, 1, 11), LFP) / scale
+        dc = (
+            np.where(powers > 0, powers / numbers["discharge_efficiency"], powers * numbers["charge_efficiency"]) / 10.0
+        )
+        u = 0.5 * (v + np.sqrt(v**2 - 0.08 * dc))
+        assert np.all((u >= 2.85 / scale - 1e-5) & (u <= 3.65 / scale + 1e-5))
+
+
+@jax.jit
+def WILD(p, order, lost, voltage):
+    """Powers and states of charge after each tick of 0.1 s."""
+
+    def tick(state, xs):
+        command, gone, volts, number = xs
+        limits = battery.bounds(p, state, gone, volts, jnp.zeros_like(volts), 0.1)
+        state, _ = battery.step(p, state, command, limits, number, 0.1)
+        return state, (state.power_mw, state.soc.value)
+
+    return jax.lax.scan(tick, battery.initial(p, 0), (order, lost, voltage, jnp.arange(len(order), dtype=jnp.int32)))[1]
 
 
 def test_self_discharge_and_auxiliaries(x64, emulate):

@@ -283,6 +283,30 @@ def test_an_exact_schedule_makes_up_for_the_delay(x64, emulate):
     assert none == pytest.approx(late, rel=0.1)
 
 
+def test_gradients_of_the_schedules_gains(x64, scenario):
+    """By every level of the plan, in a random direction, and by the other gains."""
+    kind = ("site.0.controller.kind=feed_forward", "site.0.controller.soc_gain=0.3", "run.duration_s=9.0")
+    layout, params, state, inputs = simulate.build(scenario(JOB, *kind), ticks=1800)
+    site = params.sites[0]
+
+    @jax.jit
+    def loss(gains):
+        storage = replace(site.storage, controller=gains)
+        frames = em.rollout(layout, replace(params, sites=(replace(site, storage=storage),)), state, inputs)[1]
+        return jnp.mean(frames.pcc_mw**2) + 1e3 * jnp.mean((frames.soc - 0.4) ** 2)
+
+    gains = site.storage.controller
+    leaves, tree = jax.tree.flatten(gains)
+    rng = np.random.default_rng(0)
+    for i, slope in enumerate(jax.tree.leaves(jax.grad(loss)(gains))):
+        way = rng.normal(size=leaves[i].shape) * np.maximum(np.abs(leaves[i]), 1e-2)
+        ends = [
+            float(loss(jax.tree.unflatten(tree, [*leaves[:i], leaves[i] + side * 1e-4 * way, *leaves[i + 1 :]])))
+            for side in (1, -1)
+        ]
+        assert float(np.sum(slope * way)) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4), i
+
+
 def test_repetitive_learns_the_period(x64, emulate):
     """Each period the error shrinks by 1 - gain, with the same delay."""
     table = "site.0.controller={kind='repetitive', period_s=3.0, learning_gain=0.5, cutoff_hz=0.0005}"
