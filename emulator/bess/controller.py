@@ -127,6 +127,7 @@ class WindowState:
     sum_mw: Compensated[jax.Array] = quantity("MW", "", "of the ring, less its first value times its length")
     first_mw: jax.Array = quantity("MW", "", "load of the first tick")
     pending_mw: jax.Array = quantity("MW", "window ticks", "loads, a ring indexed by tick")
+    oldest_mw: jax.Array = quantity("MW", "", "of them, the one that leaves the window in the next tick")
 
 
 @struct
@@ -163,7 +164,9 @@ def initial(
             return FollowerState(compensated(load_mw))
         case MovingAverageParams():
             ring = jnp.broadcast_to(load_mw, (layout.window_ticks,))
-            return WindowState(sum_mw=compensated(jnp.zeros_like(load_mw)), first_mw=load_mw, pending_mw=ring)
+            return WindowState(
+                sum_mw=compensated(jnp.zeros_like(load_mw)), first_mw=load_mw, pending_mw=ring, oldest_mw=load_mw
+            )
         case DroopParams():
             return None
         case VirtualInertiaParams():
@@ -274,7 +277,8 @@ def follow(
 def _windowed(state: WindowState, load_mw: jax.Array, number: jax.Array) -> tuple[WindowState, jax.Array]:
     """Of differences to the first load, so that a constant load gives exactly nothing."""
     size = state.pending_mw.shape[0]
-    slot = number % size
-    total = compensated_add(state.sum_mw, load_mw - state.pending_mw[slot])
-    after = WindowState(sum_mw=total, first_mw=state.first_mw, pending_mw=state.pending_mw.at[slot].set(load_mw))
+    total = compensated_add(state.sum_mw, load_mw - state.oldest_mw)
+    # Read for the next tick once written: read before, XLA would copy the whole ring in every tick.
+    ring = state.pending_mw.at[number % size].set(load_mw)
+    after = WindowState(total, first_mw=state.first_mw, pending_mw=ring, oldest_mw=ring[(number + 1) % size])
     return after, load_mw - state.first_mw - total.value / size

@@ -28,6 +28,8 @@ class MpcParams:
 @struct
 class MpcState:
     pending_mw: jax.Array = quantity("MW", "period ticks", "what was learned, a ring indexed by tick")
+    now_mw: jax.Array = quantity("MW", "", "of it, what the next tick repeats")
+    ahead_mw: jax.Array = quantity("MW", "", "and what the tick `lead` after it does")
     powers_mw: jax.Array = quantity("MW", "steps", "the last solution")
     from_mw: jax.Array = quantity("MW", "", "towards the grid at the step's start")
     to_mw: jax.Array = quantity("MW", "", "and at its end")
@@ -36,7 +38,7 @@ class MpcState:
 def initial(period_ticks: int, steps: int, load_mw: jax.Array) -> MpcState:
     """Under a load that has always been there."""
     ring = jnp.broadcast_to(load_mw, (period_ticks,))
-    return MpcState(pending_mw=ring, powers_mw=jnp.zeros(steps, load_mw.dtype), from_mw=load_mw, to_mw=load_mw)
+    return MpcState(ring, load_mw, load_mw, jnp.zeros(steps, load_mw.dtype), from_mw=load_mw, to_mw=load_mw)
 
 
 def step(
@@ -44,10 +46,10 @@ def step(
     lead_ticks: int, step_ticks: int, iterations: int, dt_s: float,
 ) -> tuple[MpcState, jax.Array]:  # fmt: skip
     """State after tick `number` and the order in it. off_mwh: stored energy above its target."""
-    ring = state.pending_mw
-    size, steps = ring.shape[0], state.powers_mw.shape[0]
+    size, steps, now_mw = state.pending_mw.shape[0], state.powers_mw.shape[0], state.now_mw
     slot, within = number % size, number % step_ticks
-    now_mw, ahead_mw = ring[slot], ring[(slot + lead_ticks) % size]
+    # Read once written: read before, XLA would copy the whole ring in every tick.
+    ring = state.pending_mw.at[slot].set(now_mw + params.learning_gain * (load_mw - now_mw))
 
     def planned() -> tuple[jax.Array, jax.Array, jax.Array]:
         ticks = slot + lead_ticks + jnp.arange(steps * step_ticks, dtype=jnp.int32)
@@ -58,8 +60,8 @@ def step(
 
     powers, from_mw, to_mw = jax.lax.cond(within == 0, planned, lambda: (state.powers_mw, state.from_mw, state.to_mw))
     grid_mw = from_mw + (to_mw - from_mw) * (within.astype(load_mw.dtype) + 0.5) / step_ticks
-    learned = ring.at[slot].set(now_mw + params.learning_gain * (load_mw - now_mw))
-    return MpcState(learned, powers, from_mw, to_mw), ahead_mw + (load_mw - now_mw) - grid_mw
+    coming = ring[(slot + 1) % size], ring[(slot + 1 + lead_ticks) % size]
+    return MpcState(ring, *coming, powers, from_mw, to_mw), state.ahead_mw + (load_mw - now_mw) - grid_mw
 
 
 def _least(

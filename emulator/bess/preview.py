@@ -40,6 +40,8 @@ class FeedForwardState:
 @struct
 class RepetitiveState:
     pending_mw: jax.Array = quantity("MW", "period ticks", "what was learned, a ring indexed by tick")
+    now_mw: jax.Array = quantity("MW", "", "of it, what the next tick repeats")
+    ahead_mw: jax.Array = quantity("MW", "", "and what the tick `lead` after it does")
     change_mw: Compensated[jax.Array] = quantity("MW", "", "of the ring's sum since the start")
     first_mw: jax.Array = quantity("MW", "", "load of the first tick")
     towards_grid_mw: Compensated[jax.Array] = quantity("MW", "", "low-pass of what does not repeat")
@@ -77,6 +79,8 @@ def repetitive_at_rest(period_ticks: int, load_mw: jax.Array) -> RepetitiveState
     """Under a load that has always been there."""
     return RepetitiveState(
         pending_mw=jnp.broadcast_to(load_mw, (period_ticks,)),
+        now_mw=load_mw,
+        ahead_mw=load_mw,
         change_mw=compensated(jnp.zeros_like(load_mw)),
         first_mw=load_mw,
         towards_grid_mw=compensated(jnp.zeros_like(load_mw)),
@@ -92,20 +96,22 @@ def repetitive(
     dt_s: float,
 ) -> tuple[RepetitiveState, jax.Array]:
     """State after tick `number` and the order in it."""
-    ring = state.pending_mw
-    size = ring.shape[0]
+    size, now_mw = state.pending_mw.shape[0], state.now_mw
     slot = number % size
-    now_mw, ahead_mw = ring[slot], ring[(slot + lead_ticks) % size]
     move_mw = params.learning_gain * (load_mw - now_mw)
+    # Read for the next tick once written: read before, XLA would copy the whole ring in every tick.
+    ring = state.pending_mw.at[slot].set(now_mw + move_mw)
     towards_grid, unplanned_mw = _unplanned(state.towards_grid_mw, load_mw - now_mw, params.cutoff_hz, dt_s)
     mean_mw = state.first_mw + state.change_mw.value / size
     after = RepetitiveState(
-        pending_mw=ring.at[slot].set(now_mw + move_mw),
+        pending_mw=ring,
+        now_mw=ring[(slot + 1) % size],
+        ahead_mw=ring[(slot + 1 + lead_ticks) % size],
         change_mw=compensated_add(state.change_mw, move_mw),
         first_mw=state.first_mw,
         towards_grid_mw=towards_grid,
     )
-    return after, ahead_mw - mean_mw + unplanned_mw
+    return after, state.ahead_mw - mean_mw + unplanned_mw
 
 
 def _unplanned(
