@@ -9,10 +9,13 @@ import numpy as np
 from emulator import plant, schema
 from emulator.clock import seconds_at
 from emulator.event_log import Bits, EventLog
+from emulator.frame import Frame
 from emulator.metrics import JobTally, Summary
-from emulator.plant import Frame, Layout
+from emulator.plant import Layout
 from emulator.rollout import State
+from emulator.storages import batteries_of, listed
 from emulator.trace import Event, Header
+from emulator.wear import Wear
 
 Block = Mapping[str, np.ndarray]
 MAY_BE_NAN = ("bess_soc", "battery_temperature_c")  # where there is no battery, or no temperature is followed
@@ -24,6 +27,8 @@ class Account:
     def __init__(self, scenario: schema.Scenario, header: Header, layout: Layout) -> None:
         self._header, self._layout = header, layout
         self._summary, self._tally, self._log = Summary(header), JobTally(header), EventLog(scenario)
+        tables = [its for site in scenario.site if listed(site) for its in batteries_of(site)]
+        self._wear = Wear(header, {i: its.ageing for i, its in enumerate(tables) if its.ageing is not None})
         self._totals: dict[int, dict[str, float]] = {}
         self.stop_reason = ""
         self.ticks = 0  # emulated so far
@@ -38,12 +43,13 @@ class Account:
         bits = Bits.of(frame, rows)
         self._summary.update(block, first)
         self._tally.add(bits.job)
+        self._wear.add(block["battery_soc"])
         self.ticks = first + rows * every
         return block, self._log.between(first, bits, every)
 
     def metrics(self) -> dict[str, float]:
         """Of all that was taken."""
-        return self._summary.result() | self._tally.result(self._totals)
+        return self._summary.result() | self._tally.result(self._totals) | self._wear.result()
 
 
 def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:

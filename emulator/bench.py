@@ -21,8 +21,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import bench_c, config, governor_schema, grid_schema, jobs_schema, schema, simulate
+from emulator.frame import Frame
 from emulator.kernels.passed_share import passed_share_increments
-from emulator.plant import Frame
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Trace
 from emulator.traces.hdf5 import TraceWriter, read

@@ -30,6 +30,17 @@ class Thermal(Table):
     derate_to_c: float = key("no power from here on", unit="degC", ge=-60, le=150)
 
 
+class Ageing(Table):
+    """Capacity lost by cycles and by time. It is reported, and changes nothing in the run."""
+
+    cycles_at_full_depth: float = key("full cycles to the end of life", unit="1", gt=0)
+    depth_exponent: float = key(
+        "k: a cycle of depth d costs as much as d^k full ones", unit="1", ge=1, le=5
+    )  # 1.5 to 2 for LFP [M]
+    end_of_life_fade: float = key("capacity lost by then", 0.2, unit="1", gt=0, le=1, source="usual: 80 % left [M]")
+    calendar_fade_per_year: float = key("capacity lost by time alone", 0.0, unit="1/a", ge=0, le=1, source=IDEAL)
+
+
 class Battery(Table):
     """What every battery has. Positive power discharges."""
 
@@ -50,6 +61,7 @@ class Battery(Table):
     )
     self_discharge_per_h: float = key("share of the charge lost in an hour", 0.0, unit="1/h", ge=0, le=1, source=IDEAL)
     thermal: Thermal | None = key("left out: its temperature limits nothing", None)
+    ageing: Ageing | None = key("left out: no wear is reported", None)
     response_s: float = key("first-order lag of the converter; 0 = none", 0.0, unit="s", ge=0, le=100, source=IDEAL)
     ramp_mw_per_s: float | None = key("largest rate of change; left out: no limit", None, unit="MW/s", gt=0)
     delay_s: float = key(

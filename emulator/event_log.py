@@ -10,9 +10,9 @@ import numpy as np
 from emulator import plant, schema
 from emulator.clock import seconds_at
 from emulator.cluster import pauses
+from emulator.frame import Frame
 from emulator.grid import protection
 from emulator.grid_schema import BessOutage, GenerationTrip, LoadStep, ScrChange, VoltageSag
-from emulator.plant import Frame
 from emulator.scenario import jobs_of
 from emulator.topology import runs_of
 from emulator.trace import Event

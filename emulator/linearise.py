@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from emulator import plant
 from emulator.blocks import Compensated, compensated
 from emulator.disturbance import StepLayout
-from emulator.plant import Frame, Jobs, Layout, Params, PlantState
+from emulator.frame import Frame, Jobs
+from emulator.plant import Layout, Params, PlantState
 
 RING = "pending"  # rings of delays: 1-D leaves whose name begins so, written at tick % size
 OUTPUTS = ("speed_pu", "tie_mw", "shaft_torque_pu", "bess_mw", "pcc_mw")  # of a frame

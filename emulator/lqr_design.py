@@ -20,9 +20,10 @@ from emulator.bess.lqr import LqrParams
 from emulator.complaint import ConfigError, Problem
 from emulator.controller_schema import LqrController
 from emulator.disturbance import StepLayout
+from emulator.frame import Jobs
 from emulator.grid import frequency
 from emulator.linearise import packed, unpacked
-from emulator.plant import Jobs, Layout, Params
+from emulator.plant import Layout, Params
 from emulator.rollout import initial_state, job_power
 from emulator.scenario import Gains, Records, inputs_of, layout_of, params_of
 

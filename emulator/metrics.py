@@ -16,6 +16,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d
 from emulator.clock import fraction
 from emulator.trace import Header
 from emulator.units import S_PER_H
+from emulator.wear import Wear
 
 CHANGE_WINDOW_S = 5  # as utilities' oscillation limits have it
 # Counted events of jobs: bits of `cluster.pauses`, which NumPy code does not import.
@@ -44,7 +45,7 @@ def unit_of(key: str) -> str:
 
 def names(header: Header) -> tuple[str, ...]:
     """Keys of the metrics that a run with this header has, in order."""
-    return (*Summary(header).result(), *JobTally(header).result({}))
+    return (*Summary(header).result(), *JobTally(header).result({}), *Wear(header, {}).result())
 
 
 class Summary:

@@ -19,6 +19,7 @@ from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.disturbance import StepLayout, Steps
 from emulator.facility import ride_through
 from emulator.facility.power_chain import FacilityParams, facility_power, reactive_power
+from emulator.frame import Frame, Jobs, of_sites
 from emulator.grid import frequency, voltage
 from emulator.grid.forming import Forming
 from emulator.power_limit import PowerLimitParams, caps_w
@@ -116,57 +117,6 @@ class Inputs:
     given_mw: jax.Array = quantity("MW", "ticks, given jobs", "jobs that are not emulated: replayed or constant")
 
 
-@struct
-class Jobs:
-    """What the jobs do in a tick, tick means; see `cluster.demand.Demand`."""
-
-    mw: jax.Array = quantity("MW", "jobs")
-    wanted_mw: jax.Array = quantity("MW", "jobs", "without what mitigations at the accelerators add and withhold")
-    bits: jax.Array = quantity("1", "jobs", "int32: what begins in the tick, bits of `cluster.pauses`")
-    hall_mw: jax.Array = quantity("MW", "halls")
-
-
-@struct
-class Frame:
-    """What a tick leaves behind."""
-
-    it_mw: jax.Array = quantity("MW", "sites")
-    facility_mw: jax.Array = quantity("MW", "sites")
-    bess_mw: jax.Array = quantity("MW", "sites")
-    pcc_mw: jax.Array = quantity("MW", "sites")
-    pcc_mvar: jax.Array = quantity("Mvar", "sites")
-    voltage_pu: jax.Array = quantity("pu", "sites")
-    connected: jax.Array = quantity("1", "sites")
-    command_mw: jax.Array = quantity("MW", "sites")
-    job_mw: jax.Array = quantity("MW", "jobs")
-    job_wanted_mw: jax.Array = quantity("MW", "jobs")
-    job_bits: jax.Array = quantity("1", "jobs", "int32")
-    hall_mw: jax.Array = quantity("MW", "halls")
-    soc: jax.Array = quantity("1", "sites", "at the tick's start")
-    battery_mw: jax.Array = quantity("MW", "listed batteries")
-    battery_soc: jax.Array = quantity("1", "listed batteries", "at the tick's start")
-    battery_c: jax.Array = quantity("degC", "listed batteries", "at the tick's start")
-    speed_pu: jax.Array = quantity("pu", "areas", "deviation at the tick's start")
-    mechanical_mw: jax.Array = quantity("MW", "areas", "at the tick's start")
-    tie_mw: jax.Array = quantity("MW", "ties", "at the tick's start")
-    tie_bits: jax.Array = quantity("1", "ties", "int32, bits of `grid.protection`, at the tick's start")
-    stage_bits: jax.Array = quantity("1", "areas", "int32, stages that have shed, at the tick's start")
-    inverter_mw: jax.Array = quantity("MW", "reserves", "at the tick's start")
-    agc_mw: jax.Array = quantity("MW", "reserves", "order, at the tick's start")
-    shed_mw: jax.Array = quantity("MW", "reserves", "load shed, at the tick's start")
-    shaft_torque_pu: jax.Array = quantity("pu", "sections of all shafts", "deviation at the tick's start")
-    status: jax.Array = quantity("1", "sites", "POWER_LIMIT | SOC_LIMIT | VOLTAGE_COLLAPSE | DISCONNECTED")
-    watched_w: jax.Array | None = quantity("W", "watched devices", "in a whole window: (rows, devices), rows their own")
-
-
-AT_START = (
-    "soc",
-    "battery_soc",
-    "battery_c",
-    *frequency.Readings.__dataclass_fields__,
-)  # of a frame: values at the tick's start, not means
-
-
 def equilibrium(layout: Layout, params: Params, job_mw: jax.Array) -> PlantState:
     """The state in which the plant stands still under the job powers (jobs,) of the first tick."""
     sites = tuple(
@@ -237,7 +187,7 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
             its = formed.power_mw[at.former], formed.limited[at.former]
             sites[i], site_frames[i] = _formed(params.sites[i], sites[i], site_frames[i], *its, alone, layout.dt_s)
     frame = Frame(
-        **_stacked(site_frames),
+        **of_sites(site_frames),
         **vars(readings),
         job_mw=jobs.mw,
         job_wanted_mw=jobs.wanted_mw,
@@ -279,9 +229,8 @@ def _site_tick(
     connected = jnp.ones_like(load_mw) if riding is None else riding.connected
     seen_mw = connected * load_mw if here is None else connected * load_mw * here.load_factor
 
-    stores, stored, status = _storage_tick(layout, params, state, number, meets, seen_mw, dt_s)
-    after = replace(state, storage=stores)
-    bess_mw, bess_mvar = stored["bess_mw"], stored.pop("bess_mvar")
+    stores, its = _storage_tick(layout, params, state, number, meets, seen_mw, dt_s)
+    after, status, bess_mw = replace(state, storage=stores), its.status, its.power_mw
 
     facility_mw, voltage_pu = seen_mw, jnp.ones_like(load_mw)
     if (pcc := params.pcc) is not None and here is not None:
@@ -289,7 +238,7 @@ def _site_tick(
         def point(share: jax.Array) -> voltage.Point:
             part_mw = share * load_mw
             part_mvar = reactive_power(params.facility, part_mw)
-            return voltage.point(pcc, meets.source, part_mw, part_mvar, bess_mw, bess_mvar)
+            return voltage.point(pcc, meets.source, part_mw, part_mvar, bess_mw, its.mvar)
 
         found = point(connected)
         if params.ride_through is not None and riding is not None:
@@ -304,11 +253,19 @@ def _site_tick(
             after, ride_through=riding, point=PointState(found.voltage_pu, found.load_factor, here.start_pu)
         )
 
-    frame = stored | dict(
+    frame = dict(
+        command_mw=its.order_mw,
+        bess_mw=bess_mw,
+        soc=its.soc,
+        low_mw=its.low_mw,
+        high_mw=its.high_mw,
+        battery_mw=its.each.mw,
+        battery_soc=its.each.soc,
+        battery_c=its.each.celsius,
         it_mw=meets.it_mw,
         facility_mw=facility_mw,
         pcc_mw=facility_mw - bess_mw,
-        pcc_mvar=reactive_power(params.facility, facility_mw) - bess_mvar,
+        pcc_mvar=reactive_power(params.facility, facility_mw) - its.mvar,
         voltage_pu=voltage_pu,
         connected=connected,
         status=status,
@@ -324,13 +281,11 @@ def _storage_tick(
     meets: SiteInput,
     load_mw: jax.Array,
     dt_s: float,
-) -> tuple[storage.StorageState | None, dict[str, jax.Array], jax.Array]:
-    """Controller and batteries, if the site has them, under what they measure: state, frames, status bits."""
+) -> tuple[storage.StorageState | None, storage.Given]:
+    """Controller and batteries, if the site has them, under what they measure."""
     zero, here = jnp.zeros_like(load_mw), state.point
     if layout.storage is None or params.storage is None or state.storage is None:
-        none = dict(command_mw=zero, bess_mw=zero, bess_mvar=zero, soc=zero * jnp.nan, low_mw=zero, high_mw=zero)
-        none |= dict.fromkeys(("battery_mw", "battery_soc", "battery_c"), jnp.zeros(0, zero.dtype))
-        return None, none, jnp.zeros((), jnp.int32)
+        return None, storage.absent(load_mw)
     around = storage.Surroundings(
         load_mw=load_mw,
         speed_pu=meets.speed_pu,
@@ -340,10 +295,7 @@ def _storage_tick(
         starts=meets.starts,
         motion=meets.motion,
     )
-    after, its = storage.step(layout.storage, params.storage, state.storage, number, around, dt_s)
-    frame = dict(command_mw=its.order_mw, bess_mw=its.power_mw, bess_mvar=its.mvar, soc=its.soc)
-    frame |= dict(battery_mw=its.each.mw, battery_soc=its.each.soc, battery_c=its.each.celsius)
-    return after, frame | dict(low_mw=its.low_mw, high_mw=its.high_mw), its.status
+    return storage.step(layout.storage, params.storage, state.storage, number, around, dt_s)
 
 
 def _formed(
@@ -396,13 +348,3 @@ def _area_changes(
             high_mw=stacked([f["high_mw"] for f in formers]),
         ),
     )
-
-
-def _stacked(frames: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
-    """Frames of the sites, one array per channel; of shape (0,) where there is no site."""
-    names = ("it_mw", "facility_mw", "bess_mw", "pcc_mw", "pcc_mvar", "voltage_pu", "connected", "command_mw", "soc")
-    listed = ("battery_mw", "battery_soc", "battery_c")
-    if not frames:
-        return {name: jnp.zeros(0) for name in (*names, *listed)} | {"status": jnp.zeros(0, jnp.int32)}
-    together = {name: jnp.concatenate([f[name] for f in frames]) for name in listed}
-    return {name: jnp.stack([f[name] for f in frames]) for name in (*names, "status")} | together

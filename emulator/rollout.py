@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from emulator import plant
 from emulator.cluster import demand, serving
 from emulator.cluster.iteration import Window
-from emulator.plant import Frame, Inputs, Jobs, Layout, Params, PlantState
+from emulator.frame import AT_START, Frame, Jobs
+from emulator.plant import Inputs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
 from emulator.units import W_PER_MW
 
@@ -129,9 +130,7 @@ def thinned(frames: Frame, every: int) -> Frame:
 
     parts = {name: groups(getattr(frames, name)) for name in Frame.__dataclass_fields__ if name != "watched_w"}
     thin = {
-        name: x[:, 0] if name in plant.AT_START else jnp.mean(x, axis=1)
-        for name, x in parts.items()
-        if name not in FLAGS
+        name: x[:, 0] if name in AT_START else jnp.mean(x, axis=1) for name, x in parts.items() if name not in FLAGS
     }
     flags = {name: jax.lax.reduce_or(parts[name], (1,)) for name in FLAGS}
     return Frame(**thin, **flags, watched_w=frames.watched_w)

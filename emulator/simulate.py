@@ -18,10 +18,11 @@ from emulator import schema
 from emulator.account import Account, Block
 from emulator.clock import seconds_at, ticks_nearest
 from emulator.config import to_toml
+from emulator.frame import Frame
 from emulator.grid.frequency import operable
 from emulator.grids import grid_layout, has_reserves
 from emulator.jobs_schema import TrainingJob
-from emulator.plant import Frame, Inputs, Layout, Params
+from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of, warnings_of
 from emulator.storages import listed

@@ -25,8 +25,8 @@ def batteries_of(site: schema.Site) -> tuple[bess_schema.Bess | bess_schema.Stor
 
 
 def listed(site: schema.Site) -> tuple[str, ...]:
-    """Names of the batteries that are recorded one by one: of several, or of one with a temperature."""
-    one_by_one = bool(site.store) or any(its.thermal is not None for its in batteries_of(site))
+    """Names of the batteries that are recorded one by one: of several, or of one with a temperature or ageing."""
+    one_by_one = bool(site.store) or any(its.thermal or its.ageing for its in batteries_of(site))
     return ("bess", *(store.name for store in site.store)) if one_by_one else ()
 
 

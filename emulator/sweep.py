@@ -19,7 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from emulator import config, schema
 from emulator.account import Account
 from emulator.complaint import ConfigError, Problem
-from emulator.plant import Frame, Layout, Params
+from emulator.frame import Frame
+from emulator.plant import Layout, Params
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import END_OF_RUN, WINDOW_TICKS, check, header_of, run_ticks, whole_chunks

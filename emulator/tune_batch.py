@@ -17,8 +17,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import limit_terms, tunables
+from emulator.frame import Frame
 from emulator.limits import KINDS
-from emulator.plant import Frame, Inputs, Layout, Params
+from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import State, batch, initial_state, job_power
 from emulator.scenario import inputs_of, records_of
 from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_chunks

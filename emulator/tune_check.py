@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import limits, limits_schema, plant, schema
+from emulator.frame import Frame
 from emulator.limits import Assessment
-from emulator.plant import Frame, Inputs, Params
+from emulator.plant import Inputs, Params
 from emulator.recording import Quantity, Recording
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import inputs_of, layout_of, params_of, records_of

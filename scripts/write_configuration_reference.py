@@ -54,6 +54,7 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[site.bess]", schema.Bess),
     ("[site.bess.cell]", bess_schema.Cell),
     ("[site.bess.thermal]", bess_schema.Thermal),
+    ("[site.bess.ageing]", bess_schema.Ageing),
     ("[[site.store]]", schema.Store),
     ("[site.measurement]", schema.Measurement),
     ('[site.controller], kind = "low_pass"', controller_schema.LowPassController),

@@ -112,6 +112,13 @@ def initial(layout: StorageLayout, params: StorageParams, load_mw: jax.Array) ->
     )
 
 
+def absent(load_mw: jax.Array) -> Given:
+    """Of a site without batteries."""
+    zero, none = jnp.zeros_like(load_mw), jnp.zeros(0, load_mw.dtype)
+    soc, status = jnp.full_like(load_mw, jnp.nan), jnp.zeros((), jnp.int32)
+    return Given(zero, zero, zero, soc, status, zero, zero, Each(none, none, none))
+
+
 def auxiliary_mw(params: StorageParams) -> jax.Array:
     """Draw of all batteries at rest."""
     return sum((b.auxiliary_mw for b in params.batteries[1:]), params.batteries[0].auxiliary_mw)

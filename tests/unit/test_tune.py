@@ -270,7 +270,8 @@ def test_measures_are_those_of_a_run(campus):
     found = {}
     for floor in (False, True):
         task = task_of(campus(floor))
-        found[floor] = measures(task, as_array(task.start), batch_of(task, task.tune.train_seeds))
+        scenarios = batch_of(task, task.tune.train_seeds)
+        found[floor] = jax.jit(lambda x, t=task, s=scenarios: measures(t, x, s))(as_array(task.start))
     assert found[False].room.shape == (6, len(CLAUSES))  # filler of an odd number of scenarios left out
     np.testing.assert_allclose(found[True].room, found[False].room, rtol=2e-4, atol=2e-6)
     np.testing.assert_allclose(found[True].cost[:, -1], found[False].cost[:, -1], rtol=1e-4)

@@ -1,0 +1,74 @@
+"""What goes through a tick of the plant: what the jobs do, and what the tick leaves behind.
+
+Load positive = draws from the grid; battery positive = discharges; tie positive = from the first area to the second.
+Powers are means over the tick, states (frequency, SOC, tie flow) are those at its start.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from emulator.grid import frequency
+from emulator.struct import quantity, struct
+
+
+@struct
+class Jobs:
+    """What the jobs do in a tick, tick means; see `cluster.demand.Demand`."""
+
+    mw: jax.Array = quantity("MW", "jobs")
+    wanted_mw: jax.Array = quantity("MW", "jobs", "without what mitigations at the accelerators add and withhold")
+    bits: jax.Array = quantity("1", "jobs", "int32: what begins in the tick, bits of `cluster.pauses`")
+    hall_mw: jax.Array = quantity("MW", "halls")
+
+
+@struct
+class Frame:
+    """What a tick leaves behind."""
+
+    it_mw: jax.Array = quantity("MW", "sites")
+    facility_mw: jax.Array = quantity("MW", "sites")
+    bess_mw: jax.Array = quantity("MW", "sites")
+    pcc_mw: jax.Array = quantity("MW", "sites")
+    pcc_mvar: jax.Array = quantity("Mvar", "sites")
+    voltage_pu: jax.Array = quantity("pu", "sites")
+    connected: jax.Array = quantity("1", "sites")
+    command_mw: jax.Array = quantity("MW", "sites")
+    job_mw: jax.Array = quantity("MW", "jobs")
+    job_wanted_mw: jax.Array = quantity("MW", "jobs")
+    job_bits: jax.Array = quantity("1", "jobs", "int32")
+    hall_mw: jax.Array = quantity("MW", "halls")
+    soc: jax.Array = quantity("1", "sites", "at the tick's start")
+    battery_mw: jax.Array = quantity("MW", "listed batteries")
+    battery_soc: jax.Array = quantity("1", "listed batteries", "at the tick's start")
+    battery_c: jax.Array = quantity("degC", "listed batteries", "at the tick's start")
+    speed_pu: jax.Array = quantity("pu", "areas", "deviation at the tick's start")
+    mechanical_mw: jax.Array = quantity("MW", "areas", "at the tick's start")
+    tie_mw: jax.Array = quantity("MW", "ties", "at the tick's start")
+    tie_bits: jax.Array = quantity("1", "ties", "int32, bits of `grid.protection`, at the tick's start")
+    stage_bits: jax.Array = quantity("1", "areas", "int32, stages that have shed, at the tick's start")
+    inverter_mw: jax.Array = quantity("MW", "reserves", "at the tick's start")
+    agc_mw: jax.Array = quantity("MW", "reserves", "order, at the tick's start")
+    shed_mw: jax.Array = quantity("MW", "reserves", "load shed, at the tick's start")
+    shaft_torque_pu: jax.Array = quantity("pu", "sections of all shafts", "deviation at the tick's start")
+    status: jax.Array = quantity("1", "sites", "POWER_LIMIT | SOC_LIMIT | VOLTAGE_COLLAPSE | DISCONNECTED")
+    watched_w: jax.Array | None = quantity("W", "watched devices", "in a whole window: (rows, devices), rows their own")
+
+
+AT_START = (
+    "soc",
+    "battery_soc",
+    "battery_c",
+    *frequency.Readings.__dataclass_fields__,
+)  # of a frame: values at the tick's start, not means
+
+
+def of_sites(frames: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
+    """Fields of a frame from those of each site; of shape (0,) where there is no site."""
+    names = ("it_mw", "facility_mw", "bess_mw", "pcc_mw", "pcc_mvar", "voltage_pu", "connected", "command_mw", "soc")
+    listed = ("battery_mw", "battery_soc", "battery_c")
+    if not frames:
+        return {name: jnp.zeros(0) for name in (*names, *listed)} | {"status": jnp.zeros(0, jnp.int32)}
+    together = {name: jnp.concatenate([f[name] for f in frames]) for name in listed}
+    return {name: jnp.stack([f[name] for f in frames]) for name in (*names, "status")} | together
