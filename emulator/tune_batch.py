@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import limit_terms, tunables
+from emulator.bess.ageing import cycle_fade
 from emulator.frame import Frame
 from emulator.limits import KINDS
 from emulator.plant import Inputs, Layout, Params
@@ -26,7 +27,7 @@ from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_ch
 from emulator.storages import batteries_of
 from emulator.struct import as_array, quantity, static, struct
 from emulator.tune_problem import Clause, Task, params_at
-from emulator.units import S_PER_H
+from emulator.units import S_PER_H, S_PER_YEAR
 
 CUT = PartitionSpec("scenarios")
 
@@ -206,12 +207,24 @@ def _cost(
             return jnp.sum(jnp.mean(jnp.abs(frames.bess_mw), axis=1), axis=1)
         case "smoothing_energy":
             return added_mw
+        case "fade":
+            return jax.vmap(lambda soc: _fade(task, soc))(frames.soc)
         case _:  # losses: what went in and neither came out nor is still there; SOC is that at a row's start
             hours = task.layout.dt_s / S_PER_H
             taken_mwh = -jnp.sum(frames.bess_mw[:, :-1], axis=1) * hours
             soc = jnp.where(energy_mwh > 0.0, frames.soc[:, -1] - frames.soc[:, 0], 0.0)
             lost_mwh = jnp.where(energy_mwh > 0.0, taken_mwh - soc * energy_mwh, 0.0)
             return jnp.sum(lost_mwh, axis=1) / ((frames.soc.shape[1] - 1) * hours)
+
+
+def _fade(task: Task, soc: jax.Array) -> jax.Array:
+    """Capacity that the cycles of a run cost, all sites together, as if it went on for a year. soc: (rows, sites)."""
+    total = jnp.zeros((), soc.dtype)
+    for i, site in enumerate(task.scenario.site):
+        if site.bess is not None and (ageing := site.bess.ageing) is not None:
+            numbers = (ageing.cycles_at_full_depth, ageing.depth_exponent, ageing.end_of_life_fade)
+            total = total + cycle_fade(soc[:, i], *(jnp.asarray(x, soc.dtype) for x in numbers))
+    return total * S_PER_YEAR / (soc.shape[0] * task.layout.dt_s)
 
 
 def _room_of(task: Task, clause: Clause, frames: Frame) -> jax.Array:

@@ -96,6 +96,9 @@ def task_of(scenario: schema.Scenario) -> Task:
     layout = _one_layout(variants, records, combinations)
     clauses = _clauses(coarse, tune)
     asked = [term.term for term in tune.objective if term.term in COSTS]
+    aged = [site.name for site in coarse.site if site.bess is not None and site.bess.ageing is not None]
+    if "fade" in asked and (not aged or any(site.store for site in coarse.site)):
+        raise _refused("tune.objective", "'fade' needs [site.bess.ageing], and one battery a site")
     costs = tuple(dict.fromkeys(["bess_power", "bess_energy", *asked]))
     ticks = whole_chunks(layout, run_ticks(coarse))
     task = Task(coarse, tune, paths, variants, combinations, records, layout, costs, clauses, ticks)

@@ -16,6 +16,7 @@ COSTS = {  # terms of the objective that are no limits, and their units
     "bess_energy": "MWh",
     "throughput": "MW",
     "losses": "MW",
+    "fade": "1/a",
     "smoothing_energy": "MW",
 }
 
