@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emulator.trace import CHANNELS, TraceError
+from emulator.traces import columns as columns_module
 from emulator.traces import csv as export
 
 from .synthetic import ONE_SITE, TWO_SITES, block, write
@@ -101,14 +102,14 @@ def test_wrong_wishes_are_refused_in_words(tmp_path, channels, every, words):
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, trace, monkeypatch):
-    honest = export.open_rows
+    honest = columns_module.open_rows
 
     def fails_half_way(path, block_rows):
         yield next(honest(path, block_rows))
         raise TraceError("damaged")
 
     (tmp_path / "t.csv").write_text("old\n")
-    monkeypatch.setattr(export, "open_rows", fails_half_way)
+    monkeypatch.setattr(columns_module, "open_rows", fails_half_way)
     with pytest.raises(TraceError, match="damaged"):
         export.write(trace, tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "old\n"
