@@ -15,57 +15,50 @@ class NoController(Table):
     kind: Literal["none"]
 
 
-class LowPassController(Table):
+class Restoring(Table):
+    """What all controllers have in common: they bring the state of charge back."""
+
+    soc_gain: float = key(
+        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
+    )
+
+
+class LowPassController(Restoring):
     """The grid sees the site's power through a first-order low-pass; the battery carries the rest."""
 
     kind: Literal["low_pass"]
     cutoff_hz: float = key("corner of the low-pass", unit="Hz", gt=0, le=1e3)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class RampLimitController(Table):
+class RampLimitController(Restoring):
     """The grid sees the site's power through a rate limiter; the battery carries the rest."""
 
     kind: Literal["ramp_limit"]
     ramp_mw_per_s: float = key("largest rate of change towards the grid", unit="MW/s", gt=0)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class MovingAverageController(Table):
+class MovingAverageController(Restoring):
     """The grid sees the mean of the site's power over the last window; the battery carries the rest."""
 
     kind: Literal["moving_average"]
     window_s: float = key("a multiple of dt_s", unit="s", gt=0, le=1e5)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class ExpandingMeanController(Table):
+class ExpandingMeanController(Restoring):
     """The grid sees the mean of the site's power since the start; the battery carries the rest."""
 
     kind: Literal["expanding_mean"]
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class DroopController(Table):
+class DroopController(Restoring):
     """The battery answers to the frequency of its area, in proportion beyond a dead-band."""
 
     kind: Literal["droop"]
     droop_pu: float = key("pu frequency per pu of the battery's power", unit="pu", gt=0, le=10)
     deadband_pu: float = key("of the frequency deviation", 0.0, unit="pu", ge=0, lt=0.1, source=IDEAL)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class VirtualInertiaController(Table):
+class VirtualInertiaController(Restoring):
     """The battery answers to the rate of change of its area's frequency."""
 
     kind: Literal["virtual_inertia"]
@@ -73,12 +66,9 @@ class VirtualInertiaController(Table):
     filter_s: float = key(
         "lag of the derivative", 0.05, unit="s", gt=0, le=10, source="phase-locked loops of 5 to 30 Hz [M]"
     )
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class NeuralController(Table):
+class NeuralController(Restoring):
     """A small network on load, frequency and state of charge, to add to others. Untrained it orders nothing."""
 
     kind: Literal["neural"]
@@ -94,9 +84,6 @@ class NeuralController(Table):
     last: tuple[float, ...] = key(
         "weights of the last layer, 16; left out: zeros", (), strict=False, unit="1", source=PROGRAM
     )
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
 class Band(Table):
@@ -104,17 +91,14 @@ class Band(Table):
     high_hz: float = key("upper edge", unit="Hz", gt=0, le=1e3)
 
 
-class BandStopController(Table):
+class BandStopController(Restoring):
     """The grid sees the site's power without the named bands: of the energy in each, at most a twentieth."""
 
     kind: Literal["band_stop"]
     band: tuple[Band, ...] = key("bands to keep from the grid", min_length=1, max_length=8, strict=False)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class FeedForwardController(Table):
+class FeedForwardController(Restoring):
     """Knows the schedule of the site's training jobs: their nominal iteration, played from each start of one on."""
 
     kind: Literal["feed_forward"]
@@ -122,12 +106,9 @@ class FeedForwardController(Table):
         "how much earlier it plays; left out: delay_s and response_s of the main battery", None, unit="s", ge=0, le=100
     )
     cutoff_hz: float = key("corner of the low-pass for all that is not in the schedule", unit="Hz", gt=0, le=1e3)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class RepetitiveController(Table):
+class RepetitiveController(Restoring):
     """Learns what repeats itself with a period, and plays it a little earlier."""
 
     kind: Literal["repetitive"]
@@ -137,12 +118,9 @@ class RepetitiveController(Table):
         "how much earlier it plays; left out: delay_s and response_s of the main battery", None, unit="s", ge=0, le=100
     )
     cutoff_hz: float = key("corner of the low-pass for all that does not repeat", unit="Hz", gt=0, le=1e3)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class LqrController(Table):
+class LqrController(Restoring):
     """State feedback on grid, battery and load, with gains from the plant as linearised. Each number below is the
     deviation that counts as much as all others at theirs (Bryson's rule)."""
 
@@ -152,12 +130,9 @@ class LqrController(Table):
     deviation_hz: float = key("of the frequency of the site's area", 0.1, unit="Hz", gt=0, source=PROGRAM)
     soc: float = key("of the state of charge", 0.1, unit="1", gt=0, le=1, source=PROGRAM)
     order_mw: float = key("of the battery", unit="MW", gt=0)
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
-    )
 
 
-class MpcController(Table):
+class MpcController(Restoring):
     """Plans the grid's power over a receding horizon, with the load that repeats itself as forecast."""
 
     kind: Literal["mpc"]
@@ -170,9 +145,6 @@ class MpcController(Table):
     energy_mwh: float = key("energy off its target that counts as 1", unit="MWh", gt=0)
     lead_s: float | None = key(
         "how much earlier it acts; left out: delay_s and response_s of the main battery", None, unit="s", ge=0, le=100
-    )
-    soc_gain: float = key(
-        "share of rated power per unit of SOC error; 0 = no restoration", 0.0, unit="1", ge=0, le=1e3, source=IDEAL
     )
 
 
