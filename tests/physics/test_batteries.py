@@ -252,6 +252,32 @@ def test_fast_and_slow_store_split_at_the_crossover(x64, emulate, tmp_path):
     assert gains == pytest.approx([1 / np.hypot(1, 2), 2 / np.hypot(1, 2)], rel=0.01)  # ticks of 0.01 s: 1e-3
 
 
+def test_a_hybrid_keeps_the_fast_stores_charge(x64, emulate, tmp_path):
+    """Battery and supercapacitor of arXiv 2512.08076, crossover at 0.2 Hz, its dominant lines of 0.05 and 0.15 Hz: the
+    fast store swings by the energy of its share, 2 A g / (2 pi f), and drifts by its losses alone."""
+    t = np.arange(0, 200.01, 0.01)
+    wave = 50.0 + sum(6.0 * np.sin(2 * np.pi * f * t) for f in (0.05, 0.15))
+    np.savetxt(tmp_path / "sine.csv", np.column_stack([t, wave]), "%.9g", ",", header="t_s,p", comments="")
+    job = "site.0.job=[{name='b', kind='replay', path='sine.csv', power_column='p', unit='mw'}]"
+    main = "site.0.bess={preset='hess_bess'}"
+    fast = "{name='fast', preset='hess_supercap', crossover_hz=0.2}"
+    more = (job, main, "site.0.controller={kind='expanding_mean'}", "disturbance=[]", "run.duration_s=200.0")
+    trace = emulate(SITE, *more, f"site.0.store=[{fast}]")
+    charge_mwh = 0.1 * trace.battery_soc[:, 1]
+    gains = {f: f / np.hypot(f, 0.2) for f in (0.05, 0.15)}
+    expected_mwh = sum(2 * 6.0 * gain / (2 * np.pi * f) for f, gain in gains.items()) / 3600
+    # The mean settles in the first half. Losses add a slope; the two lines, in phase only here and there, reach 0.8.
+    rows = slice(9000, 19000)  # 100 s, five and fifteen periods
+    drift_mwh = charge_mwh[19000] - charge_mwh[9000]
+    swing_mwh = np.ptp(charge_mwh[rows] - drift_mwh * np.arange(10000) / 10000)
+    assert 0.7 * expected_mwh < swing_mwh < 1.02 * expected_mwh
+    power_mw = trace.battery_power_mw[rows, 1]
+    lost_mw = np.where(power_mw > 0, power_mw * (1 / 0.97 - 1), -power_mw * 0.03).mean()
+    assert -drift_mwh == pytest.approx((lost_mw + power_mw.mean()) * 100 / 3600, rel=1e-3)
+    assert np.abs(power_mw.mean()) < 0.01 * np.abs(power_mw).mean()  # nothing but losses: it passes no mean on
+    assert not [event for event in trace.events if event.kind == "bess_soc_limit"]
+
+
 def test_batteries_without_crossover_share_by_power(emulate):
     other = "{name='other', power_mw=5.0, energy_mwh=1.0}"
     trace = emulate(SITE, f"site.0.store=[{other}]")
