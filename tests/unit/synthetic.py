@@ -11,6 +11,7 @@ import numpy as np
 from emulator.metrics import JobTally, Summary
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header
 from emulator.traces.hdf5 import TraceWriter
+from emulator.wear import Wear
 
 ONE_SITE = Header(
     labels={
@@ -65,11 +66,13 @@ def write(
 ) -> Path:
     """A complete trace file of the rows, with their metrics, appended in blocks."""
     total = len(rows["site_it_power_mw"])
-    summary = Summary(header)
+    summary, wear = Summary(header), Wear(header, {})
     with TraceWriter(path, header, at_once) as writer:
         for start in range(0, total, at_once):
             part = {name: values[start : start + at_once] for name, values in rows.items()}
             writer.append(start * header.every_ticks, part, events if start == 0 else ())
             summary.update(part, start * header.every_ticks)
-        writer.finish(summary.result() | JobTally(header).result({}), "end of run", complete=True)
+            wear.add(part["battery_soc"])
+        found = summary.result() | JobTally(header).result({}) | wear.result()
+        writer.finish(found, "end of run", complete=True)
     return path
