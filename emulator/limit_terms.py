@@ -64,7 +64,7 @@ def longest_row_s(limit: schema.Limit) -> float:
 @singledispatch
 def _room(limit: Any, values: jax.Array, row_s: float) -> jax.Array:
     """(places,) margins."""
-    raise NotImplementedError(type(limit))
+    raise NotImplementedError(type(limit))  # a kind of limit for which nobody has written the form below
 
 
 @_room.register

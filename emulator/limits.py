@@ -189,7 +189,7 @@ def _finding(limit: schema.Limit, measured: _Measured, where: str) -> Finding:
 @singledispatch
 def _measure(limit: Any, recording: Recording, values: np.ndarray) -> _Measured:
     """What a clause measures at one place; `values` are finite, two rows or more."""
-    raise NotImplementedError(type(limit))
+    raise NotImplementedError(type(limit))  # a kind of limit for which nobody has written the measure below
 
 
 @_measure.register

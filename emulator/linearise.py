@@ -62,7 +62,7 @@ def linearised(layout: Layout, params: Params, job_mw: jax.Array, where: Where) 
         its = replace(params, step_size=u[None] if steps else jnp.zeros(0, z.dtype))
         mw = job_mw if steps else job_mw.at[layout.sites[where.place].jobs[0]].add(u)
         after, frame = plant.tick(quiet, its, unpacked(start, z[:size]), jnp.int32(0), _jobs(layout, mw))
-        return jnp.concatenate([packed(_rolled(after)), _outputs(params, frame)])
+        return jnp.concatenate([packed(rolled(after)), _outputs(params, frame)])
 
     off = NUDGE * (1.0 + 0.5 * jnp.sin(1.0 + jnp.arange(size + 1, dtype=point.dtype)))
     above, below = (jax.jacfwd(one)(point + sign * off) for sign in (1.0, -1.0))
@@ -120,7 +120,7 @@ def _is_float(leaf: jax.Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def _rolled(state: PlantState) -> PlantState:
+def rolled(state: PlantState) -> PlantState:
     """Rings turned so that the slot of the next tick comes first: what a delay holds then moves on by one place a tick,
     whatever the tick's number."""
 

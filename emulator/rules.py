@@ -96,15 +96,22 @@ def _batteries(scenario: Scenario) -> Problems:
             continue
         if site.store and site.bess.mode == "grid_forming":
             yield (*at, "store"), "a grid_forming battery stands alone at its site: give the others a site of their own"
-        knowing = [s.kind for s in controller_schema.stages_of(site.controller) if s.kind == "feed_forward"]
-        if knowing and not any(isinstance(job, TrainingJob) for job in site.job):
-            yield (*at, "controller", "kind"), "'feed_forward' plays the schedule of training jobs: the site has none"
-        if knowing and site.measurement.period_s is not None:
-            yield (*at, "measurement", "period_s"), "'feed_forward' sees each iteration start: it acts in every tick"
-        if site.store and any(stage.kind == "lqr" for stage in controller_schema.stages_of(site.controller)):
-            yield (*at, "store"), "'lqr' is designed for one battery: leave the others out"
+        for path, problem in _informed(site):
+            yield (*at, *path), problem
         for path, problem in bess_rules.problems(site, scenario.run):
             yield (*at, *path), problem
+
+
+def _informed(site: Site) -> Problems:
+    """Of controllers that know more than a measured load."""
+    kinds = {stage.kind for stage in controller_schema.stages_of(site.controller)}
+    if "feed_forward" in kinds and not any(isinstance(job, TrainingJob) for job in site.job):
+        yield ("controller", "kind"), "'feed_forward' plays the schedule of training jobs: the site has none"
+    for kind in sorted(kinds & {"feed_forward", "lqr"}):
+        if site.measurement.period_s is not None:
+            yield ("measurement", "period_s"), f"{kind!r} acts in every tick: leave it out"
+    if site.store and "lqr" in kinds:
+        yield ("store",), "'lqr' is designed for one battery: leave the others out"
 
 
 def _coarse_ticks(scenario: Scenario) -> Problems:

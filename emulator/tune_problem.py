@@ -102,9 +102,18 @@ def task_of(scenario: schema.Scenario) -> Task:
     costs = tuple(dict.fromkeys(["bess_power", "bess_energy", *asked]))
     ticks = whole_chunks(layout, run_ticks(coarse))
     task = Task(coarse, tune, paths, variants, combinations, records, layout, costs, clauses, ticks)
+    _check_what_is_designed(task)
     for i in range(len(paths)):
         _check_parameter(task, i)
     return task
+
+
+def _check_what_is_designed(task: Task) -> None:
+    """What is made once for a scenario, outside the gradient, must not depend on what is tuned."""
+    if any(site.feedback for site in task.layout.sites):
+        raise _refused("tune", "gains of 'lqr' are designed for each plant anew, no gradient follows: tune another")
+    if task.jobs_tuned and any(site.planned for site in task.layout.sites):
+        raise _refused("tune.parameters", "the schedule that 'feed_forward' plays would change with the job's numbers")
 
 
 def _refused(path: str, message: str) -> ConfigError:

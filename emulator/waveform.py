@@ -28,6 +28,8 @@ SPAN_TICKS = 1000  # the path by devices is fastest in spans of about so many
 MOST_DEVICES = 4096  # that are emulated one by one; they stand for all
 SETTLING_S = 120.0  # for smoothing and dummy work: beyond the ramps and delays of published profiles
 
+emulated = jax.jit(job_power, static_argnums=0)  # compiled once for all scenarios of a layout
+
 
 @dataclass(frozen=True)
 class Waveform:
@@ -71,7 +73,7 @@ def nominal_iteration(scenario: schema.Scenario, site: schema.Site, job: Trainin
     layout, params = layout_of(alone), params_of(alone, {})
     inputs = inputs_of(alone, {}, 0, ticks_nearest(alone.run.duration_s, alone.run.dt_s))
     state = initial_state(layout, params)
-    _, jobs, _, _ = jax.jit(job_power, static_argnums=0)(layout, params, state, inputs)
+    _, jobs, _, _ = emulated(layout, params, state, inputs)
     starts = np.flatnonzero(np.asarray(jobs.bits)[:, 0] & ITERATION)
     period_s = (starts[-1] - starts[0]) / (len(starts) - 1) * layout.dt_s
     return float(period_s), stands_for * np.asarray(jobs.mw)[starts[-2] : starts[-1], 0]
@@ -103,14 +105,13 @@ def _alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tu
             cap=(),
         )
     )
-    unstored = dict(bess=None, store=(), controller=schema.NoController(kind="none"))
     settling_s = SETTLING_S if by_devices(site, job) else 0.0
     length_s = settling_s + ITERATIONS * sum(phase.duration_s for phase in phases)
     ticks = math.ceil(length_s / scenario.run.dt_s / SPAN_TICKS) * SPAN_TICKS
     alone = scenario.model_copy(
         update=dict(
             run=scenario.run.model_copy(update=dict(duration_s=ticks * scenario.run.dt_s)),
-            site=(site.model_copy(update=dict(job=(its,), power_limit=None) | unstored),),
+            site=(site.model_copy(update=dict(job=(its,), power_limit=None)),),
             grid=schema.Grid(),
             disturbance=(),
             record=schema.Record(),

@@ -31,7 +31,7 @@ REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 def reference() -> Path:
     """Folder of published trajectories; they do not travel with the project."""
     if not REFERENCE.is_dir():
-        pytest.skip("no reference trajectories beside this checkout")
+        pytest.skip("no reference trajectories beside this checkout")  # their licence keeps them out of it
     return REFERENCE
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from emulator.bess import band_stop, lqr, mpc, neural, preview
+from emulator.bess.battery import BatteryState
 from emulator.blocks import Compensated, beyond, compensated, compensated_add, lag_gain
 from emulator.struct import quantity, static, struct
 
@@ -28,7 +29,7 @@ class Seen(NamedTuple):
     soc_error: jax.Array  # state of charge less that of the start
     rated_mw: jax.Array  # of all batteries
     energy_mwh: jax.Array  # of all batteries
-    power_mw: jax.Array  # of the main battery, in the tick before
+    battery: BatteryState  # the main one
     starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
     motion: jax.Array  # (grid states,) for a controller that feeds them back
 
@@ -230,7 +231,7 @@ def command(
             return preview.repetitive(params, its, load_mw, number, layout.lead_ticks, dt_s)
         case lqr.LqrParams():
             its = _a(lqr.LqrState, state)
-            return lqr.step(params, its, load_mw, seen.motion, seen.power_mw, seen.soc_error, dt_s)
+            return lqr.step(params, its, load_mw, seen.motion, seen.battery, seen.soc_error, number, dt_s)
         case mpc.MpcParams():
             its, at = _a(mpc.MpcState, state), layout
             off_mwh, sizes = seen.soc_error * seen.energy_mwh, (at.lead_ticks, at.step_ticks, at.iterations)

@@ -1,7 +1,7 @@
 """State feedback: u = -K x on the grid's motion, the battery and the load's swing. MW, discharge positive.
 
-x = (states of the grid's motion, power of the battery, its SOC error, swing of the load), all deviations; the swing is
-what a low-pass leaves of the load. K comes from `lqr_design`. Every state is taken as measured.
+x = (states of the grid's motion, power of the battery, its SOC error, orders on their way, swing of the load), all
+deviations; the swing is what a low-pass leaves of the load. K comes from `lqr_design`. All states count as measured.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from emulator.bess.battery import BatteryState
 from emulator.blocks import Compensated, compensated, compensated_add
 from emulator.struct import quantity, struct
 
@@ -32,11 +33,13 @@ def initial(load_mw: jax.Array) -> LqrState:
 
 
 def step(
-    params: LqrParams, state: LqrState, load_mw: jax.Array, motion: jax.Array, power_mw: jax.Array,
-    soc_error: jax.Array, dt_s: float,
+    params: LqrParams, state: LqrState, load_mw: jax.Array, motion: jax.Array, battery: BatteryState,
+    soc_error: jax.Array, number: jax.Array, dt_s: float,
 ) -> tuple[LqrState, jax.Array]:  # fmt: skip
-    """State after a tick and the order in it. motion: (grid states,) as `plant` lists them."""
-    swing_mw = load_mw - state.mean_mw.value
-    x = jnp.concatenate([motion, jnp.stack([power_mw, soc_error, swing_mw])])
+    """State after tick `number` and the order in it. motion: (grid states,) as `grid.frequency` lists them."""
+    swing_mw, pending = load_mw - state.mean_mw.value, battery.pending_mw
+    if size := pending.shape[0]:
+        pending = jnp.roll(pending, -(number % size))  # the next to act comes first
+    x = jnp.concatenate([motion, jnp.stack([battery.power_mw, soc_error]), pending, swing_mw[None]])
     mean_mw = compensated_add(state.mean_mw, -jnp.expm1(-2.0 * jnp.pi * params.cutoff_hz * dt_s) * swing_mw)
     return LqrState(mean_mw=mean_mw), params.probe_mw - jnp.sum(params.gain * x)

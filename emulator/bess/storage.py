@@ -196,7 +196,7 @@ def _ordered(
         soc_error=error,
         rated_mw=_rated_mw(params),
         energy_mwh=sum((b.energy_mwh for b in params.batteries[1:]), params.batteries[0].energy_mwh),
-        power_mw=state.batteries[0].power_mw,
+        battery=state.batteries[0],
         starts=meets.starts,
         motion=meets.motion,
     )

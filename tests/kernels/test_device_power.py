@@ -217,7 +217,7 @@ def test_fused_kernel_lowers_for_a_gpu(monkeypatch):
     except RuntimeError as error:
         if "No supported GPU devices" not in str(error):
             raise
-        pytest.skip("this JAX lowers for a GPU only beside one: 0.12 does")
+        pytest.skip("this JAX lowers for a GPU only beside one: 0.12 does")  # and CI has no GPU
     assert "triton" in text
 
 

@@ -142,7 +142,7 @@ def test_every_limit_holds(numbers, celled, seed):
     """Random batteries under wild orders, with outages: rating, current, ramp, window, terminal voltage."""
     p = params(**numbers, cell=CELL) if celled else params(**numbers)
     rng = np.random.default_rng(seed)
-    order = np.repeat(rng.uniform(-20.0, 20.0, 20), 10).astype(np.float32)
+    order = np.repeat(rng.uniform(-20.0, 20.0, 4), 50).astype(np.float32)  # an end is met in one case of five
     lost = np.repeat(rng.choice([0.0, 0.0, 0.4, 1.0], 20), 10).astype(np.float32)
     voltage = np.repeat(rng.uniform(0.6, 1.1, 20), 10).astype(np.float32)
     powers, socs = (np.asarray(x, np.float64) for x in WILD(p, order, lost, voltage))

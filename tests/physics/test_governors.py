@@ -108,21 +108,7 @@ def totals(table, w: float, order: float):
 
             return [0.0, *[p0] * 5], slope, power
         case "hygov":
-            g0 = p0 / table.at + table.qnl_pu
-
-            def slope(x):
-                e_in = table.droop_pu * g0 + table.droop_pu * order / table.at - v - table.droop_pu * x[1]
-                de = (e_in - x[0]) / table.tf_s
-                rate = np.clip(
-                    (x[0] / table.tr_s + de) / table.temporary_droop_pu, -table.velm_pu_per_s, table.velm_pu_per_s
-                )
-                return [de, stop(rate, x[1], table.gmin_pu, table.gmax_pu), (x[1] - x[2]) / table.tg_s,
-                        (1 - (x[3] / x[2]) ** 2) / table.tw_s]  # fmt: skip
-
-            def power(x):
-                return table.at * (x[3] / x[2]) ** 2 * (x[3] - table.qnl_pu) - table.dturb_pu * x[2] * w
-
-            return [0.0, g0, g0, g0], slope, power
+            return hygov(table, w, v, order)
         case "engine":
 
             def slope(x):
@@ -135,6 +121,23 @@ def totals(table, w: float, order: float):
                         (x[1] - x[2]) / table.boost_s, (x[1] - x[3]) / table.combustion_s]  # fmt: skip
 
             return [p0] * 4, slope, lambda x: x[3]
+
+
+def hygov(table, w: float, v: float, order: float):
+    """Likewise; v: speed behind its dead-band."""
+    g0 = START / table.at + table.qnl_pu
+
+    def slope(x):
+        e_in = table.droop_pu * g0 + table.droop_pu * order / table.at - v - table.droop_pu * x[1]
+        de = (e_in - x[0]) / table.tf_s
+        rate = np.clip((x[0] / table.tr_s + de) / table.temporary_droop_pu, -table.velm_pu_per_s, table.velm_pu_per_s)
+        return [de, stop(rate, x[1], table.gmin_pu, table.gmax_pu), (x[1] - x[2]) / table.tg_s,
+                (1 - (x[3] / x[2]) ** 2) / table.tw_s]  # fmt: skip
+
+    def power(x):
+        return table.at * (x[3] / x[2]) ** 2 * (x[3] - table.qnl_pu) - table.dturb_pu * x[2] * w
+
+    return [0.0, g0, g0, g0], slope, power
 
 
 LIMITED = {"tgov1": (0,), "gast": (0,), "ieeeg1": (1,), "hygov": (1,), "engine": (1,)}  # states with position limits

@@ -73,6 +73,28 @@ def test_overload_of_the_only_source_ends_the_run(emulate):
     assert trace.time_s[-1] == pytest.approx(1.0, abs=2.1e-3)
 
 
+@pytest.mark.parametrize(
+    ("override", "at_s"),
+    [
+        ("site.0.bess.current_limit_pu=0.7", 1.0),  # 70 MW at 1 pu, the step asks for 80
+        ("site.0.bess.availability=0.7", 1.0),
+        ("disturbance=[{kind='bess_outage', at_s=4.0, share=0.6}]", 4.0),  # 40 MW are left for 50
+    ],
+)
+def test_limits_of_its_converter_hold_for_it_too(emulate, override, at_s):
+    trace = emulate(ISLAND, override)
+    assert not trace.complete and "overload" in trace.stop_reason
+    assert trace.time_s[-1] == pytest.approx(at_s, abs=2.1e-3)
+
+
+def test_it_carries_its_own_auxiliaries(x64, emulate):
+    """0.5 MW of its own on top of the load: nothing of it shows at the terminals but in the charge."""
+    trace = emulate(ISLAND, "disturbance=[]", "site.0.bess.auxiliary_mw=0.5")
+    assert np.abs(trace.area_frequency_hz - 60).max() < 1e-9
+    np.testing.assert_allclose(trace.site_bess_power_mw, 50.0, atol=1e-9)
+    assert (0.5 - trace.bess_soc[-1, 0]) * 100.0 == pytest.approx(50.5 * 9.998 / 3600, rel=1e-9)
+
+
 def test_an_empty_battery_ends_the_run(emulate):
     trace = emulate(ISLAND, "site.0.bess.energy_mwh=0.1", "disturbance=[]")
     assert not trace.complete and "overload" in trace.stop_reason

@@ -378,13 +378,33 @@ def test_a_slope_that_is_no_number_is_named(campus, tmp_path, monkeypatch):
         ("tune.objective=[{term = 'rocof'}]", "no clause of that kind"),
         ("tune.objective=[{term = 'losess'}]", "nearest: losses"),
         ("tune.objective=[{term = 'fade'}]", "'fade' needs .site.bess.ageing., and one battery a site"),
+        (
+            (
+                "site.0.controller={kind='lqr', cutoff_hz=0.1, grid_mw=1.0, order_mw=1.0}",
+                "tune.parameters=[{path='site.0.bess.energy_mwh', low=1.0, high=30.0}]",
+            ),
+            "designed for each plant anew",
+        ),
         ("tune.dt_s=0.1", "0.05 s or less"),
         ("tune.dt_s=0.007", "no multiple"),
     ],
 )
 def test_bad_input_in_words(toy, override, said):
     with pytest.raises(ConfigError, match=said):
-        tune(toy(override))
+        tune(toy(*([override] if isinstance(override, str) else override)))
+
+
+def test_a_schedule_is_tuned_around_but_not_through(campus):
+    """Sizes and gains by gradient while iterations begin as in a run; what the job draws is the schedule's own."""
+    known = ("site.0.controller={kind='feed_forward', cutoff_hz=0.3, soc_gain=0.4}", "tune.values={}")
+    with pytest.raises(ConfigError, match="schedule that 'feed_forward' plays would change"):
+        task_of(campus(True, *known))
+    task = task_of(campus(False, *known))
+    seeds = batch_of(task, (0,))
+    found = jax.jit(lambda x: measures(task, x, seeds))(as_array(task.start))
+    trace = simulate.run(tunables.replaced(task.variants[0], ("run", "seed"), 0))
+    throughput = float(found.cost[0, task.costs.index("throughput")])
+    assert throughput == pytest.approx(np.abs(trace.site_bess_power_mw).mean(), rel=1e-4)
 
 
 def test_limits_out_of_reach_are_said_before_the_search(toy, tmp_path, scenario):
