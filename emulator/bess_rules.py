@@ -26,6 +26,8 @@ def problems(site: Site, run: Run) -> Problems:
     for path, battery in batteries(site):
         for name, problem in _of_one(battery, run):
             yield (*path, *name), problem
+    if site.bess is not None and site.bess.priority == "reactive" and site.bess.current_limit_pu is None:
+        yield ("bess", "current_limit_pu"), 'missing key: with priority = "reactive" active power gives way to it'
     yield from _crossovers(site, run)
     if site.measurement.period_s is not None:
         yield from whole_ticks(("measurement", "period_s"), site.measurement.period_s, run.dt_s)

@@ -21,7 +21,18 @@ SAMPLES = 4  # ticks in a period of a shaft's fastest mode, so that a torque's p
 
 def grid(scenario: Scenario) -> Problems:
     """Every rule of the grid that the scenario breaks."""
-    for rule in (_areas, _ties, _flows, _reserves, _shedding, _shafts, _disturbances, _inertia_left, _coarse_ticks):
+    for rule in (
+        _areas,
+        _ties,
+        _flows,
+        _reserves,
+        _shedding,
+        _shafts,
+        _disturbances,
+        _converters_left,
+        _inertia_left,
+        _coarse_ticks,
+    ):
         yield from rule(scenario)
 
 
@@ -251,6 +262,20 @@ def _disturbances(scenario: Scenario) -> Problems:
             and it.site not in sites
         ):
             yield (*path, "site"), f"no site {it.site!r}{nearest(it.site, sites)}"
+
+
+def _converters_left(scenario: Scenario) -> Problems:
+    """Outages of a site's batteries that overlap."""
+    for site in scenario.site:
+        its = [(i, it) for i, it in enumerate(scenario.disturbance) if isinstance(it, BessOutage)]
+        its = [(i, it) for i, it in its if it.site in (site.name, None)]
+        for i, it in its:
+            before = (o for _, o in its if o.at_s <= it.at_s < o.at_s + (o.duration_s or math.inf))
+            if (lost := sum(o.share for o in before)) > 1 + 1e-9:
+                yield (
+                    ("disturbance", i, "share"),
+                    f"with outages before it {lost:g} are lost, at most 1 is there",
+                )
 
 
 def _inertia_left(scenario: Scenario) -> Problems:

@@ -121,7 +121,7 @@ def absent(load_mw: jax.Array) -> Given:
 
 def auxiliary_mw(params: StorageParams) -> jax.Array:
     """Draw of all batteries at rest."""
-    return sum((b.auxiliary_mw for b in params.batteries[1:]), params.batteries[0].auxiliary_mw)
+    return _total([b.auxiliary_mw for b in params.batteries])
 
 
 def step(
@@ -137,12 +137,11 @@ def step(
     soc = _by_energy(params, [b.soc.value for b in start])
     state, order_mw = _ordered(layout, params, state, number, meets, soc, dt_s)
     state, orders = _split(layout, params, state, order_mw, dt_s)
-    order_mw = sum(orders[1:], orders[0])
-    main = params.batteries[0]
+    order_mw = _total(orders)
     mvar = jnp.zeros_like(meets.load_mw)
     first = layout.reactive_first and params.reactive is not None
     if first:
-        mvar = _mvar(params, state, main, meets, jnp.zeros_like(mvar), dt_s)
+        mvar = _mvar(params, state, meets, jnp.zeros_like(mvar), dt_s)
     stores, powers, status = [], [], jnp.zeros((), jnp.int32)
     low_mw = high_mw = jnp.zeros_like(mvar)
     for i, (b, store, order) in enumerate(zip(params.batteries, state.batteries, orders, strict=True)):
@@ -157,9 +156,9 @@ def step(
         stores.append(store)
         powers.append(store.power_mw)
     if params.reactive is not None and not first:
-        mvar = _mvar(params, state, main, meets, powers[0], dt_s)
+        mvar = _mvar(params, state, meets, powers[0], dt_s)
     state = replace(state, batteries=tuple(stores), bess_mvar=None if params.reactive is None else mvar)
-    power_mw = sum(powers[1:], powers[0]) - auxiliary_mw(params)
+    power_mw = _total(powers) - auxiliary_mw(params)
     each = _each(params, start, powers) if layout.listed else Each(*(jnp.zeros(0, power_mw.dtype) for _ in range(3)))
     return state, Given(order_mw, power_mw, mvar, soc, status, low_mw, high_mw, each)
 
@@ -195,7 +194,7 @@ def _ordered(
         speed_pu=speed_pu,
         soc_error=error,
         rated_mw=_rated_mw(params),
-        energy_mwh=sum((b.energy_mwh for b in params.batteries[1:]), params.batteries[0].energy_mwh),
+        energy_mwh=_total([b.energy_mwh for b in params.batteries]),
         battery=state.batteries[0],
         starts=meets.starts,
         motion=meets.motion,
@@ -245,13 +244,13 @@ def _split(
 def _mvar(
     params: StorageParams,
     state: StorageState,
-    main: battery.BatteryParams,
     meets: Surroundings,
     power_mw: jax.Array,
     dt_s: float,
 ) -> jax.Array:
     assert params.reactive is not None and state.bess_mvar is not None
-    apparent = params.reactive.rated_mva if main.apparent_mva is None else main.apparent_mva * meets.voltage_pu
+    limit = params.batteries[0].apparent_mva
+    apparent = params.reactive.rated_mva if limit is None else limit * meets.voltage_pu
     room = reactive.room_mvar(apparent * (1.0 - meets.lost), power_mw)
     return reactive.step(params.reactive, state.bess_mvar, meets.support_pu, room, dt_s)
 
@@ -270,7 +269,11 @@ def _each(params: StorageParams, start: tuple[battery.BatteryState, ...], powers
 
 
 def _rated_mw(params: StorageParams) -> jax.Array:
-    return sum((b.power_mw for b in params.batteries[1:]), params.batteries[0].power_mw)
+    return _total([b.power_mw for b in params.batteries])
+
+
+def _total(values: list[jax.Array]) -> jax.Array:
+    return sum(values[1:], values[0])
 
 
 def _by_energy(params: StorageParams, values: list[jax.Array]) -> jax.Array:
@@ -278,5 +281,4 @@ def _by_energy(params: StorageParams, values: list[jax.Array]) -> jax.Array:
     if len(values) == 1:
         return values[0]
     energies = [b.energy_mwh for b in params.batteries]
-    total = sum(energies[1:], energies[0])
-    return sum((v * e for v, e in zip(values[1:], energies[1:], strict=True)), values[0] * energies[0]) / total
+    return _total([v * e for v, e in zip(values, energies, strict=True)]) / _total(energies)

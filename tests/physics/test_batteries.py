@@ -342,6 +342,9 @@ def test_the_controller_acts_once_a_period(emulate):
          "must rise"),
         (("site.0.bess.thermal={heat_capacity_kwh_per_k=1.0, cooling_kw_per_k=1.0, derate_from_c=50.0, "
           "derate_to_c=45.0}",), "derate_to_c: is 45, must be above"),
+        (("site.0.bess.priority=reactive",), "current_limit_pu: missing key: with priority"),
+        (("disturbance=[{kind='bess_outage', at_s=1.0, share=0.7}, {kind='bess_outage', at_s=2.0, share=0.5}]",),
+         "disturbance.1.share: with outages before it 1.2 are lost"),
         (("disturbance=[{kind='bess_outage', at_s=1.0, site='campu'}]",), "no site 'campu'.*nearest: campus"),
     ],
 )  # fmt: skip
