@@ -24,6 +24,8 @@ MAY_BE_NAN = ("bess_soc", "battery_temperature_c")  # where there is no battery,
 class Account:
     """Of one run. A value that is not finite, or a collapsed voltage, ends it at that row."""
 
+    CARRIED = ("_summary", "_tally", "_log", "_wear")
+
     def __init__(self, scenario: schema.Scenario, header: Header, layout: Layout) -> None:
         self._header, self._layout = header, layout
         self._summary, self._tally, self._log = Summary(header), JobTally(header), EventLog(scenario)

@@ -57,6 +57,8 @@ class Bits:
 class EventLog:
     """Events of a run: those the scenario schedules, and limits, relays and stages as the emulation meets them."""
 
+    CARRIED = ("_last",)
+
     def __init__(self, scenario: schema.Scenario) -> None:
         self._sites = tuple(site.name for site in scenario.site)
         self._jobs = tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario))
@@ -65,7 +67,8 @@ class EventLog:
         self._stages = tuple(area.shedding for area in scenario.grid.area)
         self._dt_s, self._nominal_hz = scenario.run.dt_s, scenario.grid.frequency_hz
         self._scheduled = sorted(_scheduled(scenario), key=lambda event: event.time_s)
-        self._last: Bits | None = None
+        places = (self._sites, self._jobs, self._ties, self._areas)
+        self._last = Bits(*(np.zeros((1, len(names)), np.int32) for names in places))
 
     def between(self, first: int, bits: Bits, every: int) -> list[Event]:
         """Events in the rows from tick `first` on, in order of time."""
@@ -78,8 +81,7 @@ class EventLog:
 
         def turned(part: str, bit: int, on: bool = True) -> np.ndarray:
             now = getattr(bits, part)
-            before = np.zeros_like(now[:1]) if self._last is None else getattr(self._last, part)[-1:]
-            is_on = (np.concatenate([before, now]) & bit) > 0
+            is_on = (np.concatenate([getattr(self._last, part), now]) & bit) > 0
             return np.argwhere((is_on[1:] & ~is_on[:-1]) if on else (~is_on[1:] & is_on[:-1]))
 
         for bit, kind in SITE_EVENTS.items():
@@ -98,7 +100,7 @@ class EventLog:
         for bit, kind in JOB_EVENTS.items():
             events += [Event(at(row), kind, self._jobs[job], 1.0) for row, job in np.argwhere((bits.job & bit) > 0)]
         if rows:
-            self._last = bits
+            self._last = Bits(bits.site[-1:], bits.job[-1:], bits.tie[-1:], bits.stage[-1:])
         return sorted(events, key=lambda event: event.time_s)
 
 

@@ -56,6 +56,8 @@ class Summary:
     Work is in proportion to rows as long as blocks are not much shorter than 5 s.
     """
 
+    CARRIED = ("_next_tick", "_rows", "_sums", "_extremes", "_changes")
+
     def __init__(self, header: Header) -> None:
         self._header = header
         self._next_tick: int | None = None
@@ -147,6 +149,8 @@ def _job(label: str) -> str:
 class JobTally:
     """Counts of what began in each job, fed with (rows, jobs) bits of `cluster.pauses`."""
 
+    CARRIED = ("_rows", "_counts", "_first", "_last")
+
     def __init__(self, header: Header) -> None:
         self._jobs = header.labels["job"]
         self._row_s = header.row_s
@@ -182,6 +186,8 @@ class JobTally:
 class _Sum:
     """Column sums: pairwise within a block, compensated (Neumaier) across blocks, so that block sizes do not show."""
 
+    CARRIED = ("_high", "_low")
+
     def __init__(self, columns: int) -> None:
         self._high, self._low = np.zeros(columns), np.zeros(columns)
 
@@ -201,6 +207,8 @@ class _Sum:
 class _Extremes:
     """Smallest and largest value of each column; a NaN stays."""
 
+    CARRIED = ("_low", "_high")
+
     def __init__(self, columns: int) -> None:
         self._low, self._high = np.full(columns, np.inf), np.full(columns, -np.inf)
 
@@ -216,6 +224,8 @@ class _Extremes:
 
 class _Change:
     """Largest difference between rows at most `window` rows apart, by column. Keeps the last `window` rows."""
+
+    CARRIED = ("_tail", "largest")
 
     def __init__(self, columns: int, window: int) -> None:
         self._window = window

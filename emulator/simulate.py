@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import emulator
-from emulator import schema
+from emulator import checkpoint, schema
 from emulator.account import Account, Block
+from emulator.carry import Checkpoint
 from emulator.clock import seconds_at, ticks_nearest
 from emulator.config import to_toml
 from emulator.frame import Frame
@@ -44,6 +45,13 @@ class Sink(Protocol):
     def finish(self, metrics: Mapping[str, float], stop_reason: str, complete: bool) -> None: ...
 
 
+class Keeper(Protocol):
+    """Where checkpoints go. Each is of the run after the rows that its sink has got so far."""
+
+    def due(self) -> bool: ...
+    def keep(self, checkpoint: Checkpoint) -> None: ...
+
+
 class SimulationError(Exception):
     """The emulation cannot go on, for a reason that lies in the scenario."""
 
@@ -57,7 +65,7 @@ class Outcome:
     complete: bool
     emulated_s: float
     setup_s: float  # reading, equilibrium, compilation
-    wall_s: float  # emulation and writing
+    wall_s: float  # emulation and writing, that before a resumed run's checkpoint included
 
 
 def build(scenario: schema.Scenario, ticks: int | None = None) -> tuple[Layout, Params, State, Inputs]:
@@ -76,12 +84,21 @@ def run(scenario: schema.Scenario) -> Trace:
 
 
 def stream(
-    scenario: schema.Scenario, header: Header, sink: Sink, progress: Callable[[int], object] = lambda ticks: None
+    scenario: schema.Scenario,
+    header: Header,
+    sink: Sink,
+    progress: Callable[[int], object] = lambda ticks: None,
+    keeper: Keeper | None = None,
+    start: Checkpoint | None = None,
 ) -> Outcome:
     """Emulate a scenario into a sink. `progress` is told the ticks done since its last call.
 
     A physical stop (voltage collapse, a value that is not finite) ends the run early: rows up to there are kept, the
     sink is told the reason, and the outcome is not complete.
+
+    Args:
+      keeper: gets a checkpoint before the first window and whenever it says that one is due; None: no checkpoints.
+      start: a checkpoint of the same scenario to go on from, the sink having the rows before it.
 
     Raises:
       SimulationError: the scenario asks for what the emulation cannot do.
@@ -90,8 +107,19 @@ def stream(
     emulation = _compile(scenario)
     every = emulation.layout.every_ticks
     account, watch = Account(scenario, header, emulation.layout), _Watch(scenario, header)
+    first_state, spent_s = emulation.state, 0.0
+    if start is not None:
+        first_state, spent_s = checkpoint.resume(start, emulation.state, account)
+        progress(int(first_state.tick))
+    made_with = checkpoint.made_with(scenario, header)
     begun = time.perf_counter()
-    for first, frame, state in _frames(scenario, emulation):
+
+    def keep(state: State) -> None:
+        if keeper is not None and keeper.due():
+            keeper.keep(checkpoint.take(made_with, state, account, spent_s + time.perf_counter() - begun))
+
+    keep(first_state)
+    for first, frame, state in _frames(scenario, emulation, first_state):
         check(scenario, emulation.params, first, state)
         block, events = account.take(first, frame, state, min(emulation.window, emulation.total - first) // every)
         rows = len(block["site_it_power_mw"])
@@ -101,11 +129,13 @@ def stream(
         progress(rows * every)
         if account.stop_reason:
             break
+        if account.ticks < emulation.total:
+            keep(state)
     metrics, complete = account.metrics(), not account.stop_reason
     reason = account.stop_reason or END_OF_RUN
     sink.finish(metrics, reason, complete)
     emulated_s = seconds_at(account.ticks, emulation.layout.dt_s)
-    return Outcome(metrics, reason, complete, emulated_s, begun - entered, time.perf_counter() - begun)
+    return Outcome(metrics, reason, complete, emulated_s, begun - entered, spent_s + time.perf_counter() - begun)
 
 
 def header_of(scenario: schema.Scenario) -> Header:
@@ -157,7 +187,7 @@ class _Emulation:
 def _compile(scenario: schema.Scenario) -> _Emulation:
     records = records_of(scenario)
     layout, params, total = layout_of(scenario), params_of(scenario, records), run_ticks(scenario)
-    window = whole_chunks(layout, min(WINDOW_TICKS, total))
+    window = window_ticks(scenario)
     inputs = inputs_of(scenario, records, 0, window)
     state = initial_state(layout, params)
     step = jax.jit(rollout, static_argnums=0)
@@ -170,12 +200,11 @@ def _compile(scenario: schema.Scenario) -> _Emulation:
     return _Emulation(records, layout, params, state, total, window, step)
 
 
-def _frames(scenario: schema.Scenario, emulation: _Emulation) -> Iterator[tuple[int, Frame, State]]:
-    """First tick, frames and last state of each window, one window ahead of the reader: the device works while the host
-    writes."""
-    state = emulation.state
+def _frames(scenario: schema.Scenario, emulation: _Emulation, state: State) -> Iterator[tuple[int, Frame, State]]:
+    """First tick, frames and last state of each window from `state` on, one window ahead of the reader: the device
+    works while the host writes."""
     ahead: tuple[int, Frame, State] | None = None
-    for first in range(0, emulation.total, emulation.window):
+    for first in range(int(state.tick), emulation.total, emulation.window):
         inputs = inputs_of(scenario, emulation.records, first, emulation.window)
         state, frame = emulation.step(emulation.params, state, inputs)
         if ahead is not None:
@@ -233,6 +262,11 @@ def spread(layout: Layout) -> Layout:
 def run_ticks(scenario: schema.Scenario) -> int:
     """Length of the run in ticks."""
     return ticks_nearest(scenario.run.duration_s, scenario.run.dt_s)
+
+
+def window_ticks(scenario: schema.Scenario) -> int:
+    """Ticks per call of the compiled rollout, a whole number of chunks."""
+    return whole_chunks(layout_of(scenario), min(WINDOW_TICKS, run_ticks(scenario)))
 
 
 def whole_chunks(layout: Layout, ticks: int) -> int:

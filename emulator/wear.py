@@ -21,6 +21,8 @@ class Wear:
     """Of the listed batteries, fed with consecutive rows; equal whatever the sizes of the blocks. Keeps the reversals
     of each state of charge."""
 
+    CARRIED = ("_reversals", "_rows")
+
     def __init__(self, header: Header, ageing: Mapping[int, Ageing]) -> None:
         """ageing: by the battery's place."""
         self._names, self._row_s, self._ageing = header.labels["battery"], header.row_s, ageing
@@ -51,6 +53,8 @@ class Wear:
 
 class _Reversals:
     """First value, every value at which a series turns, and the last one."""
+
+    CARRIED = ("_parts", "_tail")
 
     def __init__(self) -> None:
         self._parts: list[np.ndarray] = []

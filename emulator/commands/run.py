@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emulator import config
 from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, prepare_jax
+
+if TYPE_CHECKING:
+    from emulator.carry import Checkpoint
+    from emulator.schema import Scenario
+    from emulator.trace import Header
+    from emulator.traces.hdf5 import TraceWriter
 
 TEXT = "one emulation, streamed to HDF5"
 EXAMPLE = "wattswing run campus_100mw --set run.duration_s=30"
@@ -18,6 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE.h5", help="trace to write, replacing it; default: CONFIG's name .h5"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a trace that was cut short, from the checkpoint beside it"
     )
     parser.add_argument("--platform", choices=("cpu", "gpu", "tpu"), help="where to compute; default: JAX's choice")
     parser.add_argument("--x64", action="store_true", help="compute in float64")
@@ -30,32 +40,35 @@ def run(args: argparse.Namespace) -> int:
     if out.suffix not in (".h5", ".hdf5"):
         raise UsageError(f"--out {out}: a trace ends in .h5")
     scenario = config.load(args.config, args.overrides)
+    if args.resume and (over := _over(out)) is not None:
+        return over
     prepare_jax(args.platform, args.x64)
     from tqdm import tqdm
 
     from emulator import metrics, simulate
     from emulator.trace import TraceError
-    from emulator.traces.hdf5 import TraceWriter
 
     header = simulate.header_of(scenario)
     for warning in simulate.warnings(scenario):
         print(f"wattswing: warning: {warning}", file=sys.stderr)
     try:
-        writer = TraceWriter(out, header, max(1, simulate.WINDOW_TICKS // header.every_ticks))
+        writer, start = _writer(out, scenario, header, args.resume)
     except TraceError as error:
         raise UsageError(str(error)) from error
+    if writer.network:
+        print(f"wattswing: warning: {_ON_A_NETWORK.format(out=out, kind=writer.network)}", file=sys.stderr)
     quiet = args.quiet or not sys.stderr.isatty()
     bar = tqdm(total=simulate.run_ticks(scenario), unit="tick", unit_scale=True, disable=quiet)
     try:
         with bar, writer:
-            outcome = simulate.stream(scenario, header, writer, bar.update)
+            outcome = simulate.stream(scenario, header, writer, bar.update, writer, start)
     except simulate.SimulationError as error:
         raise UsageError(str(error)) from error
     except TraceError as error:
-        print(f"wattswing: {error}; the file holds the rows up to there", file=sys.stderr)
+        print(f"wattswing: {error}; {_kept(out)}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {out} holds all rows up to here", file=sys.stderr)
+        print(f"\ninterrupted: {out} holds all rows up to here; go on with --resume", file=sys.stderr)
         return INTERRUPTED
     if not args.quiet:
         print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
@@ -66,3 +79,55 @@ def run(args: argparse.Namespace) -> int:
         print(f"wattswing: stopped: {outcome.stop_reason}; {out} holds the trace up to there", file=sys.stderr)
         return STOPPED
     return DONE
+
+
+_ON_A_NETWORK = (
+    "{out} lies on a network file system ({kind}): no other program can read it while it is written, and after a kill "
+    "it may open only once `--resume` has put it back to its last checkpoint"
+)
+
+
+def _over(out: Path) -> int | None:
+    """Exit status of a run that has ended, said in words; None where there is something to resume."""
+    from emulator.trace import TraceError
+    from emulator.traces import hdf5, state_file
+
+    try:
+        trace = hdf5.read(out, slice(0, 0))
+    except TraceError as error:
+        if not out.is_file():
+            raise UsageError(f"--resume: {error}; start anew without --resume") from error
+        return None  # damaged, but perhaps not beyond its checkpoint
+    if trace.complete:
+        state_file.path_of(out).unlink(missing_ok=True)
+        print(f"{out} is complete: nothing to resume")
+        return DONE
+    if trace.stop_reason and not state_file.path_of(out).is_file():
+        print(f"wattswing: {out} cannot go on: {trace.stop_reason}", file=sys.stderr)
+        return STOPPED
+    return None
+
+
+def _writer(out: Path, scenario: Scenario, header: Header, resume: bool) -> tuple[TraceWriter, Checkpoint | None]:
+    """A new trace, or one put back to its checkpoint. TraceError where that cannot be."""
+    from emulator import checkpoint, simulate
+    from emulator.carry import differences
+    from emulator.traces import state_file
+    from emulator.traces.hdf5 import TraceWriter
+
+    rows = max(1, simulate.window_ticks(scenario) // header.every_ticks)
+    if not resume:
+        return TraceWriter(out, header, rows), None
+    start, around = state_file.read(state_file.path_of(out))
+    if different := differences(start.made_with, checkpoint.made_with(scenario, header)):
+        raise UsageError(f"--resume {out}: belongs to another run: {'; '.join(different)}")
+    return TraceWriter(out, header, rows, around), start
+
+
+def _kept(out: Path) -> str:
+    """What a trace holds that could not be written on."""
+    from emulator.traces import hdf5
+
+    trace = hdf5.read(out, slice(-1, None))
+    until_s = trace.time_s[-1] + trace.header.row_s if len(trace.time_s) else 0.0
+    return f"the file holds {until_s:g} s; make room and go on with --resume"

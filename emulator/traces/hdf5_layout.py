@@ -10,11 +10,13 @@ import numpy as np
 
 from emulator import metrics as run_metrics
 from emulator.trace import AXES, CHANNELS, WATCHED, Channel, Header
+from emulator.traces import digest
 
+# Each with a checksum: gzip brings its own, the others take HDF5's.
 COMPRESSION: dict[str, dict[str, Any]] = {
     "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},
-    "lzf": {"compression": "lzf", "shuffle": True},
-    "none": {},
+    "lzf": {"compression": "lzf", "shuffle": True, "fletcher32": True},
+    "none": {"fletcher32": True},
 }
 MOST_CHUNK_BYTES = 2**22
 EVENT_CHUNK_ROWS = 256
@@ -39,6 +41,11 @@ def watched(header: Header) -> list[Channel]:
     return [channel for channel in WATCHED if header.labels[channel.axis]]
 
 
+def device_rows(header: Header, rows: int) -> int:
+    """Rows of devices and racks that begin in the first `rows` rows of the trace."""
+    return -(-rows * header.every_ticks // header.device_every_ticks)
+
+
 def dataset_of(channel: Channel) -> str:
     """Name of a watched channel within its group: device_power_w is power_w of the group device."""
     return channel.name.removeprefix(f"{channel.axis}_")
@@ -49,9 +56,10 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     for name in ATTRIBUTES:
         value = getattr(header, name)
         file.attrs[name] = int(value) if isinstance(value, bool) else value
-    # These two change at the end, under SWMR, which rules out strings of variable length.
+    # These change at the end, under SWMR, which rules out strings of variable length.
     file.attrs["complete"] = np.int64(0)
     file.attrs["stop_reason"] = fixed_text("", STOP_REASON_BYTES)
+    file.attrs[digest.METRICS] = fixed_text("", digest.BYTES)
     packing = COMPRESSION[header.compression]
 
     trace = file.create_group("trace")
@@ -66,7 +74,8 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
         data.dims[0].attach_scale(time)
         data.dims[1].attach_scale(scales[channel.axis])
     for channel in watched(header):
-        _lay_out_watched(file.create_group(channel.axis), channel, header, chunk_rows, packing)
+        rows = device_rows(header, chunk_rows)
+        _lay_out_watched(file.create_group(channel.axis), channel, header, rows, packing)
     if header.labels["site"]:
         kv = trace.create_dataset("site_nominal_kv", data=np.array(header.nominal_kv, np.float64))
         _describe(kv, "kV", "nominal voltage at the point of common coupling, NaN where there is none")
@@ -76,6 +85,7 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     metrics = file.create_group("metrics")
     for key in run_metrics.names(header):
         _describe(metrics.create_dataset(key, data=np.nan), run_metrics.unit_of(key), key.replace("_", " "))
+    file.attrs[digest.HEADER] = digest.of_header(file)
 
 
 def _lay_out_watched(
@@ -94,7 +104,7 @@ def _lay_out_watched(
 
 def _lay_out_events(event: h5py.Group, header: Header) -> None:
     where_bytes = max([1, *(len(label.encode()) for labels in header.labels.values() for label in labels)])
-    time = _growing(event, "time_s", "f8", (), EVENT_CHUNK_ROWS)
+    time = _growing(event, "time_s", "f8", (), EVENT_CHUNK_ROWS, **COMPRESSION["gzip"])
     time.make_scale("time_s")
     _describe(time, "s", "when")
     for name, dtype, long_name in (
@@ -102,7 +112,7 @@ def _lay_out_events(event: h5py.Group, header: Header) -> None:
         ("where", h5py.string_dtype("utf-8", where_bytes), "site, job or area"),
         ("value", np.dtype("f8"), "how much, in the unit of the kind"),
     ):
-        data = _growing(event, name, dtype, (), EVENT_CHUNK_ROWS)
+        data = _growing(event, name, dtype, (), EVENT_CHUNK_ROWS, **COMPRESSION["gzip"])
         _describe(data, "1", long_name)
         data.dims[0].attach_scale(time)
         if dtype.kind == "S":

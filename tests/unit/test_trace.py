@@ -273,7 +273,7 @@ def test_full_disk_is_said_and_the_file_reads(tmp_path, compression):
 
 def test_no_block_follows_one_that_failed(tmp_path, monkeypatch):
     """Otherwise later rows would lie where the lost ones belong."""
-    honest, failing = hdf5._write_rows, threading.Event()
+    honest, failing = hdf5.write_rows, threading.Event()
 
     def write_rows(data, first, values):
         if not failing.is_set() and len(values) == 7:
@@ -281,7 +281,7 @@ def test_no_block_follows_one_that_failed(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         honest(data, first, values)
 
-    monkeypatch.setattr(hdf5, "_write_rows", write_rows)
+    monkeypatch.setattr(hdf5, "write_rows", write_rows)
     with (
         pytest.raises(TraceError, match="cannot write .*: .*No space left") as caught,
         TraceWriter(tmp_path / "t.h5", ONE_SITE, 10) as writer,

@@ -1,0 +1,110 @@
+"""Opening a trace file: a finished one, one that is being written, one whose writer was killed; never for long, never
+without a word about what is damaged."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+
+from emulator.trace import CHANNELS, SCHEMA_VERSION, TraceError
+from emulator.traces import digest, state_file, superblock
+from emulator.traces.hdf5_layout import ATTRIBUTES
+
+PAUSES_S = (0.01, 0.05)  # before another look at a file that is being written
+
+T = TypeVar("T")
+
+
+def steadily(path: str | os.PathLike[str], look: Callable[[h5py.File], T]) -> T:
+    """What one sees in a file. While it is being written one may meet what is half written, but not again."""
+    for pause_s in PAUSES_S:
+        try:
+            with opened(path) as file:
+                return look(file)
+        except TraceError:
+            if not _is_marked(path):
+                raise
+            time.sleep(pause_s)
+    with opened(path) as file:
+        return look(file)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """A trace file for reading.
+
+    Raises:
+      TraceError: no file, none that holds a trace, or a damaged one, also where that shows while it is being read.
+    """
+    if not Path(path).is_file():
+        raise TraceError(f"{path}: no such file")
+    try:
+        with _open(path) as file:
+            _check(file, path)
+            yield file
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # by what is damaged: data, a dataset, names, text
+        raise TraceError(f"{path}: cannot be read as HDF5: {cause(error)}{_way_back(path)}") from error
+
+
+@contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    if not _is_marked(path):
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with superblock.Closed(path) as still, h5py.File(still, "r") as file:
+        yield file
+
+
+def _is_marked(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is being written, or was when its writer died."""
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return superblock.is_marked(file.read(superblock.SIZE))
+
+
+def _way_back(path: str | os.PathLike[str]) -> str:
+    kept = state_file.path_of(Path(path))
+    if not kept.is_file():
+        return ""
+    return f"; {kept} holds its last checkpoint, from which `wattswing run CONFIG --out {path} --resume` goes on"
+
+
+def _check(file: h5py.File, path: str | os.PathLike[str]) -> None:
+    version = file.attrs.get("schema_version")
+    if "trace/time_s" not in file or version is None:
+        raise TraceError(f"{path}: an HDF5 file, but not a trace of wattswing: it lacks trace/time_s or schema_version")
+    if version != SCHEMA_VERSION:
+        raise TraceError(f"{path}: trace of schema version {version}; this program reads version {SCHEMA_VERSION}")
+    expected = [f"trace/{c.name}" for c in CHANNELS if f"trace/{c.axis}" in file]
+    lacking = [name for name in [*expected, *ATTRIBUTES] if name not in file and name not in file.attrs]
+    if lacking:
+        raise TraceError(f"{path}: a damaged trace: it lacks {', '.join(lacking)}")
+    for name, now in ((digest.HEADER, digest.of_header), (digest.METRICS, digest.of_metrics)):
+        kept = string(file.attrs.get(name, ""))  # older files have none, nor has the summary before its end
+        if kept and kept != now(file):
+            raise TraceError(f"{path}: a damaged trace: its contents do not agree with {name}")
+
+
+def cause(error: BaseException) -> str:
+    """The system's own words within HDF5's."""
+    words = re.search(r"error message = '([^']*)'", str(error))
+    return words[1] if words else str(error)
+
+
+def at(group: h5py.Group, name: str) -> Any:
+    """What a group or file holds under a name."""
+    return group[name]
+
+
+def string(value: Any) -> str:
+    """An attribute's text, of fixed or of variable length."""
+    return value.decode() if isinstance(value, bytes) else str(value)
