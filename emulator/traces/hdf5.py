@@ -235,6 +235,8 @@ class TraceWriter:
             os.close(null)
             with suppress(RuntimeError):  # a flush that failed half way makes HDF5 refuse the next one, but only that
                 self._file.flush()
+            with suppress(RuntimeError):  # the null device has no length, of which HDF5 complains once
+                self._file.close()
             self._file.close()
 
 
