@@ -4,6 +4,7 @@ attributes, which are strings of variable length, and the metrics. A damaged byt
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import h5py
@@ -31,10 +32,17 @@ def _fixed(file: h5py.File, group: str) -> list[tuple[str, Any]]:
     return [(name, there[name]) for name in sorted(there) if there[name].maxshape[:1] != (None,)]
 
 
-def of_metrics(file: h5py.File) -> str:
+def of_metrics(metrics: Mapping[str, float]) -> str:
     """Of the summary."""
-    metrics: Any = file["metrics"]
     found = hashlib.sha256()
     for name in sorted(metrics):
-        found.update(f"{name}=".encode() + np.float64(metrics[name][()]).tobytes())
+        found.update(f"{name}=".encode() + np.float64(metrics[name]).tobytes())
     return found.hexdigest()
+
+
+def check(file: h5py.File, name: str, found: str) -> None:
+    """Compare a checksum with that in the file, where there is one: older files have none, nor has a summary before
+    its end. ValueError where they differ."""
+    kept = file.attrs.get(name, b"")
+    if kept and kept != found.encode():
+        raise ValueError(f"its contents do not agree with {name}")

@@ -162,7 +162,8 @@ class TraceWriter:
             self._pool.shutdown()
             for key, value in metrics.items():
                 at(self._file, f"metrics/{key}")[...] = value
-            self._file.attrs.modify(digest.METRICS, fixed_text(digest.of_metrics(self._file), digest.BYTES))
+            if metrics:
+                self._file.attrs.modify(digest.METRICS, fixed_text(digest.of_metrics(metrics), digest.BYTES))
             reason = stop_reason.encode()[:STOP_REASON_BYTES].decode(errors="ignore")
             self._file.attrs.modify("stop_reason", fixed_text(reason, STOP_REASON_BYTES))
             self._file.attrs.modify("complete", np.int64(complete))
@@ -292,6 +293,7 @@ def _write_events(group: h5py.Group, events: Sequence[Event]) -> None:
 
 
 def _header(file: h5py.File) -> Header:
+    digest.check(file, digest.HEADER, digest.of_header(file))
     fields: dict[str, Any] = {
         name: string(file.attrs[name]) if kind is str else kind(file.attrs[name]) for name, kind in ATTRIBUTES.items()
     }
@@ -318,11 +320,17 @@ def _window(file: h5py.File, header: Header, start: int, stop: int) -> Trace:
         **channels,
         **_watched_window(file, header, start, stop),
         events=_events(file, time_s[0], time_s[-1] + header.row_s) if len(time_s) else (),
-        # Not items(): h5py holds its lock while one iterates, and an error there would leave it locked.
-        metrics={key: float(at(file, f"metrics/{key}")[()]) for key in list(at(file, "metrics"))},
+        metrics=_metrics(file),
         complete=bool(file.attrs["complete"]),
         stop_reason=string(file.attrs["stop_reason"]),
     )
+
+
+def _metrics(file: h5py.File) -> dict[str, float]:
+    # Not items(): h5py holds its lock while one iterates, and an error there would leave it locked.
+    found = {key: float(at(file, f"metrics/{key}")[()]) for key in list(at(file, "metrics"))}
+    digest.check(file, digest.METRICS, digest.of_metrics(found))
+    return found
 
 
 def _watched_window(file: h5py.File, header: Header, start: int, stop: int) -> dict[str, np.ndarray]:

@@ -85,7 +85,7 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     metrics = file.create_group("metrics")
     for key in run_metrics.names(header):
         _describe(metrics.create_dataset(key, data=np.nan), run_metrics.unit_of(key), key.replace("_", " "))
-    file.attrs[digest.HEADER] = digest.of_header(file)
+    file.attrs[digest.HEADER] = fixed_text(digest.of_header(file), digest.BYTES)
 
 
 def _lay_out_watched(

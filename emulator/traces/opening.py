@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import h5py
 
 from emulator.trace import CHANNELS, SCHEMA_VERSION, TraceError
-from emulator.traces import digest, state_file, superblock
+from emulator.traces import state_file, superblock
 from emulator.traces.hdf5_layout import ATTRIBUTES
 
 PAUSES_S = (0.01, 0.05)  # before another look at a file that is being written
@@ -88,10 +88,6 @@ def _check(file: h5py.File, path: str | os.PathLike[str]) -> None:
     lacking = [name for name in [*expected, *ATTRIBUTES] if name not in file and name not in file.attrs]
     if lacking:
         raise TraceError(f"{path}: a damaged trace: it lacks {', '.join(lacking)}")
-    for name, now in ((digest.HEADER, digest.of_header), (digest.METRICS, digest.of_metrics)):
-        kept = string(file.attrs.get(name, ""))  # older files have none, nor has the summary before its end
-        if kept and kept != now(file):
-            raise TraceError(f"{path}: a damaged trace: its contents do not agree with {name}")
 
 
 def cause(error: BaseException) -> str:

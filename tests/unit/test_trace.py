@@ -260,9 +260,9 @@ def test_full_disk_is_said_and_the_file_reads(tmp_path, compression):
     writing = program(f"PROGRAM = {textwrap.dedent(ENDLESS)!r}\n{limited}", tmp_path / "t.h5", compression)
     out, errors = writing.communicate()
     last = out.splitlines()[-1]
-    assert re.fullmatch(r"TraceError cannot write .*t\.h5: File too large from (RuntimeError|KeyError|OSError)", last), (
-        out + errors
-    )
+    assert re.fullmatch(
+        r"TraceError cannot write .*t\.h5: File too large from (RuntimeError|KeyError|OSError)", last
+    ), out + errors
     assert writing.returncode == 0 and errors == ""
     trace = read(tmp_path / "t.h5")
     rows = len(trace.time_s)
