@@ -24,7 +24,7 @@ import numpy as np
 
 from emulator.carry import Checkpoint
 from emulator.trace import AXES, CHANNELS, WATCHED, Event, Header, Trace, TraceError, row_times
-from emulator.traces import digest, state_file
+from emulator.traces import checked, state_file
 from emulator.traces.chunks import write_rows
 from emulator.traces.filesystem import network_filesystem
 from emulator.traces.hdf5_layout import (
@@ -162,8 +162,10 @@ class TraceWriter:
             self._pool.shutdown()
             for key, value in metrics.items():
                 at(self._file, f"metrics/{key}")[...] = value
+            self._file.flush()  # values are on disk before their checksum is, and that before the file is complete
             if metrics:
-                self._file.attrs.modify(digest.METRICS, fixed_text(digest.of_metrics(metrics), digest.BYTES))
+                digest = fixed_text(checked.digest_of(metrics), checked.DIGEST_BYTES)
+                self._file.attrs.modify(checked.METRICS, digest)
             reason = stop_reason.encode()[:STOP_REASON_BYTES].decode(errors="ignore")
             self._file.attrs.modify("stop_reason", fixed_text(reason, STOP_REASON_BYTES))
             self._file.attrs.modify("complete", np.int64(complete))
@@ -293,7 +295,9 @@ def _write_events(group: h5py.Group, events: Sequence[Event]) -> None:
 
 
 def _header(file: h5py.File) -> Header:
-    digest.check(file, digest.HEADER, digest.of_header(file))
+    if checked.HEADER in file:
+        return checked.header_of(at(file, checked.HEADER)[:])
+    # A file of an older program.
     fields: dict[str, Any] = {
         name: string(file.attrs[name]) if kind is str else kind(file.attrs[name]) for name, kind in ATTRIBUTES.items()
     }
@@ -329,8 +333,7 @@ def _window(file: h5py.File, header: Header, start: int, stop: int) -> Trace:
 def _metrics(file: h5py.File) -> dict[str, float]:
     # Not items(): h5py holds its lock while one iterates, and an error there would leave it locked.
     found = {key: float(at(file, f"metrics/{key}")[()]) for key in list(at(file, "metrics"))}
-    digest.check(file, digest.METRICS, digest.of_metrics(found))
-    return found
+    return checked.checked_metrics(file, found)
 
 
 def _watched_window(file: h5py.File, header: Header, start: int, stop: int) -> dict[str, np.ndarray]:

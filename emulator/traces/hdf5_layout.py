@@ -10,7 +10,7 @@ import numpy as np
 
 from emulator import metrics as run_metrics
 from emulator.trace import AXES, CHANNELS, WATCHED, Channel, Header
-from emulator.traces import digest
+from emulator.traces import checked
 
 # Each with a checksum: gzip brings its own, the others take HDF5's.
 COMPRESSION: dict[str, dict[str, Any]] = {
@@ -59,7 +59,10 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     # These change at the end, under SWMR, which rules out strings of variable length.
     file.attrs["complete"] = np.int64(0)
     file.attrs["stop_reason"] = fixed_text("", STOP_REASON_BYTES)
-    file.attrs[digest.METRICS] = fixed_text("", digest.BYTES)
+    file.attrs[checked.METRICS] = fixed_text("", checked.DIGEST_BYTES)
+    text = file.create_dataset(checked.HEADER, data=checked.header_bytes(header), **COMPRESSION["gzip"])
+    text.make_scale(checked.HEADER)  # of its own axis, which else would have no name
+    _describe(text, "1", "attributes and labels once more, as JSON in UTF-8")
     packing = COMPRESSION[header.compression]
 
     trace = file.create_group("trace")
@@ -85,7 +88,6 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     metrics = file.create_group("metrics")
     for key in run_metrics.names(header):
         _describe(metrics.create_dataset(key, data=np.nan), run_metrics.unit_of(key), key.replace("_", " "))
-    file.attrs[digest.HEADER] = fixed_text(digest.of_header(file), digest.BYTES)
 
 
 def _lay_out_watched(

@@ -25,11 +25,12 @@ T = TypeVar("T")
 def steadily(path: str | os.PathLike[str], look: Callable[[h5py.File], T]) -> T:
     """What one sees in a file. While it is being written one may meet what is half written, but not again."""
     for pause_s in PAUSES_S:
+        being_written = _is_marked(path)
         try:
             with opened(path) as file:
                 return look(file)
         except TraceError:
-            if not _is_marked(path):
+            if not being_written:
                 raise
             time.sleep(pause_s)
     with opened(path) as file:

@@ -2,7 +2,7 @@
 
 A writer marks the superblock; HDF5 then opens the file only as a SWMR reader, which tries again what it cannot read:
 for hours where the file is damaged, and there is no setting for it. So a marked file is read through `Closed`, without
-marks and up to its present length: what is damaged there is an error at once.
+marks, where what is damaged is an error at once.
 Reference: HDF5 File Format Specification 3.0, sec. II.A (superblock version 3); Jenkins, lookup3.c, 2006 (checksum).
 """
 
@@ -17,6 +17,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n\x03\x08\x08"  # version 3, offsets and lengths o
 FLAGS, END_OF_FILE, CHECKSUM = 11, slice(28, 36), slice(44, 48)
 OPEN_FOR_WRITING, OPEN_FOR_SWMR = 0x01, 0x04
 WORD = 0xFFFFFFFF
+FAR = 2**60
 
 
 def is_marked(head: bytes) -> bool:
@@ -35,20 +36,32 @@ def closed(head: bytes, size: int) -> bytes:
 
 
 class Closed(io.FileIO):
-    """A file for h5py to read, as of now and as if closed. Raises OSError."""
+    """A file for h5py to read as if it were closed. It may grow meanwhile, so it seems to have no end."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(path)
-        head = super().read(SIZE)
-        self._head = closed(head, os.fstat(self.fileno()).st_size)
+        self._head = closed(super().read(SIZE), FAR)
+        self._at_end = False
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of any file, but for the end."""
+        self._at_end = whence == os.SEEK_END
+        return FAR if self._at_end else super().seek(offset, whence)
+
+    def tell(self) -> int:
+        """Likewise."""
+        return FAR if self._at_end else super().tell()
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the whole buffer, with zeros beyond the end: HDF5 takes what it asked for as given."""
+        """Fill the whole buffer, since HDF5 takes what it asked for as given: with zeros beyond the end, where it may
+        look for more than there is. OSError where there is nothing at all."""
         view = memoryview(buffer).cast("B")
         start = self.tell()
         done = 0
         while more := super().readinto(view[done:]):
             done += more
+        if view and not done:
+            raise OSError(f"is cut off before byte {start}")
         view[done:] = bytes(len(view) - done)
         if start < SIZE:
             known = self._head[start : start + len(view)]
