@@ -14,7 +14,7 @@ BOXES = {"cluster", "facility", "bess", "grid"}
 ONLY_IN = {  # a library, and the only files that may import it
     "h5py": {
         f"emulator/traces/{name}.py"
-        for name in ("chunks", "digest", "hdf5", "hdf5_layout", "history", "opening", "state_file", "sweeps")
+        for name in ("checked", "chunks", "hdf5", "hdf5_layout", "history", "opening", "state_file", "sweeps")
     },
     "isal": {"emulator/traces/chunks.py"},
     "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py"},

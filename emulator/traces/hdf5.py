@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from emulator.traces.filesystem import network_filesystem
 from emulator.traces.hdf5_layout import (
     ATTRIBUTES,
     STOP_REASON_BYTES,
+    TIME_BYTES,
     dataset_of,
     device_rows,
     fixed_text,
@@ -101,7 +103,10 @@ class TraceWriter:
 
     def _restored(self, around: state_file.Surroundings) -> h5py.File:
         state_file.restore(self._path, around)
-        return h5py.File(self._path, "r+", libver=FORMAT)
+        file = h5py.File(self._path, "r+", libver=FORMAT)
+        file.attrs.modify("resumed_utc", fixed_text(datetime.now(UTC).isoformat(), TIME_BYTES))
+        file.flush()  # before the first row: a reader that had the file open must not take new rows for old ones
+        return file
 
     def __enter__(self) -> TraceWriter:
         return self

@@ -20,7 +20,7 @@ COMPRESSION: dict[str, dict[str, Any]] = {
 }
 MOST_CHUNK_BYTES = 2**22
 EVENT_CHUNK_ROWS = 256
-KIND_BYTES, STOP_REASON_BYTES = 32, 256
+KIND_BYTES, STOP_REASON_BYTES, TIME_BYTES = 32, 256, 32
 
 
 # Root attributes that are fields of the header, with the type that a reader gives them back.
@@ -59,6 +59,7 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
     # These change at the end, under SWMR, which rules out strings of variable length.
     file.attrs["complete"] = np.int64(0)
     file.attrs["stop_reason"] = fixed_text("", STOP_REASON_BYTES)
+    file.attrs["resumed_utc"] = fixed_text("", TIME_BYTES)
     file.attrs[checked.METRICS] = fixed_text("", checked.DIGEST_BYTES)
     text = file.create_dataset(checked.HEADER, data=checked.header_bytes(header), **COMPRESSION["gzip"])
     text.make_scale(checked.HEADER)  # of its own axis, which else would have no name

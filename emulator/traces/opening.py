@@ -49,7 +49,12 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     try:
         with _open(path) as file:
             _check(file, path)
+            resumed = _resumed(file)
             yield file
+        if _is_marked(path):
+            with _open(path) as file:
+                if _resumed(file) != resumed:
+                    raise TraceError(f"{path}: was put back to a checkpoint while it was read")
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # by what is damaged: data, a dataset, names, text
         raise TraceError(f"{path}: cannot be read as HDF5: {cause(error)}{_way_back(path)}") from error
 
@@ -70,6 +75,10 @@ def _is_marked(path: str | os.PathLike[str]) -> bool:
         return False
     with Path(path).open("rb") as file:
         return superblock.is_marked(file.read(superblock.SIZE))
+
+
+def _resumed(file: h5py.File) -> str:
+    return string(file.attrs.get("resumed_utc", b""))
 
 
 def _way_back(path: str | os.PathLike[str]) -> str:

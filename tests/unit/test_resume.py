@@ -147,7 +147,7 @@ def test_twenty_kills_at_random_moments(tmp_path, uninterrupted, seed):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     kills, reads = map(int, done.stdout.split())
-    assert kills == 20 and reads > 20
+    assert kills == 20 and reads > 0
     assert contents(path) == uninterrupted and not state_file.path_of(path).exists()
 
 
