@@ -88,12 +88,29 @@ def stream(
     """
     entered = time.perf_counter()
     emulation = _compile(scenario)
-    every = emulation.layout.every_ticks
-    account, watch = Account(scenario, header, emulation.layout), _Watch(scenario, header)
+    account = Account(scenario, header, emulation.layout)
+    frames = _frames(scenario, emulation)
+    return record(scenario, header, sink, emulation.params, account, frames, time.perf_counter() - entered, progress)
+
+
+def record(
+    scenario: schema.Scenario,
+    header: Header,
+    sink: Sink,
+    params: Params,
+    account: Account,
+    frames: Iterator[tuple[int, Frame, State]],
+    setup_s: float,
+    progress: Callable[[int], object],
+) -> Outcome:
+    """Take a run's windows (first tick, frames, last state) to account and into a sink, up to where it stops."""
+    every, total = header.every_ticks, run_ticks(scenario)
+    watch = _Watch(scenario, header)
     begun = time.perf_counter()
-    for first, frame, state in _frames(scenario, emulation):
-        check(scenario, emulation.params, first, state)
-        block, events = account.take(first, frame, state, min(emulation.window, emulation.total - first) // every)
+    for first, frame, state in frames:
+        check(scenario, params, first, state)
+        rows = min(len(frame.status), (total - first) // every)
+        block, events = account.take(first, frame, state, rows)
         rows = len(block["site_it_power_mw"])
         device_rows = rows * every // header.device_every_ticks
         watched = {name: values[:device_rows] for name, values in watch.of(frame).items()}
@@ -104,8 +121,8 @@ def stream(
     metrics, complete = account.metrics(), not account.stop_reason
     reason = account.stop_reason or END_OF_RUN
     sink.finish(metrics, reason, complete)
-    emulated_s = seconds_at(account.ticks, emulation.layout.dt_s)
-    return Outcome(metrics, reason, complete, emulated_s, begun - entered, time.perf_counter() - begun)
+    emulated_s = seconds_at(account.ticks, header.dt_s)
+    return Outcome(metrics, reason, complete, emulated_s, setup_s, time.perf_counter() - begun)
 
 
 def header_of(scenario: schema.Scenario) -> Header:

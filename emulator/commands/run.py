@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from emulator import config
+from emulator import config, schema
 from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, prepare_jax
+
+if TYPE_CHECKING:
+    from emulator.simulate import Outcome
 
 TEXT = "one emulation, streamed to HDF5"
 EXAMPLE = "wattswing run campus_100mw --set run.duration_s=30"
@@ -26,11 +31,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Emulate, write, summarise; returns the exit status."""
+    scenario = config.load(args.config, args.overrides)
+    prepare_jax(args.platform, args.x64)
+    from emulator import simulate
+
+    return write(args, scenario, simulate.stream)
+
+
+def write(args: argparse.Namespace, scenario: schema.Scenario, stream: Callable[..., Outcome]) -> int:
+    """Emulate by `stream`, as `simulate.stream`, into a file, and summarise; returns the exit status."""
     out = args.out or Path(Path(args.config).stem + ".h5")
     if out.suffix not in (".h5", ".hdf5"):
         raise UsageError(f"--out {out}: a trace ends in .h5")
-    scenario = config.load(args.config, args.overrides)
-    prepare_jax(args.platform, args.x64)
     from tqdm import tqdm
 
     from emulator import metrics, simulate
@@ -48,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     bar = tqdm(total=simulate.run_ticks(scenario), unit="tick", unit_scale=True, disable=quiet)
     try:
         with bar, writer:
-            outcome = simulate.stream(scenario, header, writer, bar.update)
+            outcome = stream(scenario, header, writer, progress=bar.update)
     except simulate.SimulationError as error:
         raise UsageError(str(error)) from error
     except TraceError as error:
