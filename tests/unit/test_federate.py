@@ -54,6 +54,7 @@ def another(port: int, name: str):
     info = helics.helicsCreateFederateInfo()
     helics.helicsFederateInfoSetCoreTypeFromString(info, "zmq")
     helics.helicsFederateInfoSetCoreInitString(info, f"--loglevel=no_print --broker=tcp://127.0.0.1:{port}")
+    helics.helicsFederateInfoSetFlagOption(info, helics.HELICS_FLAG_UNINTERRUPTIBLE, True)
     return helics.helicsCreateValueFederate(name, info)
 
 
@@ -61,14 +62,11 @@ def test_two_federates_do_what_two_parts_of_a_program_do(joining):
     """The script's grid in a process of its own, with the broker, against the same grid called directly."""
     path, _ = joining
     its = config.load(path, ["cosim.timeout_s=60.0"])
-    script = subprocess.Popen([sys.executable, ROOT / "scripts/cosimulate_grid.py", path], env=ENVIRONMENT)
-    try:
+    with subprocess.Popen([sys.executable, ROOT / "scripts/cosimulate_grid.py", path], env=ENVIRONMENT) as script:
         with Federation(its) as grid:
             trace, outcome = cosimulated(its, grid)
             ages = grid.ages()
         assert script.wait(30) == 0
-    finally:
-        script.kill()
     assert outcome.complete and len(trace.time_s) == 1000
     assert ages == {"grid/frequency_hz": 1.0, "grid/voltage_pu": 1.0}
     direct, _ = cosimulated(its, Beside(its))
@@ -115,16 +113,13 @@ def test_control_c_while_another_federate_takes_its_time(joining, broker, tmp_pa
     helics.helicsFederateRegisterSubscription(other, "wattswing/campus/power_mw", "kW")  # so it waits for it
     command = [sys.executable, "-m", "emulator", "federate", path, "--out", tmp_path / "a.h5"]
     command += ["--set", "cosim.timeout_s=60.0"]
-    program = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as program:
         helics.helicsFederateEnterInitializingMode(other)
         helics.helicsPublicationPublishDouble(outputs["frequency_hz"], 60.0)  # of the voltage it says nothing
         helics.helicsFederateEnterExecutingMode(other)
         assert helics.helicsFederateRequestTime(other, 0.1) == 0.1  # once the program has come as far
         program.send_signal(signal.SIGINT)
         _, words = program.communicate(timeout=30)
-    finally:
-        program.kill()
     assert program.returncode == 130 and "holds all rows up to here" in words
     assert "warning: grid/voltage_pu has no value at the start: nominal until one comes" in words
     trace = hdf5.read(tmp_path / "a.h5")
