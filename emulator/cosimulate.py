@@ -27,7 +27,6 @@ from emulator.plant import Layout, Outside, Params
 from emulator.rollout import State, Work, closed_loop, initial_state, job_power, part_of
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import WINDOW_TICKS, Outcome, Sink, record, run_ticks
-from emulator.struct import as_array
 from emulator.trace import Header
 
 BLOCK_S = 1.0  # of the wall's clock, at most, before rows go to the sink: what a kill can cost
@@ -131,20 +130,36 @@ class _Run:
         ordered = any(site.power_limit for site in scenario.site)  # jobs then do as the step before made the site order
         window = ticks if ordered else ticks * max(1, min(WINDOW_TICKS, run_ticks(scenario)) // ticks)
         state, inputs = initial_state(layout, params), inputs_of(scenario, records, 0, window)
-        jobs = jax.jit(job_power, static_argnums=0).lower(layout, params, state, inputs).compile()
-        work = jax.eval_shape(lambda *these: job_power(layout, *these), params, state, inputs)
-        held = _held(scenario, nominal(scenario))
-        step = jax.jit(_step, static_argnums=0).lower(layout, params, state, work, np.int32(0), held).compile()
+        jobs = jax.jit(partial(job_power, layout))
+        given = [site.name for site in scenario.site if site.name in scenario.cosim.voltage_pu]
+        places = [given.index(site.name) if site.name in given else None for site in scenario.site]
+        step = jax.jit(partial(_step, layout, places))
+        rest = _held(scenario, nominal(scenario))
+        jax.block_until_ready(step(params, state, jobs(params, state, inputs), np.int32(0), *rest))  # compiles both
         return cls(scenario, records, layout, params, window, jobs, step)
 
 
 def _step(
-    layout: Layout, params: Params, state: State, work: Work, begin: jax.Array, held: Outside
+    layout: Layout,
+    places: list[int | None],
+    params: Params,
+    state: State,
+    work: Work,
+    begin: jax.Array,
+    speed_pu: jax.Array,
+    voltage_pu: jax.Array,
 ) -> tuple[State, Frame]:
-    """The plant through the step that begins `begin` ticks into the jobs' window, the grid held."""
+    """The plant through the step that begins `begin` ticks into the jobs' window, the grid held.
+
+    Args:
+      places: of each site among the voltages given, None where it has none.
+      speed_pu: (areas,) deviations, or (0,) where areas are emulated here.
+      voltage_pu: (voltages given,).
+    """
     ticks = layout.chunk_ticks
-    outside = jax.tree.map(lambda x: jnp.broadcast_to(x, (ticks, *x.shape)), held)
-    return closed_loop(layout, params, state, part_of(work, begin, ticks), outside)
+    speeds = jnp.broadcast_to(speed_pu, (ticks, *speed_pu.shape)) if speed_pu.size else None
+    volts = tuple(None if place is None else jnp.broadcast_to(voltage_pu[place], (ticks,)) for place in places)
+    return closed_loop(layout, params, state, part_of(work, begin, ticks), Outside(speeds, volts))
 
 
 def nominal(scenario: schema.Scenario) -> Given:
@@ -153,14 +168,11 @@ def nominal(scenario: schema.Scenario) -> Given:
     return Given(np.full(len(its.frequency_hz), scenario.grid.frequency_hz), np.ones(len(its.voltage_pu)))
 
 
-def _held(scenario: schema.Scenario, given: Given) -> Outside:
-    """As the plant takes it; the deviation is taken in float64."""
-    assert (its := scenario.cosim) is not None
-    volts = iter(given.voltage_pu)
-    return Outside(
-        speed_pu=as_array(given.frequency_hz / scenario.grid.frequency_hz - 1.0) if its.frequency_hz else None,
-        voltage_pu=tuple(as_array(next(volts)) if site.name in its.voltage_pu else None for site in scenario.site),
-    )
+def _held(scenario: schema.Scenario, given: Given) -> tuple[np.ndarray, np.ndarray]:
+    """As `_step` takes it: the deviation is taken in float64."""
+    kind = jnp.result_type(float)
+    deviation = given.frequency_hz / scenario.grid.frequency_hz - 1.0
+    return deviation.astype(kind), given.voltage_pu.astype(kind)
 
 
 def _blocks(run: _Run, account: Account, partner: Partner) -> Iterator[tuple[int, Frame, State]]:
@@ -197,8 +209,8 @@ def _steps(run: _Run, partner: Partner) -> Iterator[tuple[Frame, State]]:
         if first == 0:
             given = partner.begin(partial(_draw_at, run, state, work))
         for begin in range(0, min(run.window, total - first), ticks):
-            _refuse(scenario, given, seconds_at(first + begin, run.layout.dt_s))
-            state, frame = run.step(params, state, work, np.int32(begin), _held(scenario, given))
+            _refuse(scenario, given, first + begin)
+            state, frame = run.step(params, state, work, np.int32(begin), *_held(scenario, given))
             yield frame, state
             draw = _drawn(frame)
             if not np.isfinite(draw).all():
@@ -208,16 +220,18 @@ def _steps(run: _Run, partner: Partner) -> Iterator[tuple[Frame, State]]:
 
 def _draw_at(run: _Run, state: State, work: Work, given: Given) -> Draw:
     """What the sites draw at rest under what the grid gives: in the first row, of which the plant is put to rest."""
-    _refuse(run.scenario, given, 0.0)
-    _, frame = run.step(run.params, state, work, np.int32(0), _held(run.scenario, given))
-    return _drawn(jax.tree.map(lambda x: x[:1], frame))
+    _refuse(run.scenario, given, 0)
+    _, frame = run.step(run.params, state, work, np.int32(0), *_held(run.scenario, given))
+    return _drawn(frame, 1)
 
 
-def _drawn(frame: Frame) -> Draw:
-    return Draw(*(np.mean(power, axis=0, dtype=float) for power in (frame.pcc_mw, frame.pcc_mvar)))
+def _drawn(frame: Frame, rows: int | None = None) -> Draw:
+    """Mean over the first rows, or all."""
+    powers = (np.asarray(power)[:rows] for power in (frame.pcc_mw, frame.pcc_mvar))
+    return Draw(*(power.mean(axis=0, dtype=np.float64) for power in powers))
 
 
-def _refuse(scenario: schema.Scenario, given: Given, at_s: float) -> None:
+def _refuse(scenario: schema.Scenario, given: Given, tick: int) -> None:
     """Raises PartnerError where a value cannot be what it is said to be."""
     assert (its := scenario.cosim) is not None
     frequency = zip(scenario.grid.area, given.frequency_hz, strict=False)  # none where areas are emulated here
@@ -227,4 +241,5 @@ def _refuse(scenario: schema.Scenario, given: Given, at_s: float) -> None:
     values += [(its.voltage_pu[site.name], volts, HIGHEST_PU, "pu") for site, volts in voltage]
     for key, value, highest, unit in values:
         if not 0.0 <= value <= highest:  # nor NaN
+            at_s = seconds_at(tick, scenario.run.dt_s)
             raise PartnerError(f"{key} is {value:g} {unit} at {at_s:g} s, must be from 0 to {highest:g} {unit}")
