@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +59,21 @@ def another(port: int, name: str):
     return helics.helicsCreateValueFederate(name, info)
 
 
+@contextmanager
+def beside(command, **options):
+    """A process that does not outlive the test."""
+    with subprocess.Popen(command, env=ENVIRONMENT, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_two_federates_do_what_two_parts_of_a_program_do(joining):
     """The script's grid in a process of its own, with the broker, against the same grid called directly."""
     path, _ = joining
     its = config.load(path, ["cosim.timeout_s=60.0"])
-    with subprocess.Popen([sys.executable, ROOT / "scripts/cosimulate_grid.py", path], env=ENVIRONMENT) as script:
+    with beside([sys.executable, ROOT / "scripts/cosimulate_grid.py", path]) as script:
         with Federation(its) as grid:
             trace, outcome = cosimulated(its, grid)
             ages = grid.ages()
@@ -113,7 +124,7 @@ def test_control_c_while_another_federate_takes_its_time(joining, broker, tmp_pa
     helics.helicsFederateRegisterSubscription(other, "wattswing/campus/power_mw", "kW")  # so it waits for it
     command = [sys.executable, "-m", "emulator", "federate", path, "--out", tmp_path / "a.h5"]
     command += ["--set", "cosim.timeout_s=60.0"]
-    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as program:
+    with beside(command, stderr=subprocess.PIPE, text=True) as program:
         helics.helicsFederateEnterInitializingMode(other)
         helics.helicsPublicationPublishDouble(outputs["frequency_hz"], 60.0)  # of the voltage it says nothing
         helics.helicsFederateEnterExecutingMode(other)
