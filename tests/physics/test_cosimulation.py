@@ -350,7 +350,7 @@ BARE = """
 
 @pytest.mark.parametrize(("step_s", "stable"), [(1.0, True), (2.0, False)])
 def test_the_loop_is_stable_up_to_the_step_that_the_docs_name(scenario, step_s, stable):
-    """x[k+1] = d x[k] - g x[k-1] - load, d = exp(-D h / 2H), g = K (1 - d) / D: its roots leave the unit circle at g = 1,
+    """x[k+1] = d x[k] - g x[k-1] - load, d = exp(-D h/2H), g = K (1 - d)/D: its roots leave the unit circle at g = 1,
     here h = 1.79 s. K: 10 MW / 0.01 on 200 MVA."""
     its = scenario(BARE, f"cosim.step_s={step_s}")
     trace, _ = cosimulated(its)

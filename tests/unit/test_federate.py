@@ -184,6 +184,13 @@ def test_arguments_that_lead_nowhere(capsys, monkeypatch):
     assert "pip install 'wattswing[helics]'" in capsys.readouterr().err
 
 
+def test_the_origin_of_keys_taken_is_shown(capsys):
+    assert cli.main(["check", "cosimulation", "--set", "cosim.voltage_pu.campus='bus'"]) == 0
+    lines = {line.split(" = ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "# cosimulation.toml:" in lines["frequency_hz"] and "grid/frequency_hz" in lines["frequency_hz"]
+    assert '"campus" = "bus"' in lines["voltage_pu"] and "# --set" in lines["voltage_pu"]
+
+
 def test_the_table_survives_being_written(scenario, tmp_path):
     """The configuration in a trace's header federates again."""
     its = scenario(SITE + COSIM)
