@@ -18,7 +18,9 @@ from emulator.trace import Event, Header
 from emulator.wear import Wear
 
 Block = Mapping[str, np.ndarray]
-MAY_BE_NAN = ("bess_soc", "battery_temperature_c")  # where there is no battery, or no temperature is followed
+# Where there is no battery; no temperature is followed; the grid is emulated elsewhere (of one emulated here, the
+# frequency follows in the next tick).
+MAY_BE_NAN = ("bess_soc", "battery_temperature_c", "area_mechanical_power_mw")
 
 
 class Account:
@@ -48,6 +50,10 @@ class Account:
         self._wear.add(block["battery_soc"])
         self.ticks = first + rows * every
         return block, self._log.between(first, bits, every)
+
+    def stop(self, reason: str) -> None:
+        """The run cannot go on, for a reason from outside."""
+        self.stop_reason = reason
 
     def metrics(self) -> dict[str, float]:
         """Of all that was taken."""

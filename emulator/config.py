@@ -335,7 +335,7 @@ def _defaults(table: Table, path: Path) -> Iterator[tuple[str, str]]:
         elif isinstance(value, tuple) and any(isinstance(item, Table) for item in value):
             for i, item in enumerate(value):
                 yield from _defaults(item, (*at, i))
-        else:
+        elif not (isinstance(value, dict) and value):  # a dictionary's default is an empty one
             yield dotted(at), f"default: {extra.get('source', '')}".removesuffix(": ")
 
 
@@ -354,7 +354,7 @@ def _render(table: Table, path: Path, header: tuple[str, ...], origins: Mapping[
         elif value is not None and value not in ((), {}):
             line = f"{name} = {toml_value(value)}"
             unit = unit_of(field)
-            origin = "" if origins is None else origins.get(dotted((*path, name)), "")
+            origin = "" if origins is None else _origin(origins, dotted((*path, name)))
             comment = "; ".join(part for part in (unit, origin) if part)
             yield f"{line:40s} # {comment}" if origins is not None and comment else line
     for name, value in below:
@@ -366,6 +366,11 @@ def _render(table: Table, path: Path, header: tuple[str, ...], origins: Mapping[
         for i, item in enumerate(value):
             yield from ("", f"[[{'.'.join(inner)}]]")
             yield from _render(item, (*path, name, i), inner, origins)
+
+
+def _origin(origins: Mapping[str, str], key: str) -> str:
+    """Of a value; of a dictionary, that of its first."""
+    return origins.get(key) or next((its for at, its in origins.items() if at.startswith(f"{key}.")), "")
 
 
 def toml_value(value: Any) -> str:

@@ -110,29 +110,50 @@ class PlantState:
 
 
 @struct
+class Outside:
+    """A grid that is emulated elsewhere. None stands for what this program emulates itself."""
+
+    speed_pu: jax.Array | None = quantity("pu", "ticks, areas", "deviation at the tick's start; in a tick (areas,)")
+    voltage_pu: tuple[jax.Array | None, ...] = quantity("pu", "sites: ticks", "tick mean; in a tick scalars")
+
+
+@struct
 class Inputs:
     """What comes from outside in a window of ticks."""
 
     seed: jax.Array = quantity("1", "", "root of all draws, uint32")
     given_mw: jax.Array = quantity("MW", "ticks, given jobs", "jobs that are not emulated: replayed or constant")
+    outside: Outside | None = None
 
 
-def equilibrium(layout: Layout, params: Params, job_mw: jax.Array) -> PlantState:
-    """The state in which the plant stands still under the job powers (jobs,) of the first tick."""
+def equilibrium(layout: Layout, params: Params, job_mw: jax.Array, outside: Outside | None = None) -> PlantState:
+    """The state in which the plant stands still under the job powers (jobs,) of the first tick, and the grid's voltages
+    in it where they come from outside."""
     sites = tuple(
-        _site_equilibrium(at, p, _it_power(at, job_mw)) for at, p in zip(layout.sites, params.sites, strict=True)
+        _site_equilibrium(at, p, _it_power(at, job_mw), _voltage(outside, i))
+        for i, (at, p) in enumerate(zip(layout.sites, params.sites, strict=True))
     )
     return PlantState(sites=sites, grid=frequency.initial(layout.grid, params.grid, _area_draw(layout, sites)))
 
 
-def _site_equilibrium(layout: SiteLayout, params: SiteParams, it_mw: jax.Array) -> SiteState:
+def _voltage(outside: Outside | None, site: int) -> jax.Array | None:
+    return None if outside is None else outside.voltage_pu[site]
+
+
+def _site_equilibrium(
+    layout: SiteLayout, params: SiteParams, it_mw: jax.Array, voltage_pu: jax.Array | None
+) -> SiteState:
     load_mw = facility_power(params.facility, it_mw)
     own_mw = jnp.zeros_like(load_mw) if params.storage is None else -storage.auxiliary_mw(params.storage)
     here = None
     if params.pcc is not None:
         zero = jnp.zeros_like(load_mw)
         mvar = reactive_power(params.facility, load_mw)
-        found = voltage.point(params.pcc, voltage.Source(zero, zero), load_mw, mvar, own_mw, zero)
+        found = (
+            voltage.point(params.pcc, voltage.Source(zero, zero), load_mw, mvar, own_mw, zero)
+            if voltage_pu is None
+            else voltage.given(params.pcc, voltage_pu)
+        )
         here = PointState(found.voltage_pu, found.load_factor, found.voltage_pu)
         load_mw = load_mw * found.load_factor
     stores = None
@@ -153,14 +174,20 @@ def _area_draw(layout: Layout, sites: tuple[SiteState, ...]) -> jax.Array:
     return sum_at(jnp.stack([mw for mw, _ in draws]), tuple(area for _, area in draws), layout.grid.areas)
 
 
-def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, jobs: Jobs) -> tuple[PlantState, Frame]:
+def tick(
+    layout: Layout, params: Params, state: PlantState, number: jax.Array, jobs: Jobs, outside: Outside | None = None
+) -> tuple[PlantState, Frame]:
     """One tick of the closed loop: each site from IT power to its draw, then the grid under the sum.
 
     Args:
       number: int32, the tick.
       jobs: power of each job in the tick, and what else there is to record of it.
+      outside: the grid in the tick, where it is emulated elsewhere.
     """
+    given = None if outside is None else outside.speed_pu
     steps, speeds = Steps(layout.steps, params.step_size, number), state.grid.motion.value.speed_pu
+    if given is not None:
+        speeds = given
     sites, site_frames = [], []
     for i, at in enumerate(layout.sites):
         with jax.named_scope(f"site{i}"):
@@ -172,6 +199,7 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
                 bess_lost=steps.at("bess_lost", i),
                 motion=frequency.motion_states(state.grid) if at.feedback else jnp.zeros(0, speeds.dtype),
                 starts=stacked([(jobs.bits[job] & pauses.ITERATION) > 0 for job in at.planned]),
+                voltage_pu=_voltage(outside, i),
             )
             site, frame = _site_tick(at, params.sites[i], state.sites[i], number, meets, layout.dt_s)
         sites.append(site)
@@ -180,9 +208,12 @@ def tick(layout: Layout, params: Params, state: PlantState, number: jax.Array, j
     with jax.named_scope("grid"):
         changes = _area_changes(layout, params, state, site_frames, steps)
         readings = frequency.readings(layout.grid, params.grid, state.grid, changes)
-        grid, formed = frequency.step(layout.grid, params.grid, state.grid, number, changes, layout.dt_s)
+        if given is None:
+            grid, formed = frequency.step(layout.grid, params.grid, state.grid, number, changes, layout.dt_s)
+        else:
+            grid, readings = state.grid, frequency.told(readings, given)
     for i, at in enumerate(layout.sites):
-        if at.former >= 0:
+        if at.former >= 0:  # never where the frequency is given: there is nothing left to form
             alone = layout.grid.machineless[at.area]
             its = formed.power_mw[at.former], formed.limited[at.former]
             sites[i], site_frames[i] = _formed(params.sites[i], sites[i], site_frames[i], *its, alone, layout.dt_s)
@@ -218,6 +249,7 @@ class SiteInput(NamedTuple):
     bess_lost: jax.Array  # share of the batteries' converters that have tripped
     starts: jax.Array  # (planned jobs,) whether an iteration begins
     motion: jax.Array  # (grid states,) where its controller feeds them back
+    voltage_pu: jax.Array | None  # at its point of common coupling, where it comes from outside
 
 
 def _site_tick(
@@ -236,6 +268,8 @@ def _site_tick(
     if (pcc := params.pcc) is not None and here is not None:
 
         def point(share: jax.Array) -> voltage.Point:
+            if meets.voltage_pu is not None:
+                return voltage.given(pcc, meets.voltage_pu)
             part_mw = share * load_mw
             part_mvar = reactive_power(params.facility, part_mw)
             return voltage.point(pcc, meets.source, part_mw, part_mvar, bess_mw, its.mvar)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +17,12 @@ from emulator import plant
 from emulator.cluster import demand, serving
 from emulator.cluster.iteration import Window
 from emulator.frame import AT_START, Frame, Jobs
-from emulator.plant import Inputs, Layout, Params, PlantState
+from emulator.plant import Inputs, Layout, Outside, Params, PlantState
 from emulator.struct import quantity, struct
 from emulator.units import W_PER_MW
 
 FLAGS = ("status", "job_bits")
+Tree = TypeVar("Tree")
 
 
 @struct
@@ -108,15 +110,16 @@ def initial_state(layout: Layout, params: Params) -> State:
 
 
 def advance(
-    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, jobs: Jobs
+    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, jobs: Jobs, outside: Outside | None
 ) -> tuple[PlantState, Frame]:
-    """The closed loop over one chunk; `jobs` has a leading axis of ticks. Frames come out every `every_ticks`."""
+    """The closed loop over one chunk; `jobs` and `outside` have a leading axis of ticks. Frames come out every
+    `every_ticks`."""
 
-    def one(carry: PlantState, xs: tuple[jax.Array, Jobs]) -> tuple[PlantState, Frame]:
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, Outside | None]) -> tuple[PlantState, Frame]:
         return plant.tick(layout, params, carry, *xs)
 
     ticks = first_tick + jnp.arange(layout.chunk_ticks, dtype=jnp.int32)
-    state, frames = jax.lax.scan(one, state, (ticks, jobs))
+    state, frames = jax.lax.scan(one, state, (ticks, jobs, outside))
     return state, thinned(frames, layout.every_ticks)
 
 
@@ -146,11 +149,10 @@ def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tup
     if all(site.power_limit is None for site in params.sites):
         return _window(layout, params, state, inputs)
 
-    def chunk(state: State, given_mw: jax.Array) -> tuple[State, Frame]:
-        state, frames = _window(layout, params, state, replace(inputs, given_mw=given_mw))
-        return replace(state, ordered_w=plant.orders(layout, params, state.ordered_w, frames)), frames
+    def chunk(state: State, xs: tuple[jax.Array, Outside | None]) -> tuple[State, Frame]:
+        return _window(layout, params, state, Inputs(inputs.seed, *xs))
 
-    state, frames = jax.lax.scan(chunk, state, _in_chunks(layout, inputs.given_mw))
+    state, frames = jax.lax.scan(chunk, state, _in_chunks(layout, (inputs.given_mw, inputs.outside)))
     return state, _joined(frames)
 
 
@@ -163,41 +165,57 @@ def batch(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple
     if any(site.power_limit is not None for site in params.sites):
         return jax.lax.map(lambda each: rollout(layout, *each), (params, state, inputs))
     work = jax.lax.map(lambda each: job_power(layout, *each), (params, state, inputs))
-    return jax.vmap(partial(_closed_loop, layout))(params, state, work)
+    return jax.vmap(partial(closed_loop, layout))(params, state, work, inputs.outside)
+
+
+def part_of(work: Work, begin: jax.Array, ticks: int) -> Work:
+    """What the jobs do in some ticks of a window, `begin` of them into it, for drivers that learn of the grid step by
+    step. The jobs' states stay those after the whole window: only its last part may be followed by another window."""
+    states, jobs, watched_w, overflow = work
+    whole = jobs.mw.shape[0]
+
+    def cut(x: jax.Array) -> jax.Array:
+        rows = x.shape[0] * ticks // whole
+        return jax.lax.dynamic_slice_in_dim(x, begin * rows // ticks, rows)
+
+    return states, jax.tree.map(cut, jobs), cut(watched_w), overflow
 
 
 def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
     """A window in which orders to the jobs do not change."""
-    return _closed_loop(layout, params, state, job_power(layout, params, state, inputs))
+    return closed_loop(layout, params, state, job_power(layout, params, state, inputs), inputs.outside)
 
 
-def _closed_loop(layout: Layout, params: Params, state: State, work: Work) -> tuple[State, Frame]:
-    """The plant under what its jobs do in a window."""
+def closed_loop(
+    layout: Layout, params: Params, state: State, work: Work, outside: Outside | None
+) -> tuple[State, Frame]:
+    """The plant under what its jobs do in a window, and the orders to them that follow from it."""
     (training, served), jobs, watched_w, overflow = work
-    settled = plant.equilibrium(layout, params, jobs.mw[0])
+    settled = plant.equilibrium(layout, params, jobs.mw[0], jax.tree.map(lambda x: x[0], outside))
     start = jax.tree.map(lambda new, old: jnp.where(state.tick == 0, new, old), settled, state.plant)
     ticks = jobs.mw.shape[0]
     firsts = state.tick + jnp.arange(0, ticks, layout.chunk_ticks, dtype=jnp.int32)
 
     @jax.checkpoint
-    def one(carry: PlantState, xs: tuple[jax.Array, Jobs]) -> tuple[PlantState, Frame]:
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, Outside | None]) -> tuple[PlantState, Frame]:
         return advance(layout, params, carry, *xs)
 
-    after, frames = jax.lax.scan(one, start, (firsts, jax.tree.map(lambda x: _in_chunks(layout, x), jobs)))
+    after, frames = jax.lax.scan(one, start, (firsts, *_in_chunks(layout, (jobs, outside))))
+    frames = replace(_joined(frames), watched_w=watched_w)
     state = State(
         tick=state.tick + ticks,
         training=training,
         inference=served,
-        ordered_w=state.ordered_w,
+        ordered_w=plant.orders(layout, params, state.ordered_w, frames),
         plant=after,
         overflow=state.overflow | overflow,
     )
-    return state, replace(_joined(frames), watched_w=watched_w)
+    return state, frames
 
 
-def _in_chunks(layout: Layout, x: jax.Array) -> jax.Array:
-    """(ticks, ...) to (chunks, chunk_ticks, ...)."""
-    return x.reshape(x.shape[0] // layout.chunk_ticks, layout.chunk_ticks, *x.shape[1:])
+def _in_chunks(layout: Layout, tree: Tree) -> Tree:
+    """Leaves (ticks, ...) to (chunks, chunk_ticks, ...)."""
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] // layout.chunk_ticks, layout.chunk_ticks, *x.shape[1:]), tree)
 
 
 def _joined(frames: Frame) -> Frame:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from emulator import bess_rules, controller_schema
 from emulator.clock import ticks_nearest
 from emulator.complaint import Path
+from emulator.cosim_rules import cosim
 from emulator.grid_rules import grid, twice, unknown_area, whole_ticks
 from emulator.jobs_rules import jobs
 from emulator.jobs_schema import TrainingJob
@@ -21,7 +22,7 @@ MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
 
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
-    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks, tuning):
+    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks, tuning, cosim):
         yield from rule(scenario)
 
 

@@ -105,8 +105,7 @@ def stream(
     """
     entered = time.perf_counter()
     emulation = _compile(scenario)
-    every = emulation.layout.every_ticks
-    account, watch = Account(scenario, header, emulation.layout), _Watch(scenario, header)
+    account = Account(scenario, header, emulation.layout)
     first_state, spent_s = emulation.state, 0.0
     if start is not None:
         first_state, spent_s = checkpoint.resume(start, emulation.state, account)
@@ -119,9 +118,31 @@ def stream(
             keeper.keep(checkpoint.take(made_with, state, account, spent_s + time.perf_counter() - begun))
 
     keep(first_state)
-    for first, frame, state in _frames(scenario, emulation, first_state):
-        check(scenario, emulation.params, first, state)
-        block, events = account.take(first, frame, state, min(emulation.window, emulation.total - first) // every)
+    frames = _frames(scenario, emulation, first_state)
+    outcome = record(scenario, header, sink, emulation.params, account, frames, begun - entered, progress, keep)
+    return replace(outcome, wall_s=spent_s + outcome.wall_s)
+
+
+def record(
+    scenario: schema.Scenario,
+    header: Header,
+    sink: Sink,
+    params: Params,
+    account: Account,
+    frames: Iterator[tuple[int, Frame, State]],
+    setup_s: float,
+    progress: Callable[[int], object],
+    keep: Callable[[State], object] = lambda state: None,
+) -> Outcome:
+    """Take a run's windows (first tick, frames, last state) to account and into a sink, up to where it stops. `keep` is
+    told the state behind each window but the last."""
+    every, total = header.every_ticks, run_ticks(scenario)
+    watch = _Watch(scenario, header)
+    begun = time.perf_counter()
+    for first, frame, state in frames:
+        check(scenario, params, first, state)
+        rows = min(len(frame.status), (total - first) // every)
+        block, events = account.take(first, frame, state, rows)
         rows = len(block["site_it_power_mw"])
         device_rows = rows * every // header.device_every_ticks
         watched = {name: values[:device_rows] for name, values in watch.of(frame).items()}
@@ -129,13 +150,13 @@ def stream(
         progress(rows * every)
         if account.stop_reason:
             break
-        if account.ticks < emulation.total:
+        if account.ticks < total:
             keep(state)
     metrics, complete = account.metrics(), not account.stop_reason
     reason = account.stop_reason or END_OF_RUN
     sink.finish(metrics, reason, complete)
-    emulated_s = seconds_at(account.ticks, emulation.layout.dt_s)
-    return Outcome(metrics, reason, complete, emulated_s, begun - entered, spent_s + time.perf_counter() - begun)
+    emulated_s = seconds_at(account.ticks, header.dt_s)
+    return Outcome(metrics, reason, complete, emulated_s, setup_s, time.perf_counter() - begun)
 
 
 def header_of(scenario: schema.Scenario) -> Header:

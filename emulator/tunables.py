@@ -11,7 +11,7 @@ from emulator.clock import ticks_exact
 from emulator.complaint import Path, nearest
 from emulator.tables import Table
 
-NOT_IN_PARAMS = ("run", "record", "tune", "sweep")  # tables whose keys are no parameters of the plant
+NOT_IN_PARAMS = ("run", "record", "tune", "sweep", "cosim")  # tables whose keys are no parameters of the plant
 GIVEN = ("constant", "replay")  # kinds of job whose power comes in from outside
 
 

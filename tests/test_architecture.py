@@ -19,6 +19,7 @@ ONLY_IN = {  # a library, and the only files that may import it
     "isal": {"emulator/traces/chunks.py"},
     "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py"},
     "optax": {"emulator/tune_search.py"},
+    "helics": {"emulator/federation.py"},
     "tqdm": {f"emulator/commands/{name}.py" for name in ("run", "sweep", "tune")},
 }
 TUNER = {"tune", "tune_batch", "tune_check", "tune_problem", "tune_report", "tune_result", "tune_search", "plot_tune"}
@@ -29,6 +30,8 @@ BEFORE_JAX = (
     "rules",
     "catalog",
     "limits_schema",
+    "cosim_schema",
+    "cosim_rules",
     "jobs_schema",
     "model_schema",
     "training_model",
@@ -88,7 +91,7 @@ def test_imports_point_one_way():
     """cli -> drivers -> rollout -> plant -> boxes."""
     assert ours(ROOT / "emulator/plant.py") <= LEAVES | BOXES | {"disturbance", "frame", "power_limit"}
     assert ours(ROOT / "emulator/rollout.py") <= LEAVES | {"plant", "cluster", "frame"}
-    drivers = {"simulate", "sweep", "bench", "cli"}
+    drivers = {"simulate", "cosimulate", "federation", "sweep", "bench", "cli"}
     for path in sources():
         if path.parent.name != "commands" and path.stem not in {*drivers, *TUNER, "sweeps", "__init__", "__main__"}:
             assert not ours(path) & drivers, path
@@ -117,7 +120,7 @@ def test_global_settings_in_one_place():
 def test_only_drivers_compile():
     """No jit inside the library: one boundary per driver."""
     users = {p.stem for p in sources() if "jax.jit" in p.read_text()}
-    assert users <= {"simulate", "bench", "sweep", "modes_report", "waveform", "lqr_design", *TUNER}
+    assert users <= {"simulate", "cosimulate", "bench", "sweep", "modes_report", "waveform", "lqr_design", *TUNER}
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, con
 if TYPE_CHECKING:
     from emulator.carry import Checkpoint
     from emulator.schema import Scenario
+    from emulator.simulate import Outcome
     from emulator.trace import Header
     from emulator.traces.hdf5 import TraceWriter
 
@@ -36,13 +38,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Emulate, write, summarise; returns the exit status."""
-    out = args.out or Path(Path(args.config).stem + ".h5")
-    if out.suffix not in (".h5", ".hdf5"):
-        raise UsageError(f"--out {out}: a trace ends in .h5")
-    scenario = config.load(args.config, args.overrides)
+    scenario, out = config.load(args.config, args.overrides), out_of(args)
     if args.resume and (over := _over(out)) is not None:
         return over
     prepare_jax(args.platform, args.x64)
+    from emulator import simulate
+
+    return write(args, out, scenario, simulate.stream, resumable=True)
+
+
+def out_of(args: argparse.Namespace) -> Path:
+    """The trace to write."""
+    out = args.out or Path(Path(args.config).stem + ".h5")
+    if out.suffix not in (".h5", ".hdf5"):
+        raise UsageError(f"--out {out}: a trace ends in .h5")
+    return out
+
+
+def write(
+    args: argparse.Namespace, out: Path, scenario: Scenario, stream: Callable[..., Outcome], resumable: bool
+) -> int:
+    """Emulate by `stream`, as `simulate.stream`, into a file, and summarise; returns the exit status.
+
+    Args:
+      resumable: whether `stream` takes a keeper of checkpoints and a checkpoint to go on from.
+    """
     from tqdm import tqdm
 
     from emulator import metrics, simulate
@@ -52,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     for warning in simulate.warnings(scenario):
         print(f"wattswing: warning: {warning}", file=sys.stderr)
     try:
-        writer, start = _writer(out, scenario, header, args.resume)
+        writer, start = _writer(out, scenario, header, resumable and args.resume)
     except TraceError as error:
         raise UsageError(str(error)) from error
     if writer.network:
@@ -61,14 +81,16 @@ def run(args: argparse.Namespace) -> int:
     bar = tqdm(total=simulate.run_ticks(scenario), unit="tick", unit_scale=True, disable=quiet)
     try:
         with bar, writer:
-            outcome = simulate.stream(scenario, header, writer, bar.update, writer, start)
+            kept = {"keeper": writer, "start": start} if resumable else {}
+            outcome = stream(scenario, header, writer, progress=bar.update, **kept)
     except simulate.SimulationError as error:
         raise UsageError(str(error)) from error
     except TraceError as error:
-        print(f"wattswing: {error}; {_kept(out)}", file=sys.stderr)
+        print(f"wattswing: {error}; {_kept(out, resumable)}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {out} holds all rows up to here; go on with --resume", file=sys.stderr)
+        onward = "; go on with --resume" if resumable else ""
+        print(f"\ninterrupted: {out} holds all rows up to here{onward}", file=sys.stderr)
         return INTERRUPTED
     if not args.quiet:
         print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
@@ -124,10 +146,10 @@ def _writer(out: Path, scenario: Scenario, header: Header, resume: bool) -> tupl
     return TraceWriter(out, header, rows, around), start
 
 
-def _kept(out: Path) -> str:
+def _kept(out: Path, resumable: bool) -> str:
     """What a trace holds that could not be written on."""
     from emulator.traces import hdf5
 
     trace = hdf5.read(out, slice(-1, None))
     until_s = trace.time_s[-1] + trace.header.row_s if len(trace.time_s) else 0.0
-    return f"the file holds {until_s:g} s; make room and go on with --resume"
+    return f"the file holds {until_s:g} s" + ("; make room and go on with --resume" if resumable else "")

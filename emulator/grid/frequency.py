@@ -337,6 +337,14 @@ def readings(layout: GridLayout, params: GridParams, state: GridState, changes: 
     )
 
 
+def told(readings: Readings, speed_pu: jax.Array) -> Readings:
+    """Where the grid is emulated elsewhere: its speeds (areas,); nothing else is known of it, so NaN, and no bits."""
+    unknown = jax.tree.map(
+        lambda x: jnp.full_like(x, jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else 0), readings
+    )
+    return replace(unknown, speed_pu=speed_pu)
+
+
 def tie_power_mw(params: GridParams, state: GridState) -> jax.Array:
     """(ties,) flow, positive from the first area to the second."""
     closed = 1.0 - state.protection.opened.astype(params.load_mw.dtype)

@@ -68,6 +68,17 @@ def point(
     return _dependent(params.dependence, volts, z, r, params.x_over_r * r, load, own)
 
 
+def given(params: PccParams, voltage_pu: jax.Array) -> Point:
+    """The point at a voltage that comes from outside, which knows no collapse."""
+    factor = jnp.ones_like(voltage_pu) if params.dependence is None else _factor(params.dependence, voltage_pu)
+    return Point(voltage_pu, factor, jnp.zeros_like(voltage_pu, bool))
+
+
+def _factor(dependence: ZipParams, v: jax.Array) -> jax.Array:
+    constant = 1.0 - dependence.impedance_share - dependence.current_share
+    return constant + v * (dependence.current_share + v * dependence.impedance_share)
+
+
 def _constant_power(volts: jax.Array, z: jax.Array, r: jax.Array, x: jax.Array, p: jax.Array, q: jax.Array) -> Point:
     half = 0.5 * volts**2 - (r * p + x * q)
     discriminant = half**2 - z**2 * (p**2 + q**2)
@@ -88,13 +99,8 @@ def _dependent(
     load: tuple[jax.Array, jax.Array],
     own: tuple[jax.Array, jax.Array],
 ) -> Point:
-    constant = 1.0 - dependence.impedance_share - dependence.current_share
-
-    def factor(v: jax.Array) -> jax.Array:
-        return constant + v * (dependence.current_share + v * dependence.impedance_share)
-
     def mismatch(v: jax.Array) -> jax.Array:
-        s = factor(v)
+        s = _factor(dependence, v)
         p, q = s * load[0] - own[0], s * load[1] - own[1]
         return v**2 * (v**2 + 2.0 * (r * p + x * q) - volts**2) + z**2 * (p**2 + q**2)
 
@@ -106,4 +112,4 @@ def _dependent(
     f, slope = jax.jvp(mismatch, (v,), (jnp.ones_like(v),))
     small = 1e-4  # of the source's voltage: far above rounding in float32, far below a voltage step that matters
     collapsed = ~((slope > 0.0) & (jnp.abs(f) < small * slope))
-    return Point(v, factor(v), collapsed)
+    return Point(v, _factor(dependence, v), collapsed)
