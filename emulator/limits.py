@@ -20,11 +20,20 @@ from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
 from emulator.power_metrics import NONE, Moment
-from emulator.recording import Quantity, Recording, evenly, of_trace
+from emulator.recording import (
+    Quantity,
+    Recording,
+    evenly,
+    no_band,
+    no_flicker,
+    of_trace,
+    printable,
+    too_coarse,
+    too_short,
+)
 from emulator.trace import Trace
 
 ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW
-ROWS_PER_WINDOW = 10  # at least: a swing at 1/(2 window) then shows to 99.6 % in means over rows
 S_PER_MIN = 60.0
 
 Verdict = Literal["pass", "fail", "not assessable"]
@@ -92,11 +101,7 @@ class Assessment:
     def as_json(self) -> dict[str, Any]:
         """As `wattswing assess --json` prints it; NaN as null."""
         rows = [{key: _plain(value) for key, value in vars(finding).items()} for finding in self.limits]
-        return {
-            "trace": self.trace,
-            "complete": self.complete,
-            "stop_reason": self.stop_reason,
-            "assessed_s": self.span_s,
+        return about(self.trace, self.complete, self.stop_reason, self.span_s) | {
             "verdict": self.verdict,
             "limits": rows,
         }
@@ -197,7 +202,7 @@ def _(limit: schema.SlidingWindowChange, recording: Recording, values: np.ndarra
     ends_s, changes = metrics.changes_within(recording.time_s, values, limit.window_s)
     count = metrics.separate_windows(ends_s, changes, limit.window_s, limit.max_mw * (1.0 + ROUNDING))
     remark = f"exceeded in {count} separate window{'s' * (count > 1)}" if count else ""
-    doubt = _too_short(recording, limit.window_s) or _too_coarse(recording, limit.window_s)
+    doubt = too_short(recording, limit.window_s) or too_coarse(recording, limit.window_s)
     return _Measured(metrics.largest(ends_s, changes), limit.max_mw, doubt, remark)
 
 
@@ -214,12 +219,7 @@ def _(limit: schema.DynamicRange, recording: Recording, values: np.ndarray) -> _
 
 @_measure.register
 def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Measured:
-    doubt, half_rate_hz = "", 0.5 / recording.row_s
-    if limit.low_hz > 0.0:
-        doubt = _too_short(recording, 1.0 / limit.low_hz)
-    if half_rate_hz < limit.high_hz * (1.0 - 1e-9):
-        doubt = doubt or f"rows of {recording.row_s:g} s carry at most {half_rate_hz:.3g} of {limit.high_hz:g} Hz"
-    if doubt:  # a share of a spectrum that lacks a part can be wrong either way
+    if doubt := no_band(recording, limit.low_hz, limit.high_hz):
         return _Measured(NONE, limit.max_fraction, doubt)
     lines = spectrum.of_series(evenly(recording, values), recording.row_s)
     part = getattr(spectrum.share(lines, limit.low_hz, limit.high_hz), limit.reading)
@@ -232,7 +232,7 @@ def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Me
 
 @_measure.register
 def _(limit: schema.FlickerPst, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := _no_flicker(recording, flicker.SHORT_S):
+    if doubt := no_flicker(recording, flicker.SHORT_S):
         return _Measured(NONE, limit.max_pst, doubt)
     pst, peaks_s = _severities(limit, recording, values)
     return _Measured(metrics.largest(peaks_s, pst), limit.max_pst, "", flicker.remark(recording.row_s))
@@ -240,7 +240,7 @@ def _(limit: schema.FlickerPst, recording: Recording, values: np.ndarray) -> _Me
 
 @_measure.register
 def _(limit: schema.FlickerPlt, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := _no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
+    if doubt := no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
         return _Measured(NONE, limit.max_plt, doubt)
     plt = flicker.long_term(_severities(limit, recording, values)[0])
     ends_s = recording.time_s[0] + flicker.SHORT_S * (flicker.LONG_COUNT + np.arange(len(plt)))
@@ -250,7 +250,7 @@ def _(limit: schema.FlickerPlt, recording: Recording, values: np.ndarray) -> _Me
 @_measure.register
 def _(limit: schema.VoltageChange, recording: Recording, values: np.ndarray) -> _Measured:
     change = metrics.rapid_voltage_change(recording.time_s, values)
-    doubt = _too_short(recording, metrics.RAPID_S) or _too_coarse(recording, metrics.RAPID_S)
+    doubt = too_short(recording, metrics.RAPID_S) or too_coarse(recording, metrics.RAPID_S)
     return _Measured(_scaled(change, 100.0), limit.max_pct, doubt)
 
 
@@ -287,17 +287,9 @@ def _severities(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pst of each whole 10 min, and when it was felt most."""
     even = evenly(recording, values)
-    time_s, felt = flicker.instantaneous(even, recording.row_s, limit.lamp_v, limit.frequency_hz)
-    whole = flicker.intervals(time_s, felt)
-    peaks = whole.argmax(axis=1) + np.arange(len(whole)) * whole.shape[1]
-    return flicker.short_term(whole), recording.time_s[0] + time_s[peaks]
-
-
-def _no_flicker(recording: Recording, needed_s: float) -> str:
-    """Why no severity can be had; "" if one can."""
-    if recording.row_s > flicker.LONGEST_ROW_S:
-        return f"rows of {recording.row_s:g} s; flicker needs {flicker.LONGEST_ROW_S:g} s or less"
-    return _too_short(recording, needed_s)
+    felt = flicker.instantaneous(even, recording.row_s, limit.lamp_v, limit.frequency_hz)
+    pst, peaks_s = flicker.severities(*felt)
+    return pst, recording.time_s[0] + peaks_s
 
 
 def _rate(recording: Recording, values: np.ndarray, over_s: float) -> tuple[Moment, str]:
@@ -305,18 +297,7 @@ def _rate(recording: Recording, values: np.ndarray, over_s: float) -> tuple[Mome
     rate = metrics.ramp(recording.time_s, values, over_s)
     if isnan(rate.value):
         return rate, f"a record of {recording.span_s:g} s is too short: it has no two rows {over_s:g} s apart"
-    return rate, _too_coarse(recording, over_s)
-
-
-def _too_short(recording: Recording, window_s: float) -> str:
-    if recording.span_s >= window_s * (1.0 - 1e-9):
-        return ""
-    return f"a record of {recording.span_s:g} s is too short: the clause looks at {window_s:g} s"
-
-
-def _too_coarse(recording: Recording, window_s: float) -> str:
-    coarse = recording.row_s > window_s / ROWS_PER_WINDOW * (1.0 + 1e-9)
-    return f"rows of {recording.row_s:g} s hide what happens within {window_s:g} s" if coarse else ""
+    return rate, too_coarse(recording, over_s)
 
 
 def _scaled(found: Moment, factor: float) -> Moment:
@@ -327,12 +308,20 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def about(name: str, complete: bool, stop_reason: str, span_s: float) -> dict[str, Any]:
+    """What was looked at, and how far it goes, as JSON has it."""
+    return {"trace": name, "complete": complete, "stop_reason": stop_reason, "assessed_s": span_s}
+
+
+def headline(name: str, complete: bool, stop_reason: str, span_s: float) -> str:
+    """The same in words."""
+    head = f"{printable(name)}: {span_s:g} s"
+    return head if complete else f"{head} of a run that did not end ({printable(stop_reason)}): judged up to there"
+
+
 def render(assessment: Assessment) -> str:
     """The table that `wattswing assess` prints."""
-    span = f"{assessment.span_s:g} s"
-    head = f"{_printable(assessment.trace)}: {span}"
-    if not assessment.complete:
-        head += f" of a run that did not end ({_printable(assessment.stop_reason)}): judged up to there"
+    head = headline(assessment.trace, assessment.complete, assessment.stop_reason, assessment.span_s)
     titles = ("clause", "status", "measured", "allowed", "margin", "", "verdict", "at s", "where")
     return "\n".join([head, _row(titles), *_lines(assessment.limits), f"verdict: {assessment.verdict}"])
 
@@ -344,9 +333,9 @@ def _lines(findings: Iterable[Finding]) -> Iterator[str]:
         figures = (_figure(x) for x in (finding.measured, finding.allowed, margin))
         unit, at_s = finding.unit.removeprefix("1"), "" if isnan(finding.at_s) else f"{finding.at_s:.3f}"
         cells = (finding.name, finding.status, *figures, unit, verdicts[finding.passed], at_s, finding.where)
-        yield _row([_printable(cell) for cell in cells])
+        yield _row([printable(cell) for cell in cells])
         if finding.reason:
-            yield f"    {_printable(finding.reason)}"
+            yield f"    {printable(finding.reason)}"
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -357,8 +346,3 @@ def _row(cells: Iterable[str]) -> str:
 
 def _figure(value: float) -> str:
     return "-" if isnan(value) else f"{value:.4g}"
-
-
-def _printable(text: str) -> str:
-    """Without control characters: names come from files."""
-    return "".join(c if c.isprintable() else "?" for c in text)

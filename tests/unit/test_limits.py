@@ -119,7 +119,7 @@ def test_flicker_needs_its_ten_minutes_and_fine_rows():
     assert judged(record, "flicker_pst", max_pst=1.05, **keys).measured == pytest.approx(1.0, abs=0.02)
     assert judged(record, "flicker_pst", max_pst=0.95, **keys).passed is False
     finding = judged(record, "flicker_plt", max_plt=1.0, **keys)
-    assert finding.passed is None and "720 s is too short: the clause looks at 7200 s" in finding.reason
+    assert finding.passed is None and "720 s is too short: 7200 s are looked at" in finding.reason
     short = judged(recording(599.0, 0.0025, voltage={"campus": square(0.1)}), "flicker_pst", max_pst=1.0, **keys)
     assert short.passed is None and np.isnan(short.measured) and "600 s" in short.reason
     coarse = judged(recording(720.0, 0.02, voltage={"campus": square(0.1)}), "flicker_pst", max_pst=1.0, **keys)
