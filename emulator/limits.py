@@ -8,7 +8,7 @@ same, it fails. Margins are in the clause's unit, positive = room.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import isnan
 from pathlib import Path
@@ -166,10 +166,15 @@ def _places(
 
 
 def _measured(limit: schema.Limit, recording: Recording, values: np.ndarray) -> _Measured:
-    if not np.isfinite(values).all():
-        reason = f"values that are not finite, from {recording.time_s[int(np.argmin(np.isfinite(values)))]:g} s on"
+    good = np.isfinite(values)
+    if good.all():
+        return _measure(limit, recording, values)
+    rows = int(np.argmin(good))
+    reason = f"values that are not finite, from {recording.time_s[rows]:g} s on"
+    if rows < 2:
         return _Measured(NONE, getattr(limit, KINDS[limit.kind].allowed), reason)
-    return _measure(limit, recording, values)
+    before = replace(recording, time_s=recording.time_s[:rows])
+    return replace(_measure(limit, before, values[:rows]), doubt=reason)  # too large up to there is too large
 
 
 def _finding(limit: schema.Limit, measured: _Measured, where: str) -> Finding:

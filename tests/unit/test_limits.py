@@ -187,6 +187,10 @@ def test_what_nobody_recorded_is_not_assessable(kind):
 def test_values_that_are_not_finite_are_not_assessable():
     finding = judged(recording(power={"a": lambda t: np.where(t > 4.995, np.nan, 1.0)}), "dynamic_range", max_mw=1.0)
     assert finding.passed is None and finding.reason == "values that are not finite, from 5 s on"
+    broken = recording(power={"a": lambda t: np.where(t > 4.995, np.nan, sine(0.5, 8.0)(t))})
+    assert judged(broken, "dynamic_range", max_mw=9.0).passed is None
+    finding = judged(broken, "dynamic_range", max_mw=7.0)  # too much before that is too much
+    assert finding.passed is False and finding.measured == pytest.approx(8.0) and finding.at_s == pytest.approx(1.5)
 
 
 def test_a_limit_that_is_just_met_is_met():
