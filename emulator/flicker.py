@@ -101,8 +101,14 @@ def remark(row_s: float) -> str:
     return f"{rate_hz:.4g} rows a second, {RATE_HZ:g} wanted: flicker above {carried_hz:.3g} Hz is understated"
 
 
-def outside(voltage_pu: np.ndarray, row_s: float, lamp_v: Lamp, frequency_hz: float) -> str:
-    """What of a record's flicker an envelope does not stand for, in words; "" where it is little."""
+def validity(voltage_pu: np.ndarray, row_s: float, lamp_v: Lamp, frequency_hz: float) -> str:
+    """In what a record's flicker is outside the range of this meter, in words; "" within it."""
+    remarks = (remark(row_s), _stray(voltage_pu, row_s, lamp_v, frequency_hz))
+    return "; ".join(text for text in remarks if text)
+
+
+def _stray(voltage_pu: np.ndarray, row_s: float, lamp_v: Lamp, frequency_hz: float) -> str:
+    """What of it an envelope does not stand for."""
     seen, step_s = _seen(voltage_pu, row_s, lamp_v, frequency_hz)
     stray = np.asarray(signal.sosfilt(_beyond(1.0 / step_s), seen))
     share = float(np.sum(stray**2) / np.sum(seen**2)) if np.any(seen) else 0.0

@@ -53,9 +53,12 @@ KINDS = {
     "ramp_rate": _Kind("power", "max_mw_per_min", "MW/min"),
     "dynamic_range": _Kind("power", "max_mw", "MW"),
     "band_energy": _Kind("power", "max_fraction", "1"),
+    "band_amplitude": _Kind("power", "max_mw", "MW"),
     "flicker_pst": _Kind("voltage", "max_pst", "1"),
     "flicker_plt": _Kind("voltage", "max_plt", "1"),
     "voltage_change": _Kind("voltage", "max_pct", "%"),
+    "voltage_range": _Kind("voltage", "high_pu", "pu"),
+    "load_return": _Kind("connected share", "max_s", "s"),
     "frequency_deviation": _Kind("frequency", "max_hz", "Hz"),
     "rocof": _Kind("frequency", "max_hz_per_s", "Hz/s"),
     "tie_swing": _Kind("tie flow", "max_mw", "MW"),
@@ -147,7 +150,7 @@ def _judge(limit: schema.Limit, recording: Recording) -> Finding:
     if lacking or len(recording.time_s) < 2:
         unknown = _Measured(NONE, getattr(limit, kind.allowed), lacking or "a record of less than two rows")
         return _finding(limit, unknown, "")
-    measured = {at: _measured(limit, recording, values) for at, values in places.items()}
+    measured = {at: _measured(limit, _only(recording, at), values) for at, values in places.items()}
     ranks = {False: 0, None: 1, True: 2}
     where = min(measured, key=lambda at: (ranks[measured[at].passed], np.nan_to_num(measured[at].margin, nan=np.inf)))
     return _finding(limit, measured[where], where)
@@ -163,6 +166,11 @@ def _places(
     if wanted is not None and wanted not in places:
         return {}, f"no {quantity} of {wanted!r} in the record: it has {', '.join(places)}"
     return places if wanted is None else {wanted: places[wanted]}, ""
+
+
+def _only(recording: Recording, at: str) -> Recording:
+    """Of one place."""
+    return replace(recording, values={q: {at: v[at]} for q, v in recording.values.items() if at in v})
 
 
 def _measured(limit: schema.Limit, recording: Recording, values: np.ndarray) -> _Measured:
@@ -236,20 +244,32 @@ def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Me
 
 
 @_measure.register
+def _(limit: schema.BandAmplitude, recording: Recording, values: np.ndarray) -> _Measured:
+    if doubt := no_band(recording, limit.low_hz, limit.high_hz):
+        return _Measured(NONE, limit.max_mw, doubt)
+    lines = spectrum.of_series(evenly(recording, values), recording.row_s)
+    band = spectrum.within(lines, limit.low_hz, limit.high_hz)
+    largest = metrics.largest(band.frequency_hz, band.amplitude)
+    remark = "" if isnan(largest.value) else f"at {largest.at_s:.4g} Hz"
+    return _Measured(Moment(np.nan_to_num(largest.value), np.nan), limit.max_mw, "", remark)
+
+
+@_measure.register
 def _(limit: schema.FlickerPst, recording: Recording, values: np.ndarray) -> _Measured:
     if doubt := no_flicker(recording, flicker.SHORT_S):
         return _Measured(NONE, limit.max_pst, doubt)
-    pst, peaks_s = _severities(limit, recording, values)
-    return _Measured(metrics.largest(peaks_s, pst), limit.max_pst, "", flicker.remark(recording.row_s))
+    pst, peaks_s, remark = _severities(limit, recording, values)
+    return _Measured(metrics.largest(peaks_s, pst), limit.max_pst, "", remark)
 
 
 @_measure.register
 def _(limit: schema.FlickerPlt, recording: Recording, values: np.ndarray) -> _Measured:
     if doubt := no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
         return _Measured(NONE, limit.max_plt, doubt)
-    plt = flicker.long_term(_severities(limit, recording, values)[0])
+    pst, _, remark = _severities(limit, recording, values)
+    plt = flicker.long_term(pst)
     ends_s = recording.time_s[0] + flicker.SHORT_S * (flicker.LONG_COUNT + np.arange(len(plt)))
-    return _Measured(metrics.largest(ends_s, plt), limit.max_plt, "", flicker.remark(recording.row_s))
+    return _Measured(metrics.largest(ends_s, plt), limit.max_plt, "", remark)
 
 
 @_measure.register
@@ -257,6 +277,18 @@ def _(limit: schema.VoltageChange, recording: Recording, values: np.ndarray) -> 
     change = metrics.rapid_voltage_change(recording.time_s, values)
     doubt = too_short(recording, metrics.RAPID_S) or too_coarse(recording, metrics.RAPID_S)
     return _Measured(_scaled(change, 100.0), limit.max_pct, doubt)
+
+
+@_measure.register
+def _(limit: schema.VoltageRange, recording: Recording, values: np.ndarray) -> _Measured:
+    return _between(recording, values, limit.low_pu, limit.high_pu)
+
+
+@_measure.register
+def _(limit: schema.LoadReturn, recording: Recording, values: np.ndarray) -> _Measured:
+    (voltage_pu,) = recording.values.get("voltage", {"": np.ones(len(values))}).values()  # none of its own: stiff
+    waits_s = metrics.waits_s(recording.time_s, values, voltage_pu[: len(values)], limit.share, limit.above_pu)
+    return _Measured(metrics.largest(recording.time_s, waits_s), limit.max_s, too_coarse(recording, limit.max_s))
 
 
 @_measure.register
@@ -282,19 +314,23 @@ def _(limit: schema.ShaftTorque, recording: Recording, values: np.ndarray) -> _M
 
 @_measure.register
 def _(limit: schema.SocWindow, recording: Recording, values: np.ndarray) -> _Measured:
-    low = _Measured(_scaled(metrics.largest(recording.time_s, -values), -1.0), limit.low, at_least=True)
-    high = _Measured(metrics.largest(recording.time_s, values), limit.high)
-    return min(low, high, key=lambda end: end.margin)
+    return _between(recording, values, limit.low, limit.high)
+
+
+def _between(recording: Recording, values: np.ndarray, low: float, high: float) -> _Measured:
+    """Whichever end of a range a value comes nearer to, or goes further beyond."""
+    least = _Measured(_scaled(metrics.largest(recording.time_s, -values), -1.0), low, at_least=True)
+    most = _Measured(metrics.largest(recording.time_s, values), high)
+    return min(least, most, key=lambda end: end.margin)
 
 
 def _severities(
     limit: schema.FlickerPst | schema.FlickerPlt, recording: Recording, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pst of each whole 10 min, and when it was felt most."""
-    even = evenly(recording, values)
-    felt = flicker.instantaneous(even, recording.row_s, limit.lamp_v, limit.frequency_hz)
-    pst, peaks_s = flicker.severities(*felt)
-    return pst, recording.time_s[0] + peaks_s
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Pst of each whole 10 min, when it was felt most, and what to know about them."""
+    record = (evenly(recording, values), recording.row_s, limit.lamp_v, limit.frequency_hz)
+    pst, peaks_s = flicker.severities(*flicker.instantaneous(*record))
+    return pst, recording.time_s[0] + peaks_s, flicker.validity(*record)
 
 
 def _rate(recording: Recording, values: np.ndarray, over_s: float) -> tuple[Moment, str]:

@@ -161,8 +161,7 @@ def _flicker(recording: Recording, voltage_pu: np.ndarray, lamp_v: flicker.Lamp)
         return
     begin_s, row_s, grid_hz = recording.time_s[0], recording.row_s, recording.nominal_hz
     time_s, felt = flicker.instantaneous(voltage_pu, row_s, lamp_v, grid_hz)
-    remarks = (flicker.remark(row_s), flicker.outside(voltage_pu, row_s, lamp_v, grid_hz))
-    remark = "; ".join(text for text in remarks if text)
+    remark = flicker.validity(voltage_pu, row_s, lamp_v, grid_hz)
     pst, peaks_s = flicker.severities(time_s, felt)
     plt = flicker.long_term(pst)
     ends_s = flicker.SHORT_S * (flicker.LONG_COUNT + np.arange(len(plt)))
