@@ -107,6 +107,24 @@ def test_blocks_do_not_matter(total, cuts, dt_s, seed):
         assert found[key] == pytest.approx(value, **rounding, nan_ok=True), key
 
 
+@given(st.lists(st.integers(0, 63), max_size=40), st.lists(st.integers(0, 40), max_size=6))
+def test_blocks_of_events_do_not_matter(bits, cuts):
+    def tallied(parts):
+        tally = JobTally(ONE_SITE)
+        for part in parts:
+            tally.add(part)
+        return tally.result({})
+
+    rows = np.array(bits, int).reshape(-1, 1)
+    begun = np.flatnonzero(rows[:, 0] & 1)
+    found = tallied(np.split(rows, sorted(cuts)))
+    np.testing.assert_equal(found, tallied([rows]))
+    assert found["job.campus.pretrain.iterations"] == len(begun)
+    if len(begun) > 1:
+        mean_s = (begun[-1] - begun[0]) * 0.001 / (len(begun) - 1)
+        assert found["job.campus.pretrain.iteration_mean_s"] == pytest.approx(mean_s)
+
+
 def test_energy_is_exact_over_many_rows():
     header = replace(ONE_SITE, dt_s=0.001)
     rows = block(header, 400_000, seed=3)
