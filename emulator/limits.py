@@ -19,18 +19,9 @@ import numpy as np
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
+from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
-from emulator.recording import (
-    Quantity,
-    Recording,
-    evenly,
-    no_band,
-    no_flicker,
-    of_trace,
-    printable,
-    too_coarse,
-    too_short,
-)
+from emulator.recording import Quantity, Recording, evenly, of_trace, printable
 from emulator.trace import Trace
 
 ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW

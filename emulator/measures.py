@@ -15,20 +15,10 @@ import numpy as np
 
 from emulator import flicker, shaft_fatigue, spectrum
 from emulator import power_metrics as metrics
+from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.metrics import unit_of
 from emulator.power_metrics import NONE, Moment
-from emulator.recording import (
-    Quantity,
-    Rating,
-    Recording,
-    evenly,
-    no_band,
-    no_flicker,
-    of_trace,
-    printable,
-    too_coarse,
-    too_short,
-)
+from emulator.recording import Quantity, Rating, Recording, evenly, of_trace, printable
 from emulator.shaft_fatigue import Strength
 from emulator.trace import Trace
 
