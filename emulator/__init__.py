@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from emulator.config import load
     from emulator.limits import assess
+    from emulator.measures import measure
     from emulator.rollout import rollout
     from emulator.simulate import build, run, stream
     from emulator.sweep import cases_of, sweep
@@ -23,7 +24,19 @@ if TYPE_CHECKING:
     from emulator.xla import compile_loops_whole
 
 __version__ = "0.1.0"
-__all__ = ["assess", "build", "cases_of", "compile_loops_whole", "load", "rollout", "run", "stream", "sweep", "tune"]
+__all__ = [
+    "assess",
+    "build",
+    "cases_of",
+    "compile_loops_whole",
+    "load",
+    "measure",
+    "rollout",
+    "run",
+    "stream",
+    "sweep",
+    "tune",
+]
 
 _HOME = {
     "assess": "emulator.limits",
@@ -31,6 +44,7 @@ _HOME = {
     "cases_of": "emulator.sweep",
     "compile_loops_whole": "emulator.xla",
     "load": "emulator.config",
+    "measure": "emulator.measures",
     "rollout": "emulator.rollout",
     "run": "emulator.simulate",
     "stream": "emulator.simulate",

@@ -6,12 +6,13 @@ Exit status: 0 done; 2 bad config or arguments; 3 a limit failed; 4 the emulatio
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from emulator import __version__
 from emulator.commands import assess, bench, check, export, federate, modes, plot, presets, run, schema, sweep, tune
-from emulator.commands.common import BAD, INTERRUPTED, UsageError
+from emulator.commands.common import BAD, DONE, INTERRUPTED, UsageError
 from emulator.complaint import ConfigError
 
 COMMANDS = (run, sweep, tune, federate, check, presets, plot, export, assess, modes, schema, bench)
@@ -21,7 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = _parser().parse_args(arguments)
     try:
-        return args.command(args)
+        status = args.command(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED

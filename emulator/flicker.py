@@ -22,6 +22,8 @@ RATE_HZ = 400.0  # least rate of the filters; they run between this and twice as
 SHORT_S = 600.0  # interval of one Pst
 LONG_COUNT = 12  # Pst in one Plt: 2 h
 LONGEST_ROW_S = 0.01  # above it rows average away the band in which the eye is keen
+VALID_TO_HZ = 30.0  # of the modulation; beyond it the carrier's sidebands begin to count
+STRAY_SHARE = 0.1  # of what is seen: more than that beyond VALID_TO_HZ is worth a word. Assumed
 ADAPTION_S = 60.0 / np.log(9.0)  # lag of the reference voltage: 10 to 90 % of a step in 1 min
 SMOOTHING_S = 0.3
 REFERENCE_HZ = 8.8  # where the eye is keenest
@@ -57,12 +59,16 @@ def instantaneous(
     """
     if row_s > LONGEST_ROW_S:
         raise ValueError(f"rows of {row_s:g} s: flicker needs rows of {LONGEST_ROW_S:g} s or less")
-    voltage, step_s = _resampled(voltage_pu.astype(np.float64), row_s)
-    share = -np.expm1(-step_s / ADAPTION_S)
-    reference, _ = signal.lfilter([share], [1.0, share - 1.0], voltage, zi=[(1.0 - share) * voltage[0]])
-    seen = np.asarray(signal.sosfilt(_eye(1.0 / step_s, lamp_v, frequency_hz), voltage / reference - 1.0))
+    seen, step_s = _seen(voltage_pu, row_s, lamp_v, frequency_hz)
     felt = np.asarray(signal.sosfilt(_memory(1.0 / step_s), seen**2))
     return np.arange(len(felt)) * step_s, _scale(1.0 / step_s, lamp_v, frequency_hz) * felt
+
+
+def severities(time_s: np.ndarray, p_inst: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) Pst of each whole 10 min, and (n,) when it was felt most."""
+    whole = intervals(time_s, p_inst)
+    peaks = whole.argmax(axis=1) + np.arange(len(whole)) * whole.shape[1]
+    return short_term(whole), time_s[peaks]
 
 
 def intervals(time_s: np.ndarray, p_inst: np.ndarray) -> np.ndarray:
@@ -95,6 +101,31 @@ def remark(row_s: float) -> str:
     return f"{rate_hz:.4g} rows a second, {RATE_HZ:g} wanted: flicker above {carried_hz:.3g} Hz is understated"
 
 
+def validity(voltage_pu: np.ndarray, row_s: float, lamp_v: Lamp, frequency_hz: float) -> str:
+    """In what a record's flicker is outside the range of this meter, in words; "" within it."""
+    remarks = (remark(row_s), _stray(voltage_pu, row_s, lamp_v, frequency_hz))
+    return "; ".join(text for text in remarks if text)
+
+
+def _stray(voltage_pu: np.ndarray, row_s: float, lamp_v: Lamp, frequency_hz: float) -> str:
+    """What of it an envelope does not stand for."""
+    seen, step_s = _seen(voltage_pu, row_s, lamp_v, frequency_hz)
+    stray = np.asarray(signal.sosfilt(_beyond(1.0 / step_s), seen))
+    share = float(np.sum(stray**2) / np.sum(seen**2)) if np.any(seen) else 0.0
+    if share <= STRAY_SHARE:
+        return ""
+    return f"{100.0 * share:.0f} % of what is seen lies above {VALID_TO_HZ:g} Hz, where an envelope is no flickermeter"
+
+
+def _seen(voltage_pu: np.ndarray, row_s: float, lamp_v: Lamp, frequency_hz: float) -> tuple[np.ndarray, float]:
+    """What passes lamp, eye and brain of the relative voltage, and the time between its samples."""
+    voltage, step_s = _resampled(voltage_pu.astype(np.float64), row_s)
+    share = -np.expm1(-step_s / ADAPTION_S)
+    reference, _ = signal.lfilter([share], [1.0, share - 1.0], voltage, zi=[(1.0 - share) * voltage[0]])
+    eye = _eye(1.0 / step_s, lamp_v, frequency_hz)
+    return np.asarray(signal.sosfilt(eye, voltage / reference - 1.0)), step_s
+
+
 def _resampled(voltage: np.ndarray, row_s: float) -> tuple[np.ndarray, float]:
     """By a whole number up or down to between 400 and 800 Hz, in linear phase."""
     up, down = max(1, ceil(RATE_HZ * row_s - 1e-9)), max(1, floor(1.0 / (RATE_HZ * row_s) + 1e-9))
@@ -115,6 +146,12 @@ def _eye(rate_hz: float, lamp_v: Lamp, frequency_hz: float) -> np.ndarray:
     slow = np.asarray(signal.butter(1, 0.05, "highpass", fs=rate_hz, output="sos"))
     fast = np.asarray(signal.butter(6, 0.7 * frequency_hz, fs=rate_hz, output="sos"))
     return np.concatenate([slow, fast, signal.zpk2sos(*weighting)])
+
+
+@lru_cache
+def _beyond(rate_hz: float) -> np.ndarray:
+    """High pass at VALID_TO_HZ, of an order that leaves 3 % of the power at 25 Hz and 97 % at 36 Hz."""
+    return np.asarray(signal.butter(10, VALID_TO_HZ, "highpass", fs=rate_hz, output="sos"))
 
 
 @lru_cache

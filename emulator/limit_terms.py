@@ -1,7 +1,8 @@
 """Limits as differentiable terms in JAX: the room that a clause leaves, as `limits.assess` finds it on the same rows.
 
 Defined as in docs/limits.md, with the same worst place; one formula each, so that a search by gradient and the judge
-agree to rounding. Only flicker is a proxy. Largest values have the slope of the row that is largest.
+agree to rounding. Only flicker is a proxy, and only `load_return`, which counts time, has no form. Largest values have
+the slope of the row that is largest.
 Rows are (rows, places), evenly spaced. Signs: load positive = draws from the grid; tie positive = first to second area.
 """
 
@@ -42,7 +43,7 @@ def shortest_s(limit: schema.Limit) -> float:
             return limit.over_s
         case schema.VoltageChange():
             return RAPID_S
-        case schema.BandEnergy():
+        case schema.BandEnergy() | schema.BandAmplitude():
             return 1.0 / limit.low_hz if limit.low_hz > 0.0 else 0.0
         case _:
             return 0.0
@@ -52,7 +53,7 @@ def longest_row_s(limit: schema.Limit) -> float:
     """Longest rows that show what the clause looks at: a tenth of its window, or half a period of its highest
     frequency."""
     match limit:
-        case schema.BandEnergy():
+        case schema.BandEnergy() | schema.BandAmplitude():
             return 0.5 / limit.high_hz
         case schema.FlickerPst() | schema.FlickerPlt():
             return flicker.LONGEST_ROW_S
@@ -93,6 +94,11 @@ def _(limit: schema.BandEnergy, values: jax.Array, row_s: float) -> jax.Array:
 
 
 @_room.register
+def _(limit: schema.BandAmplitude, values: jax.Array, row_s: float) -> jax.Array:
+    return limit.max_mw - band_amplitude(values, row_s, limit.low_hz, limit.high_hz)
+
+
+@_room.register
 def _(limit: schema.FlickerPst, values: jax.Array, row_s: float) -> jax.Array:
     return limit.max_pst - flicker_proxy(values, row_s, limit.lamp_v, limit.frequency_hz)
 
@@ -105,6 +111,11 @@ def _(limit: schema.FlickerPlt, values: jax.Array, row_s: float) -> jax.Array:
 @_room.register
 def _(limit: schema.VoltageChange, values: jax.Array, row_s: float) -> jax.Array:
     return limit.max_pct - 100.0 * change_within(values, RAPID_S, row_s)
+
+
+@_room.register
+def _(limit: schema.VoltageRange, values: jax.Array, row_s: float) -> jax.Array:
+    return _between_ends(values, limit.low_pu, limit.high_pu)
 
 
 @_room.register
@@ -124,7 +135,11 @@ def _(limit: schema.ShaftTorque, values: jax.Array, row_s: float) -> jax.Array:
 
 @_room.register
 def _(limit: schema.SocWindow, values: jax.Array, row_s: float) -> jax.Array:
-    return jnp.minimum(jnp.min(values, axis=0) - limit.low, limit.high - jnp.max(values, axis=0))
+    return _between_ends(values, limit.low, limit.high)
+
+
+def _between_ends(values: jax.Array, low: float, high: float) -> jax.Array:
+    return jnp.minimum(jnp.min(values, axis=0) - low, high - jnp.max(values, axis=0))
 
 
 def change_within(values: jax.Array, window_s: float, row_s: float) -> jax.Array:
@@ -157,22 +172,36 @@ def largest_rate(values: jax.Array, over_s: float, row_s: float) -> jax.Array:
 def band_share(values: jax.Array, row_s: float, low_hz: float, high_hz: float, reading: str) -> jax.Array:
     """(places,) share of a band, lower edge included and upper not, in variance or in summed magnitude of the rows
     without their mean; 0 where nothing swings. As `spectrum.share`."""
+    square, weight, band = _lines(values, row_s, low_hz, high_hz)
+    parts = (_root(square) if reading == "magnitude" else square) * jnp.asarray(weight[:, None], values.dtype)
+    whole = jnp.sum(parts, axis=0)
+    inside = jnp.sum(parts[band], axis=0)
+    return jnp.where(whole > 0.0, inside / jnp.where(whole > 0.0, whole, 1.0), 0.0)
+
+
+def band_amplitude(values: jax.Array, row_s: float, low_hz: float, high_hz: float) -> jax.Array:
+    """(places,) largest line of a band, peak value of its sine, lower edge included and upper not; 0 without any."""
+    square, weight, band = _lines(values, row_s, low_hz, high_hz)
+    amplitudes = 2.0 / values.shape[0] * _root(square) * jnp.asarray(weight[:, None], values.dtype)
+    return jnp.max(amplitudes[band], axis=0, initial=0.0)
+
+
+def _lines(values: jax.Array, row_s: float, low_hz: float, high_hz: float) -> tuple[jax.Array, np.ndarray, slice]:
+    """(lines, places) squares of the lines above 0 Hz, (lines,) their weights, and which of them lie in a band. As
+    `spectrum.of_series` and `spectrum.within`."""
     rows = values.shape[0]
     lines = jnp.fft.rfft(values - jnp.mean(values, axis=0, keepdims=True), axis=0)[1:]
-    square = lines.real**2 + lines.imag**2
     frequency_hz = np.arange(1, rows // 2 + 1) / (rows * row_s)
-    band = np.zeros(len(frequency_hz), bool)
-    band[slice(*np.searchsorted(frequency_hz, np.array([low_hz, high_hz]) * (1.0 - 1e-12)))] = True
-    single = rows % 2 == 0  # the last line alternates from row to row: it is not one of a pair
+    band = slice(*np.searchsorted(frequency_hz, np.array([low_hz, high_hz]) * (1.0 - 1e-12)))
     weight = np.ones(len(frequency_hz))
-    weight[-1:] = 0.5 if single else 1.0
-    if reading == "magnitude":
-        still = square <= 0.0
-        square = jnp.where(still, 0.0, jnp.sqrt(jnp.where(still, 1.0, square)))
-    parts = square * jnp.asarray(weight[:, None], values.dtype)
-    whole = jnp.sum(parts, axis=0)
-    inside = jnp.sum(parts * jnp.asarray(band[:, None], values.dtype), axis=0)
-    return jnp.where(whole > 0.0, inside / jnp.where(whole > 0.0, whole, 1.0), 0.0)
+    weight[-1:] = 0.5 if rows % 2 == 0 else 1.0  # alternating from row to row, the last line is not one of a pair
+    return lines.real**2 + lines.imag**2, weight, band
+
+
+def _root(square: jax.Array) -> jax.Array:
+    """Square root, with slope 0 at 0."""
+    still = square <= 0.0
+    return jnp.where(still, 0.0, jnp.sqrt(jnp.where(still, 1.0, square)))
 
 
 def flicker_proxy(voltage_pu: jax.Array, row_s: float, lamp_v: int, frequency_hz: float) -> jax.Array:
@@ -188,8 +217,7 @@ def flicker_proxy(voltage_pu: jax.Array, row_s: float, lamp_v: int, frequency_hz
     variance = 2.0 / rows**2 * (lines.real**2 + lines.imag**2)
     weight = _felt(np.arange(1, rows // 2 + 1) / (rows * row_s), lamp_v, frequency_hz)
     square = SAME_LEVELS * jnp.sum(variance * jnp.asarray(weight[:, None], voltage_pu.dtype), axis=0)
-    still = square <= 0.0
-    return jnp.where(still, 0.0, jnp.sqrt(jnp.where(still, 1.0, square)))
+    return _root(square)
 
 
 def _rows_within(window_s: float, row_s: float, rows: int) -> tuple[int, float]:

@@ -8,7 +8,7 @@ same, it fails. Margins are in the clause's unit, positive = room.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import isnan
 from pathlib import Path
@@ -19,12 +19,12 @@ import numpy as np
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
+from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
-from emulator.recording import Quantity, Recording, evenly, of_trace
+from emulator.recording import Quantity, Recording, evenly, of_trace, printable
 from emulator.trace import Trace
 
 ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW
-ROWS_PER_WINDOW = 10  # at least: a swing at 1/(2 window) then shows to 99.6 % in means over rows
 S_PER_MIN = 60.0
 
 Verdict = Literal["pass", "fail", "not assessable"]
@@ -44,9 +44,12 @@ KINDS = {
     "ramp_rate": _Kind("power", "max_mw_per_min", "MW/min"),
     "dynamic_range": _Kind("power", "max_mw", "MW"),
     "band_energy": _Kind("power", "max_fraction", "1"),
+    "band_amplitude": _Kind("power", "max_mw", "MW"),
     "flicker_pst": _Kind("voltage", "max_pst", "1"),
     "flicker_plt": _Kind("voltage", "max_plt", "1"),
     "voltage_change": _Kind("voltage", "max_pct", "%"),
+    "voltage_range": _Kind("voltage", "high_pu", "pu"),
+    "load_return": _Kind("connected share", "max_s", "s"),
     "frequency_deviation": _Kind("frequency", "max_hz", "Hz"),
     "rocof": _Kind("frequency", "max_hz_per_s", "Hz/s"),
     "tie_swing": _Kind("tie flow", "max_mw", "MW"),
@@ -92,11 +95,7 @@ class Assessment:
     def as_json(self) -> dict[str, Any]:
         """As `wattswing assess --json` prints it; NaN as null."""
         rows = [{key: _plain(value) for key, value in vars(finding).items()} for finding in self.limits]
-        return {
-            "trace": self.trace,
-            "complete": self.complete,
-            "stop_reason": self.stop_reason,
-            "assessed_s": self.span_s,
+        return about(self.trace, self.complete, self.stop_reason, self.span_s) | {
             "verdict": self.verdict,
             "limits": rows,
         }
@@ -142,7 +141,7 @@ def _judge(limit: schema.Limit, recording: Recording) -> Finding:
     if lacking or len(recording.time_s) < 2:
         unknown = _Measured(NONE, getattr(limit, kind.allowed), lacking or "a record of less than two rows")
         return _finding(limit, unknown, "")
-    measured = {at: _measured(limit, recording, values) for at, values in places.items()}
+    measured = {at: _measured(limit, _only(recording, at), values) for at, values in places.items()}
     ranks = {False: 0, None: 1, True: 2}
     where = min(measured, key=lambda at: (ranks[measured[at].passed], np.nan_to_num(measured[at].margin, nan=np.inf)))
     return _finding(limit, measured[where], where)
@@ -160,11 +159,21 @@ def _places(
     return places if wanted is None else {wanted: places[wanted]}, ""
 
 
+def _only(recording: Recording, at: str) -> Recording:
+    """Of one place."""
+    return replace(recording, values={q: {at: v[at]} for q, v in recording.values.items() if at in v})
+
+
 def _measured(limit: schema.Limit, recording: Recording, values: np.ndarray) -> _Measured:
-    if not np.isfinite(values).all():
-        reason = f"values that are not finite, from {recording.time_s[int(np.argmin(np.isfinite(values)))]:g} s on"
+    good = np.isfinite(values)
+    if good.all():
+        return _measure(limit, recording, values)
+    rows = int(np.argmin(good))
+    reason = f"values that are not finite, from {recording.time_s[rows]:g} s on"
+    if rows < 2:
         return _Measured(NONE, getattr(limit, KINDS[limit.kind].allowed), reason)
-    return _measure(limit, recording, values)
+    before = replace(recording, time_s=recording.time_s[:rows])
+    return replace(_measure(limit, before, values[:rows]), doubt=reason)  # too large up to there is too large
 
 
 def _finding(limit: schema.Limit, measured: _Measured, where: str) -> Finding:
@@ -197,7 +206,7 @@ def _(limit: schema.SlidingWindowChange, recording: Recording, values: np.ndarra
     ends_s, changes = metrics.changes_within(recording.time_s, values, limit.window_s)
     count = metrics.separate_windows(ends_s, changes, limit.window_s, limit.max_mw * (1.0 + ROUNDING))
     remark = f"exceeded in {count} separate window{'s' * (count > 1)}" if count else ""
-    doubt = _too_short(recording, limit.window_s) or _too_coarse(recording, limit.window_s)
+    doubt = too_short(recording, limit.window_s) or too_coarse(recording, limit.window_s)
     return _Measured(metrics.largest(ends_s, changes), limit.max_mw, doubt, remark)
 
 
@@ -214,12 +223,7 @@ def _(limit: schema.DynamicRange, recording: Recording, values: np.ndarray) -> _
 
 @_measure.register
 def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Measured:
-    doubt, half_rate_hz = "", 0.5 / recording.row_s
-    if limit.low_hz > 0.0:
-        doubt = _too_short(recording, 1.0 / limit.low_hz)
-    if half_rate_hz < limit.high_hz * (1.0 - 1e-9):
-        doubt = doubt or f"rows of {recording.row_s:g} s carry at most {half_rate_hz:.3g} of {limit.high_hz:g} Hz"
-    if doubt:  # a share of a spectrum that lacks a part can be wrong either way
+    if doubt := no_band(recording, limit.low_hz, limit.high_hz):
         return _Measured(NONE, limit.max_fraction, doubt)
     lines = spectrum.of_series(evenly(recording, values), recording.row_s)
     part = getattr(spectrum.share(lines, limit.low_hz, limit.high_hz), limit.reading)
@@ -231,27 +235,51 @@ def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Me
 
 
 @_measure.register
+def _(limit: schema.BandAmplitude, recording: Recording, values: np.ndarray) -> _Measured:
+    if doubt := no_band(recording, limit.low_hz, limit.high_hz):
+        return _Measured(NONE, limit.max_mw, doubt)
+    lines = spectrum.of_series(evenly(recording, values), recording.row_s)
+    band = spectrum.within(lines, limit.low_hz, limit.high_hz)
+    largest = metrics.largest(band.frequency_hz, band.amplitude)
+    remark = "" if isnan(largest.value) else f"at {largest.at_s:.4g} Hz"
+    return _Measured(Moment(np.nan_to_num(largest.value), np.nan), limit.max_mw, "", remark)
+
+
+@_measure.register
 def _(limit: schema.FlickerPst, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := _no_flicker(recording, flicker.SHORT_S):
+    if doubt := no_flicker(recording, flicker.SHORT_S):
         return _Measured(NONE, limit.max_pst, doubt)
-    pst, peaks_s = _severities(limit, recording, values)
-    return _Measured(metrics.largest(peaks_s, pst), limit.max_pst, "", flicker.remark(recording.row_s))
+    pst, peaks_s, remark = _severities(limit, recording, values)
+    return _Measured(metrics.largest(peaks_s, pst), limit.max_pst, "", remark)
 
 
 @_measure.register
 def _(limit: schema.FlickerPlt, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := _no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
+    if doubt := no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
         return _Measured(NONE, limit.max_plt, doubt)
-    plt = flicker.long_term(_severities(limit, recording, values)[0])
+    pst, _, remark = _severities(limit, recording, values)
+    plt = flicker.long_term(pst)
     ends_s = recording.time_s[0] + flicker.SHORT_S * (flicker.LONG_COUNT + np.arange(len(plt)))
-    return _Measured(metrics.largest(ends_s, plt), limit.max_plt, "", flicker.remark(recording.row_s))
+    return _Measured(metrics.largest(ends_s, plt), limit.max_plt, "", remark)
 
 
 @_measure.register
 def _(limit: schema.VoltageChange, recording: Recording, values: np.ndarray) -> _Measured:
     change = metrics.rapid_voltage_change(recording.time_s, values)
-    doubt = _too_short(recording, metrics.RAPID_S) or _too_coarse(recording, metrics.RAPID_S)
+    doubt = too_short(recording, metrics.RAPID_S) or too_coarse(recording, metrics.RAPID_S)
     return _Measured(_scaled(change, 100.0), limit.max_pct, doubt)
+
+
+@_measure.register
+def _(limit: schema.VoltageRange, recording: Recording, values: np.ndarray) -> _Measured:
+    return _between(recording, values, limit.low_pu, limit.high_pu)
+
+
+@_measure.register
+def _(limit: schema.LoadReturn, recording: Recording, values: np.ndarray) -> _Measured:
+    (voltage_pu,) = recording.values.get("voltage", {"": np.ones(len(values))}).values()  # none of its own: stiff
+    waits_s = metrics.waits_s(recording.time_s, values, voltage_pu[: len(values)], limit.share, limit.above_pu)
+    return _Measured(metrics.largest(recording.time_s, waits_s), limit.max_s, too_coarse(recording, limit.max_s))
 
 
 @_measure.register
@@ -277,27 +305,23 @@ def _(limit: schema.ShaftTorque, recording: Recording, values: np.ndarray) -> _M
 
 @_measure.register
 def _(limit: schema.SocWindow, recording: Recording, values: np.ndarray) -> _Measured:
-    low = _Measured(_scaled(metrics.largest(recording.time_s, -values), -1.0), limit.low, at_least=True)
-    high = _Measured(metrics.largest(recording.time_s, values), limit.high)
-    return min(low, high, key=lambda end: end.margin)
+    return _between(recording, values, limit.low, limit.high)
+
+
+def _between(recording: Recording, values: np.ndarray, low: float, high: float) -> _Measured:
+    """Whichever end of a range a value comes nearer to, or goes further beyond."""
+    least = _Measured(_scaled(metrics.largest(recording.time_s, -values), -1.0), low, at_least=True)
+    most = _Measured(metrics.largest(recording.time_s, values), high)
+    return min(least, most, key=lambda end: end.margin)
 
 
 def _severities(
     limit: schema.FlickerPst | schema.FlickerPlt, recording: Recording, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pst of each whole 10 min, and when it was felt most."""
-    even = evenly(recording, values)
-    time_s, felt = flicker.instantaneous(even, recording.row_s, limit.lamp_v, limit.frequency_hz)
-    whole = flicker.intervals(time_s, felt)
-    peaks = whole.argmax(axis=1) + np.arange(len(whole)) * whole.shape[1]
-    return flicker.short_term(whole), recording.time_s[0] + time_s[peaks]
-
-
-def _no_flicker(recording: Recording, needed_s: float) -> str:
-    """Why no severity can be had; "" if one can."""
-    if recording.row_s > flicker.LONGEST_ROW_S:
-        return f"rows of {recording.row_s:g} s; flicker needs {flicker.LONGEST_ROW_S:g} s or less"
-    return _too_short(recording, needed_s)
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Pst of each whole 10 min, when it was felt most, and what to know about them."""
+    record = (evenly(recording, values), recording.row_s, limit.lamp_v, limit.frequency_hz)
+    pst, peaks_s = flicker.severities(*flicker.instantaneous(*record))
+    return pst, recording.time_s[0] + peaks_s, flicker.validity(*record)
 
 
 def _rate(recording: Recording, values: np.ndarray, over_s: float) -> tuple[Moment, str]:
@@ -305,18 +329,7 @@ def _rate(recording: Recording, values: np.ndarray, over_s: float) -> tuple[Mome
     rate = metrics.ramp(recording.time_s, values, over_s)
     if isnan(rate.value):
         return rate, f"a record of {recording.span_s:g} s is too short: it has no two rows {over_s:g} s apart"
-    return rate, _too_coarse(recording, over_s)
-
-
-def _too_short(recording: Recording, window_s: float) -> str:
-    if recording.span_s >= window_s * (1.0 - 1e-9):
-        return ""
-    return f"a record of {recording.span_s:g} s is too short: the clause looks at {window_s:g} s"
-
-
-def _too_coarse(recording: Recording, window_s: float) -> str:
-    coarse = recording.row_s > window_s / ROWS_PER_WINDOW * (1.0 + 1e-9)
-    return f"rows of {recording.row_s:g} s hide what happens within {window_s:g} s" if coarse else ""
+    return rate, too_coarse(recording, over_s)
 
 
 def _scaled(found: Moment, factor: float) -> Moment:
@@ -327,12 +340,20 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+def about(name: str, complete: bool, stop_reason: str, span_s: float) -> dict[str, Any]:
+    """What was looked at, and how far it goes, as JSON has it."""
+    return {"trace": name, "complete": complete, "stop_reason": stop_reason, "assessed_s": span_s}
+
+
+def headline(name: str, complete: bool, stop_reason: str, span_s: float) -> str:
+    """The same in words."""
+    head = f"{printable(name)}: {span_s:g} s"
+    return head if complete else f"{head} of a run that did not end ({printable(stop_reason)}): judged up to there"
+
+
 def render(assessment: Assessment) -> str:
     """The table that `wattswing assess` prints."""
-    span = f"{assessment.span_s:g} s"
-    head = f"{_printable(assessment.trace)}: {span}"
-    if not assessment.complete:
-        head += f" of a run that did not end ({_printable(assessment.stop_reason)}): judged up to there"
+    head = headline(assessment.trace, assessment.complete, assessment.stop_reason, assessment.span_s)
     titles = ("clause", "status", "measured", "allowed", "margin", "", "verdict", "at s", "where")
     return "\n".join([head, _row(titles), *_lines(assessment.limits), f"verdict: {assessment.verdict}"])
 
@@ -344,9 +365,9 @@ def _lines(findings: Iterable[Finding]) -> Iterator[str]:
         figures = (_figure(x) for x in (finding.measured, finding.allowed, margin))
         unit, at_s = finding.unit.removeprefix("1"), "" if isnan(finding.at_s) else f"{finding.at_s:.3f}"
         cells = (finding.name, finding.status, *figures, unit, verdicts[finding.passed], at_s, finding.where)
-        yield _row([_printable(cell) for cell in cells])
+        yield _row([printable(cell) for cell in cells])
         if finding.reason:
-            yield f"    {_printable(finding.reason)}"
+            yield f"    {printable(finding.reason)}"
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -357,8 +378,3 @@ def _row(cells: Iterable[str]) -> str:
 
 def _figure(value: float) -> str:
     return "-" if isnan(value) else f"{value:.4g}"
-
-
-def _printable(text: str) -> str:
-    """Without control characters: names come from files."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -19,6 +19,12 @@ class _Limit(Table):
     status: Literal["in force", "draft", "example"] = key("how binding it is")
 
 
+def _ascending(low_key: str, low: float, high_key: str, high: float) -> None:
+    """Raises ValueError where the lower one is not below the higher one."""
+    if low >= high:
+        raise ValueError(f"{low_key} {low:g} must be below {high_key} {high:g}")
+
+
 class _SiteLimit(_Limit):
     site: str | None = key("which site; left out: the worst", None)
 
@@ -53,8 +59,19 @@ class BandEnergy(_SiteLimit):
 
     @model_validator(mode="after")
     def _in_order(self) -> BandEnergy:
-        if self.low_hz >= self.high_hz:
-            raise ValueError(f"low_hz {self.low_hz:g} must be below high_hz {self.high_hz:g}")
+        _ascending("low_hz", self.low_hz, "high_hz", self.high_hz)
+        return self
+
+
+class BandAmplitude(_SiteLimit):
+    kind: Literal["band_amplitude"]
+    low_hz: float = key("lower edge, included", unit="Hz", ge=0)
+    high_hz: float = key("upper edge, not included", unit="Hz", gt=0)
+    max_mw: float = key("largest line of the spectrum in the band, peak value of its sine", unit="MW", gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BandAmplitude:
+        _ascending("low_hz", self.low_hz, "high_hz", self.high_hz)
         return self
 
 
@@ -76,6 +93,24 @@ class FlickerPlt(_Flicker):
 class VoltageChange(_SiteLimit):
     kind: Literal["voltage_change"]
     max_pct: float = key("largest change of voltage within a second, of nominal", unit="%", gt=0)
+
+
+class VoltageRange(_SiteLimit):
+    kind: Literal["voltage_range"]
+    low_pu: float = key("least voltage", unit="pu", gt=0)
+    high_pu: float = key("greatest voltage", unit="pu", gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> VoltageRange:
+        _ascending("low_pu", self.low_pu, "high_pu", self.high_pu)
+        return self
+
+
+class LoadReturn(_SiteLimit):
+    kind: Literal["load_return"]
+    above_pu: float = key("voltage from which on the load must be there", unit="pu", gt=0)
+    share: float = key("least share of the load that must be there", unit="1", gt=0, le=1)
+    max_s: float = key("longest time without it", unit="s", gt=0)
 
 
 class FrequencyDeviation(_AreaLimit):
@@ -107,8 +142,7 @@ class SocWindow(_SiteLimit):
 
     @model_validator(mode="after")
     def _in_order(self) -> SocWindow:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        _ascending("low", self.low, "high", self.high)
         return self
 
 
@@ -117,9 +151,12 @@ Clause = (
     | RampRate
     | DynamicRange
     | BandEnergy
+    | BandAmplitude
     | FlickerPst
     | FlickerPlt
     | VoltageChange
+    | VoltageRange
+    | LoadReturn
     | FrequencyDeviation
     | Rocof
     | TieSwing

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import isnan
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from emulator.clock import fraction
+from emulator.power_metrics import CHANGE_WINDOW_S, FREQUENCY_BANDS_HZ, RAMPS_S, ROCOF_S
+from emulator.tallies import Change, Extremes, Outside, Rate, Sum
 from emulator.trace import Header
 from emulator.units import S_PER_H
 from emulator.wear import Wear
 
-CHANGE_WINDOW_S = 5  # as utilities' oscillation limits have it
 # Counted events of jobs: bits of `cluster.pauses`, which NumPy code does not import.
 JOB_COUNTS = {"iterations": 1, "checkpoints": 2, "evaluations": 4, "data_stalls": 8, "faults": 16, "restarts": 32}
 JOB_TOTALS = (  # added up by the jobs themselves
@@ -27,7 +27,17 @@ JOB_TOTALS = (  # added up by the jobs themselves
     "requests_arrived",
     "requests_completed",
 )
-UNITS = {"_mwh": "MWh", "_mw": "MW", "_hz": "Hz", "_pu": "pu", "_mean_s": "s", "_iteration_s": "s"}
+UNITS = {  # by the end of a key, the longer ends first
+    "_mw_per_s": "MW/s",
+    "_hz_per_s": "Hz/s",
+    "_per_year": "1/a",
+    "_mwh": "MWh",
+    "_mw": "MW",
+    "_hz": "Hz",
+    "_pu": "pu",
+    "_pct": "%",
+    "_s": "s",
+}
 
 POWERS = {"facility": "site_facility_power_mw", "pcc": "site_pcc_power_mw"}
 # Channel of each pair of extremes, with the keys of the lower and the upper one.
@@ -53,30 +63,37 @@ class Summary:
 
     Sums are compensated float64. The largest change in 5 s is the largest difference between two rows that start at
     most 5 s apart (inclusive); a run shorter than that counts over what there is, rows longer than 5 s give NaN.
-    Work is in proportion to rows as long as blocks are not much shorter than 5 s.
+    Ramps and rates of change of frequency are those of `power_metrics`; a run shorter than their time has none.
+    Work is in proportion to rows as long as blocks are not much shorter than the longest of these times, 60 s.
     """
 
-    CARRIED = ("_next_tick", "_rows", "_sums", "_extremes", "_changes")
+    CARRIED = ("_next_tick", "_rows", "_sums", "_extremes", "_changes", "_rates", "_outside")
 
     def __init__(self, header: Header) -> None:
         self._header = header
         self._next_tick: int | None = None
         self._rows = 0
-        self._sums: dict[str, _Sum] = {}
-        self._extremes: dict[str, _Extremes] = {}
-        self._changes: dict[str, _Change] = {}
+        self._sums: dict[str, Sum] = {}
+        self._extremes: dict[str, Extremes] = {}
+        self._changes: dict[str, Change] = {}
+        self._rates: dict[tuple[str, float], Rate] = {}
         sites = len(header.labels["site"])
-        window = int(CHANGE_WINDOW_S / (fraction(header.dt_s) * header.every_ticks))
+        row = fraction(header.dt_s) * header.every_ticks
+        window = int(fraction(CHANGE_WINDOW_S) / row)
         for channel in ("site_it_power_mw", *POWERS.values(), "bess_in", "bess_out"):
-            self._sums[channel] = _Sum(sites)
+            self._sums[channel] = Sum(sites)
         for channel in ("job_power_mw", "added", "withheld"):
-            self._sums[channel] = _Sum(len(header.labels["job"]))
+            self._sums[channel] = Sum(len(header.labels["job"]))
         for channel in POWERS.values():
-            self._extremes[channel] = _Extremes(sites)
-            self._changes[channel] = _Change(sites, window)
+            self._extremes[channel] = Extremes(sites)
+            self._changes[channel] = Change(sites, window)
+            self._rates |= {(channel, over_s): Rate(sites, fraction(over_s) / row) for over_s in RAMPS_S}
         for axis, channel, _, _ in EXTREMES:
-            self._extremes[channel] = _Extremes(len(header.labels[axis]))
-        self._extremes["tie_power_mw"] = _Extremes(len(header.labels["tie"]))
+            self._extremes[channel] = Extremes(len(header.labels[axis]))
+        self._extremes["tie_power_mw"] = Extremes(len(header.labels["tie"]))
+        areas, nominal_hz = len(header.labels["area"]), header.frequency_hz
+        self._rates |= {("area_frequency_hz", over_s): Rate(areas, fraction(over_s) / row) for over_s in ROCOF_S}
+        self._outside = {band_hz: Outside(areas, nominal_hz, band_hz) for band_hz in FREQUENCY_BANDS_HZ}
 
     def update(self, block: Mapping[str, np.ndarray], first_tick: int) -> None:
         """Take in the rows from `first_tick` on, every channel as (rows, length of its axis).
@@ -101,6 +118,10 @@ class Summary:
             extremes.add(block[channel])
         for channel, change in self._changes.items():
             change.add(block[channel])
+        for (channel, _), rate in self._rates.items():
+            rate.add(block[channel])
+        for outside in self._outside.values():
+            outside.add(block["area_frequency_hz"])
 
     def result(self) -> dict[str, float]:
         """The metrics so far. NaN where there is no battery, no row, or nothing to compare."""
@@ -111,7 +132,7 @@ class Summary:
             found[f"{_job(job)}.energy_mwh"] = self._energy("job_power_mw", i)
             found |= {f"{_job(job)}.{key}_energy_mwh": self._energy(key, i) for key in ("added", "withheld")}
         for i, area in enumerate(labels["area"]):
-            found |= {f"area.{area}.{key}": value for key, value in self._ranges("area", i)}
+            found |= {f"area.{area}.{key}": value for key, value in (*self._ranges("area", i), *self._area(i))}
         for i, tie in enumerate(labels["tie"]):
             found[f"tie.{tie}.swing_mw"] = self._swing("tie_power_mw", i)
         return {key: float(value) for key, value in found.items()}
@@ -123,10 +144,18 @@ class Summary:
             yield f"{key}_mean_mw", self._sums[channel].total[i] / self._rows if self._rows else np.nan
             yield f"{key}_peak_mw", self._extremes[channel].range(i)[1]
             yield f"{key}_swing_mw", self._swing(channel, i)
-            yield f"{key}_change_5s_mw", self._changes[channel].largest[i]
+            for over_s in RAMPS_S:
+                yield f"{key}_ramp_{over_s:g}s_mw_per_s", self._rates[channel, over_s].largest[i] / over_s
+            yield f"{key}_change_{CHANGE_WINDOW_S:g}s_mw", self._changes[channel].largest[i]
         yield "bess_energy_in_mwh", self._energy("bess_in", i)
         yield "bess_energy_out_mwh", self._energy("bess_out", i)
         yield from self._ranges("site", i)
+
+    def _area(self, i: int) -> Iterator[tuple[str, float]]:
+        for over_s in ROCOF_S:
+            yield f"rocof_{over_s:g}s_hz_per_s", self._rates["area_frequency_hz", over_s].largest[i] / over_s
+        for band_hz, outside in self._outside.items():
+            yield f"outside_{band_hz:g}hz_s", outside.rows[i] * self._header.row_s
 
     def _ranges(self, wanted: str, i: int) -> Iterator[tuple[str, float]]:
         for axis, channel, low_key, high_key in EXTREMES:
@@ -183,74 +212,13 @@ class JobTally:
         return found
 
 
-class _Sum:
-    """Column sums: pairwise within a block, compensated (Neumaier) across blocks, so that block sizes do not show."""
-
-    CARRIED = ("_high", "_low")
-
-    def __init__(self, columns: int) -> None:
-        self._high, self._low = np.zeros(columns), np.zeros(columns)
-
-    @property
-    def total(self) -> np.ndarray:
-        return self._high + self._low
-
-    def add(self, block: np.ndarray) -> None:
-        # numpy sums pairwise along the fast axis only: columns are made contiguous first.
-        part = np.sum(np.ascontiguousarray(block.T, np.float64), axis=1)
-        high = self._high + part
-        larger = np.abs(self._high) >= np.abs(part)
-        self._low += np.where(larger, (self._high - high) + part, (part - high) + self._high)
-        self._high = high
-
-
-class _Extremes:
-    """Smallest and largest value of each column; a NaN stays."""
-
-    CARRIED = ("_low", "_high")
-
-    def __init__(self, columns: int) -> None:
-        self._low, self._high = np.full(columns, np.inf), np.full(columns, -np.inf)
-
-    def range(self, i: int) -> tuple[float, float]:
-        """Of column i, NaN as long as there is no row."""
-        empty = self._low[i] > self._high[i]
-        return (np.nan, np.nan) if empty else (self._low[i], self._high[i])
-
-    def add(self, block: np.ndarray) -> None:
-        self._low = np.minimum(self._low, block.min(axis=0))
-        self._high = np.maximum(self._high, block.max(axis=0))
-
-
-class _Change:
-    """Largest difference between rows at most `window` rows apart, by column. Keeps the last `window` rows."""
-
-    CARRIED = ("_tail", "largest")
-
-    def __init__(self, columns: int, window: int) -> None:
-        self._window = window
-        self._tail = np.zeros((0, columns))
-        self.largest = np.full(columns, np.nan)
-
-    def add(self, block: np.ndarray) -> None:
-        if not self._window or not block.shape[1]:
-            return
-        rows = np.concatenate([self._tail, block])
-        size = min(self._window, len(rows)) + 1
-        # "nearest" repeats the edge rows, which lie in the window anyway: it adds no new values.
-        high = maximum_filter1d(rows, size, axis=0, mode="nearest")
-        low = minimum_filter1d(rows, size, axis=0, mode="nearest")
-        self.largest = np.fmax(self.largest, (high - low).max(axis=0))
-        self._tail = rows[-self._window :]
-
-
 MOST = {"site": 3, "area": 3, "tie": 2}  # shown of each kind, so that the summary stays on one screen
 NAME_WIDTH = 24
 
 
 def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall_s: float) -> str:
     """Summary on one screen, at most 24 lines of 80 characters. Batteries and voltages only where there are some."""
-    heads = ("energy MWh", "mean MW", "peak MW", "p-p MW", f"in {CHANGE_WINDOW_S} s MW")
+    heads = ("energy MWh", "mean MW", "peak MW", "p-p MW", f"in {CHANGE_WINDOW_S:g} s MW")
     lines = [_cut(f"{header.name}: {emulated_s:g} s at {header.dt_s * 1e3:g} ms", 80)]
     lines += [_row("", heads)] if header.labels["site"] else []
     for i, site in enumerate(header.labels["site"][: MOST["site"]]):

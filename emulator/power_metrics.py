@@ -226,15 +226,21 @@ def ride_through(time_s: np.ndarray, connected: np.ndarray, voltage_pu: np.ndarr
       connected: share of the load not tripped.
     """
     falls = np.concatenate([[connected[0] < 1.0], np.diff(connected) < 0.0])
-    late = (voltage_pu >= RETURN_VOLTAGE_PU) & (connected < RETURNED_SHARE)
-    waits_s = np.concatenate([[0.0], np.cumsum(lengths_s(time_s) * late)])
-    since_s = np.maximum.accumulate(np.where(late, 0.0, waits_s[1:]))
     return RideThrough(
         trips=int(np.count_nonzero(falls[1:] & ~falls[:-1]) + falls[0]),
         least_share=float(connected.min()),
         away_s=time_outside_s(time_s, connected, 1.0, np.inf),
-        longest_return_s=float(np.max(waits_s[1:] - since_s)),
+        longest_return_s=float(waits_s(time_s, connected, voltage_pu, RETURNED_SHARE, RETURN_VOLTAGE_PU).max()),
     )
+
+
+def waits_s(
+    time_s: np.ndarray, connected: np.ndarray, voltage_pu: np.ndarray, share: float, above_pu: float
+) -> np.ndarray:
+    """(samples,) for how long, up to and with each sample, voltage has been there without this share of the load."""
+    late = (voltage_pu >= above_pu) & (connected < share)
+    waited_s = np.cumsum(lengths_s(time_s) * late)
+    return waited_s - np.maximum.accumulate(np.where(late, 0.0, waited_s))
 
 
 def _near_s(time_s: np.ndarray) -> float:

@@ -6,15 +6,29 @@ Signs: load positive = draws from the grid; tie positive = from first area to se
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from emulator.trace import Trace, TraceError
 
-Quantity = Literal["power", "voltage", "soc", "frequency", "tie flow", "shaft torque"]
+Quantity = Literal[
+    "power",
+    "voltage",
+    "soc",
+    "frequency",
+    "tie flow",
+    "shaft torque",
+    "load",
+    "connected share",
+    "battery power",
+    "battery soc",
+    "job power",
+    "wanted job power",
+]
 CHANNELS: Mapping[Quantity, tuple[str, str]] = {  # channel of each quantity, and its axis
     "power": ("site_pcc_power_mw", "site"),
     "voltage": ("site_pcc_voltage_pu", "site"),
@@ -22,8 +36,23 @@ CHANNELS: Mapping[Quantity, tuple[str, str]] = {  # channel of each quantity, an
     "frequency": ("area_frequency_hz", "area"),
     "tie flow": ("tie_power_mw", "tie"),
     "shaft torque": ("shaft_torque_pu", "section"),
+    "load": ("site_facility_power_mw", "site"),
+    "connected share": ("site_connected_fraction", "site"),
+    "battery power": ("battery_power_mw", "battery"),
+    "battery soc": ("battery_soc", "battery"),
+    "job power": ("job_power_mw", "job"),
+    "wanted job power": ("job_wanted_power_mw", "job"),
 }
 EVEN = 1e-3  # of the median interval: intervals that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Rating:
+    """Of a battery, all units in service together."""
+
+    power_mw: float
+    energy_mwh: float
+    soc_range: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -38,6 +67,8 @@ class Recording:
     complete: bool
     stop_reason: str
     values: Mapping[Quantity, Mapping[str, np.ndarray]]  # place -> (rows,)
+    ratings: Mapping[str, Rating] = field(default_factory=dict)  # of batteries, by the place of "battery power"
+    run_metrics: Mapping[str, float] = field(default_factory=dict)  # as the run itself summed them up
 
     @property
     def span_s(self) -> float:
@@ -46,8 +77,9 @@ class Recording:
 
 
 def of_trace(trace: Trace, name: str) -> Recording:
-    """A run, or what there is of one. Power is what a site draws from the grid; voltage is there only for sites with a
-    point of common coupling, whose voltage is not stiff, and state of charge only for those with a battery."""
+    """A run, or what there is of one. Power is what a site draws from the grid, load what it consumes before the
+    battery; voltage is there only for sites with a point of common coupling, whose voltage is not stiff, and state of
+    charge only for those with a battery. A site's only battery goes by the site's name, one of several by SITE/NAME."""
     header, values = trace.header, {}
     for quantity, (channel, axis) in CHANNELS.items():
         columns = dict(zip(header.labels[axis], getattr(trace, channel).T, strict=True))
@@ -57,8 +89,35 @@ def of_trace(trace: Trace, name: str) -> Recording:
         if quantity == "soc":
             columns = {at: v for at, v in columns.items() if not np.isnan(v).all()}
         values[quantity] = columns
-    reason = trace.stop_reason
-    return Recording(name, trace.time_s, header.row_s, True, header.frequency_hz, trace.complete, reason, values)
+    alone = [site for site in values["soc"] if not any(at.startswith(f"{site}/") for at in header.labels["battery"])]
+    battery_mw = dict(zip(header.labels["site"], trace.site_bess_power_mw.T, strict=True))
+    values["battery power"] |= {site: battery_mw[site] for site in alone}
+    values["battery soc"] |= {site: values["soc"][site] for site in alone}
+    return Recording(
+        name=name,
+        time_s=trace.time_s,
+        row_s=header.row_s,
+        even=True,
+        nominal_hz=header.frequency_hz,
+        complete=trace.complete,
+        stop_reason=trace.stop_reason,
+        values=values,
+        ratings=_ratings(tomllib.loads(header.config), header.labels["battery"]),
+        run_metrics=trace.metrics,
+    )
+
+
+def _ratings(config: Mapping[str, Any], listed: tuple[str, ...]) -> Mapping[str, Rating]:
+    """Of the batteries in a resolved configuration, by site or, where listed, by SITE/NAME."""
+    found = {}
+    for site in config.get("site", ()):
+        tables = {"bess": site["bess"]} | {its["name"]: its for its in site.get("store", ())} if "bess" in site else {}
+        for name, its in tables.items():
+            at = f"{site['name']}/{name}"
+            units = its["units"] * its["availability"]
+            size = Rating(units * its["power_mw"], units * its["energy_mwh"], (its["soc_min"], its["soc_max"]))
+            found[at if at in listed else site["name"]] = size
+    return found
 
 
 def of_csv(
@@ -92,3 +151,8 @@ def evenly(recording: Recording, values: np.ndarray) -> np.ndarray:
         return values
     time_s = recording.time_s
     return np.interp(np.arange(time_s[0], time_s[-1], recording.row_s), time_s, values)
+
+
+def printable(text: str) -> str:
+    """Without control characters: names come from files."""
+    return "".join(c if c.isprintable() else "?" for c in text)

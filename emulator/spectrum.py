@@ -51,6 +51,13 @@ def of_series(values: np.ndarray, row_s: float) -> Spectrum:
     return Spectrum(np.arange(1, len(amplitude) + 1) / (rows * row_s), amplitude, variance)
 
 
+def amplitude_at(values: np.ndarray, row_s: float, frequency_hz: float) -> float:
+    """Peak value of the sine at one frequency in (rows,) evenly spaced values, as a line of `of_series` there."""
+    values = values.astype(np.float64)
+    turns = np.exp(-2.0j * np.pi * frequency_hz * row_s * np.arange(len(values)))
+    return float(2.0 * np.abs(np.dot(values - values.mean(), turns)) / len(values))
+
+
 def within(spectrum: Spectrum, low_hz: float, high_hz: float) -> Spectrum:
     """The lines in a band, its lower edge included and its upper not."""
     edges_hz = np.array([low_hz, high_hz]) * (1.0 - 1e-12)  # a line on an edge stays there, whatever its rounding

@@ -198,6 +198,8 @@ def _clause(limit: limits_schema.Limit, scenario: schema.Scenario) -> Clause:
       ConfigError: nowhere, or the run is too short or its tick too coarse for it.
     """
     kind, labels = KINDS[limit.kind], header_of(scenario).labels
+    if limit.kind == "load_return":
+        raise _refused("tune.limits", f"clause {limit.name!r}: load_return counts time, which has no slope to follow")
     sites = scenario.site
     places = {
         "power": dict.fromkeys(labels["site"], True),

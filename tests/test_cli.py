@@ -151,6 +151,28 @@ def test_assess_a_recorded_power_without_jax(tmp_path):
     assert "FAIL" in done.stdout and "5.100" in done.stdout and done.stdout.endswith("verdict: fail\nFalse\n")
 
 
+def test_measure_a_recorded_power(wattswing, tmp_path):
+    """Metrics beside the contract's keys, or alone; a reader that has enough is no error."""
+    rows = (f"{0.1 * i:.1f},{50 + 2 * (i > 50)}\n" for i in range(100))
+    (tmp_path / "load.csv").write_text("t_s,p_mw\n" + "".join(rows))
+    (tmp_path / "limits.toml").write_text(LIMIT.format(max_mw=1.5))
+    measure = ("assess", "load.csv", "--csv", "--metrics", "--bands", "0.1-1,0.2-4")
+    done = wattswing(*measure, "--limits", "limits.toml", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 3 and found["verdict"] == "fail" and len(found["limits"]) == 1
+    figures = {row["name"]: row for row in found["metrics"]}
+    assert figures["swing_mw"] == {"quantity": "power", "where": "p_mw", "name": "swing_mw", "value": 2.0,
+                                   "unit": "MW", "at_s": 5.1, "remark": ""}  # fmt: skip
+    assert {name for name in figures if "variance" in name} == {"variance_0.1_to_1hz", "variance_0.2_to_4hz"}
+    alone = wattswing(*measure)
+    assert alone.returncode == 0 and "verdict" not in alone.stdout
+    assert "load.csv: 10 s\npower, p_mw\n  energy_mwh " in alone.stdout
+    command = f"{sys.executable} -m emulator {' '.join(measure)} | head -1"
+    environ = environment(ROOT / ".jax_cache")
+    cut = subprocess.run(command, shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert cut.stdout == "load.csv: 10 s\n" and cut.stderr == ""
+
+
 def test_x64(wattswing, tmp_path):
     done = wattswing("run", "r1_load_step", "--x64", "--set", "run.duration_s=4", "--out", "r.h5")
     assert done.returncode == 0, done.stderr
@@ -193,6 +215,10 @@ def test_every_help_has_an_example(wattswing, command):
         (("assess", "none.h5", "--limits", "ercot_draft"), "none.h5: no such file"),
         (("assess", "none.csv", "--csv", "--limits", "ercot_draft"), "none.csv cannot be read"),
         (("assess", "none.h5", "--limits", "ercot"), "nearest: ercot_draft"),
+        (("assess", "none.h5"), "--limits LIMITS to judge by, or --metrics"),
+        (("assess", "none.h5", "--limits", "ercot_draft", "--bands", "0.1-2"), "go with --metrics"),
+        (("assess", "none.h5", "--metrics", "--bands", "0.1-2,2"), "'0.1-2,2' must be like 0.1-2,0.2-3"),
+        (("assess", "none.h5", "--metrics", "--shaft-strength", "0.1,-1,6"), "three positive numbers"),
         (("presets", "bateries"), "invalid choice"),
         (("fly",), "invalid choice"),
     ],

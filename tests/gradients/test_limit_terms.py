@@ -22,7 +22,10 @@ CLAUSES = [
     {"kind": "dynamic_range", "max_mw": 20.0},
     {"kind": "band_energy", "low_hz": 0.1, "high_hz": 2.0, "max_fraction": 0.2, "reading": "variance"},
     {"kind": "band_energy", "low_hz": 0.1, "high_hz": 2.0, "max_fraction": 0.2, "reading": "magnitude"},
+    {"kind": "band_amplitude", "low_hz": 0.1, "high_hz": 2.0, "max_mw": 1.0},
+    {"kind": "band_amplitude", "low_hz": 5.0, "high_hz": 25.0, "max_mw": 1.0},
     {"kind": "voltage_change", "max_pct": 3.0},
+    {"kind": "voltage_range", "low_pu": 0.9, "high_pu": 1.1},
     {"kind": "frequency_deviation", "max_hz": 0.2},
     {"kind": "rocof", "over_s": 0.5, "max_hz_per_s": 0.5},
     {"kind": "tie_swing", "max_mw": 20.0},
@@ -32,6 +35,11 @@ CLAUSES = [
 ]
 OFFSET = {"power": 100.0, "voltage": 1.0, "frequency": 0.0, "soc": 0.5, "tie flow": 0.0, "shaft torque": 0.0}
 SIZE = {"power": 8.0, "voltage": 0.02, "frequency": 0.2, "soc": 0.15, "tie flow": 8.0, "shaft torque": 0.6}
+
+
+def test_every_kind_of_limit_is_tested():
+    """Flicker's proxy below; the return of load counts time, which has no slope."""
+    assert set(limits.KINDS) - {clause["kind"] for clause in CLAUSES} == {"flicker_pst", "flicker_plt", "load_return"}
 
 
 def clause(table):

@@ -12,6 +12,7 @@ import pytest
 
 from emulator import simulate
 from emulator.cluster import demand, iteration
+from tests.unit.synthetic import summed_up_and_measured
 
 rollout = import_module("emulator.rollout")
 
@@ -103,6 +104,16 @@ def test_a_run_that_is_no_whole_number_of_chunks(emulate):
     short, long = emulate(CAMPUS, "run.duration_s=0.955"), emulate(CAMPUS)
     assert len(short.time_s) == 955
     np.testing.assert_allclose(short.site_pcc_power_mw, long.site_pcc_power_mw[:955], rtol=1e-5)
+
+
+def test_metrics_count_no_padding(emulate, monkeypatch):
+    """In windows of 300 ticks, the last of which is padded from 55 to a whole number of chunks: as of the 955 rows that
+    there are, to the rounding of differences of float32."""
+    monkeypatch.setattr(simulate, "WINDOW_TICKS", 300)
+    pairs = summed_up_and_measured(emulate(CAMPUS, "run.duration_s=0.955"))
+    assert {"site.campus.pcc_energy_mwh", "site.campus.facility_swing_mw", "area.main.outside_0.036hz_s"} <= set(pairs)
+    for key, (summed_up, measured) in pairs.items():
+        assert measured == pytest.approx(summed_up, rel=1e-6, nan_ok=True), key
 
 
 def test_float32_follows_float64(scenario):

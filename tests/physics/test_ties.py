@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emulator import simulate
+from emulator import measures, simulate
 from emulator.grid.tie import change_mw
+from emulator.trace import CHANNELS
 
 TWO_AREAS = """
     [run]
@@ -63,6 +66,9 @@ def test_resonant_forcing(emulate, tmp_path):
     assert 100 * west == pytest.approx(0.41411, rel=0.01)
     assert 100 * east == pytest.approx(0.40606, rel=0.01)
     assert 100 * amplitude(trace.tie_power_mw[tail, 0], time_s, 0.5) == pytest.approx(500.0, rel=0.01)
+    settled = replace(trace, time_s=time_s, **{c.name: getattr(trace, c.name)[tail] for c in CHANNELS})
+    found = {its.name: its.value for its in measures.measure(settled) if its.quantity == "tie"}
+    assert found["line_1_hz"] == pytest.approx(0.5) and found["amplification"] == pytest.approx(5.0, rel=0.01)
 
 
 def test_areas_swing_against_each_other_at_the_mode(emulate, tmp_path):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from emulator.measures import measure
 from emulator.metrics import JobTally, Summary
-from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header
+from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace
 from emulator.traces.hdf5 import TraceWriter
 from emulator.wear import Wear
 
@@ -59,6 +60,22 @@ def block(header: Header, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
         c.name: rng.normal(50.0, 10.0, (rows, len(header.labels[c.axis]))).astype(header.dtype_of(c))
         for c in (*CHANNELS, *WATCHED)
     }
+
+
+def summed_up_and_measured(trace: Trace) -> dict[str, tuple[float, float]]:
+    """Metrics that a run has summed up block by block, and the same of its whole arrays, by the run's key."""
+    whole = {(its.quantity, its.where, its.name): its.value for its in measure(trace)}
+    sides, found = {"pcc": "power", "facility": "load", "voltage": "voltage"}, {}
+    ends = {"frequency_min_hz": "nadir_hz", "frequency_max_hz": "zenith_hz"}
+    for key, value in trace.metrics.items():
+        axis, place, name = key.split(".", 2)
+        side, _, rest = name.partition("_")
+        quantity, name = (
+            (sides[side], rest) if side in sides else ({"area": "frequency"}.get(axis, axis), ends.get(name, name))
+        )
+        if (quantity, place, name) in whole:
+            found[key] = (value, whole[quantity, place, name])
+    return found
 
 
 def write(

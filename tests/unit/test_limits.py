@@ -43,6 +43,11 @@ def step(at_s: float, size: float, about: float = 50.0):
     return lambda time_s: about + size * (time_s > at_s - 1e-6)
 
 
+def away(lasting_s: float):
+    """Half of a load, from 7 s on."""
+    return lambda time_s: 1.0 - 0.5 * ((time_s > 7.0 - 1e-6) & (time_s < 7.0 + lasting_s - 1e-6))
+
+
 # Quantity, values at the place that is worse and at the other, clause without its bound, key of the bound, what it
 # measures (to the relative tolerance that rows of 10 ms allow), and when.
 KINDS = [
@@ -50,6 +55,8 @@ KINDS = [
     ("power", step(7.0, -8.0), step(7.0, 3.0), "ramp_rate", {"over_s": 5.0}, "max_mw_per_min", 96.0, 7.0),
     ("power", sine(0.5, 8.0), sine(0.5, 7.0), "dynamic_range", {}, "max_mw", 8.0, 1.5),
     ("voltage", step(7.0, -0.02, 1.0), step(7.0, 0.01, 1.0), "voltage_change", {}, "max_pct", 2.0, 7.0),
+    ("voltage", step(7.0, 0.15, 1.0), step(7.0, 0.1, 1.0), "voltage_range", {"low_pu": 0.5}, "high_pu", 1.15, 7.0),
+    ("connected_share", away(4.0), away(3.0), "load_return", {"share": 0.9, "above_pu": 0.9}, "max_s", 4.0, 10.99),
     ("frequency", step(7.0, -0.3, 60.0), step(7.0, 0.2, 60.0), "frequency_deviation", {}, "max_hz", 0.3, 7.0),
     ("frequency", step(7.0, -0.3, 60.0), step(7.0, 0.2, 60.0), "rocof", {"over_s": 0.5}, "max_hz_per_s", 0.6, 7.0),
     ("tie_flow", sine(0.5, 40.0, -10.0), sine(0.5, 30.0), "tie_swing", {}, "max_mw", 40.0, 1.5),
@@ -99,6 +106,17 @@ def test_band_energy_of_two_tones(reading, share):
     assert judged(still, "band_energy", max_fraction=0.1, **band).passed
 
 
+def test_band_amplitude_is_that_of_the_largest_line():
+    record = recording(power={"b": sine(5.0, 1.0), "campus": lambda t: sine(0.5, 6.0)(t) + sine(5.0, 2.0)(t)})
+    for allowed, passed in ((1.01, True), (0.99, False)):
+        finding = judged(record, "band_amplitude", low_hz=3.0, high_hz=30.0, max_mw=allowed)
+        assert finding.measured == pytest.approx(1.0, abs=1e-9) and finding.passed is passed
+        assert (finding.where, finding.reason) == ("campus", "at 5 Hz")
+    assert judged(record, "band_amplitude", low_hz=3.0, high_hz=60.0, max_mw=1.0).passed is None
+    narrow = judged(record, "band_amplitude", low_hz=4.01, high_hz=4.04, max_mw=1.0)  # no line within: 0.05 Hz apart
+    assert narrow.passed and narrow.measured == 0.0
+
+
 def test_soc_is_judged_at_the_nearer_end():
     record = recording(soc={"campus": lambda t: 0.5 - 0.02 * t})  # to 0.1002
     low = judged(record, "soc_window", low=0.2, high=0.8)
@@ -106,6 +124,23 @@ def test_soc_is_judged_at_the_nearer_end():
     assert low.margin == pytest.approx(-0.0998) and low.at_s == pytest.approx(19.99)
     high = judged(record, "soc_window", low=0.05, high=0.501)
     assert (high.measured, high.allowed, high.passed) == (0.5, 0.501, True) and high.at_s == 0.0
+
+
+def test_voltage_is_judged_at_the_nearer_end():
+    record = recording(voltage={"a": step(7.0, -0.08, 1.0)})
+    low = judged(record, "voltage_range", low_pu=0.95, high_pu=1.1)
+    assert (low.measured, low.allowed, low.passed) == (pytest.approx(0.92), 0.95, False) and low.at_s == 7.0
+
+
+def test_load_counts_as_away_only_while_voltage_is_there():
+    """Away for 4 s, of which voltage lacks for 1.5 s; 2.5 s late at 10.99 s."""
+    values = {"connected_share": {"a": away(4.0), "b": away(0.5)}, "voltage": {"a": away(1.5), "b": away(9.0)}}
+    finding = judged(recording(**values), "load_return", above_pu=0.9, share=0.9, max_s=1.0)
+    assert (finding.measured, finding.where, finding.passed) == (pytest.approx(2.5), "a", False)
+    assert finding.at_s == pytest.approx(10.99)
+    assert judged(recording(**values), "load_return", above_pu=0.9, share=0.4, max_s=1.0).measured == 0.0
+    coarse = judged(recording(20.0, 0.2, **values), "load_return", above_pu=0.9, share=0.9, max_s=1.0, site="b")
+    assert coarse.passed is None and "rows of 0.2 s hide" in coarse.reason
 
 
 def test_flicker_needs_its_ten_minutes_and_fine_rows():
@@ -119,11 +154,15 @@ def test_flicker_needs_its_ten_minutes_and_fine_rows():
     assert judged(record, "flicker_pst", max_pst=1.05, **keys).measured == pytest.approx(1.0, abs=0.02)
     assert judged(record, "flicker_pst", max_pst=0.95, **keys).passed is False
     finding = judged(record, "flicker_plt", max_plt=1.0, **keys)
-    assert finding.passed is None and "720 s is too short: the clause looks at 7200 s" in finding.reason
+    assert finding.passed is None and "720 s is too short: 7200 s are looked at" in finding.reason
     short = judged(recording(599.0, 0.0025, voltage={"campus": square(0.1)}), "flicker_pst", max_pst=1.0, **keys)
     assert short.passed is None and np.isnan(short.measured) and "600 s" in short.reason
     coarse = judged(recording(720.0, 0.02, voltage={"campus": square(0.1)}), "flicker_pst", max_pst=1.0, **keys)
     assert coarse.passed is None and "rows of 0.02 s" in coarse.reason
+    fast = judged(
+        recording(600.0, 0.0025, voltage={"campus": sine(36.0, 0.01, 1.0)}), "flicker_pst", max_pst=9.0, **keys
+    )
+    assert fast.passed and "above 30 Hz, where an envelope is no flickermeter" in fast.reason
     remarked = judged(recording(720.0, 0.005, voltage={"campus": square(0.001)}), "flicker_pst", max_pst=1.0, **keys)
     assert remarked.passed and "200 rows a second" in remarked.reason
 
@@ -177,8 +216,9 @@ def test_what_nobody_recorded_is_not_assessable(kind):
     keys = {
         "sliding_window_change": {"window_s": 1.0}, "ramp_rate": {"over_s": 1.0}, "rocof": {"over_s": 1.0},
         "band_energy": {"low_hz": 0.1, "high_hz": 1.0, "reading": "variance"},
+        "band_amplitude": {"low_hz": 0.1, "high_hz": 1.0},
         "flicker_pst": {"lamp_v": 120, "frequency_hz": 60.0}, "flicker_plt": {"lamp_v": 120, "frequency_hz": 60.0},
-        "soc_window": {"low": 0.1},
+        "soc_window": {"low": 0.1}, "voltage_range": {"low_pu": 0.1}, "load_return": {"above_pu": 0.9, "share": 0.9},
     }.get(kind, {})  # fmt: skip
     finding = judged(recording(), kind, **keys, **{limits.KINDS[kind].allowed: 0.5})
     assert finding.passed is None and finding.allowed == 0.5 and "in the record" in finding.reason
@@ -187,6 +227,10 @@ def test_what_nobody_recorded_is_not_assessable(kind):
 def test_values_that_are_not_finite_are_not_assessable():
     finding = judged(recording(power={"a": lambda t: np.where(t > 4.995, np.nan, 1.0)}), "dynamic_range", max_mw=1.0)
     assert finding.passed is None and finding.reason == "values that are not finite, from 5 s on"
+    broken = recording(power={"a": lambda t: np.where(t > 4.995, np.nan, sine(0.5, 8.0)(t))})
+    assert judged(broken, "dynamic_range", max_mw=9.0).passed is None
+    finding = judged(broken, "dynamic_range", max_mw=7.0)  # too much before that is too much
+    assert finding.passed is False and finding.measured == pytest.approx(8.0) and finding.at_s == pytest.approx(1.5)
 
 
 def test_a_limit_that_is_just_met_is_met():

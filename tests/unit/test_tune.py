@@ -374,6 +374,7 @@ def test_a_slope_that_is_no_number_is_named(campus, tmp_path, monkeypatch):
         ("tune.values={'site.0.bess.delay_s' = [0.0, 0.02]}", "changes the structure"),
         ("tune.limits=frequencies", "no limits preset"),
         ("tune.limits=nerc_screening", "the scenario has no frequency"),
+        ("tune.limits=ercot_ride_through", "load_return counts time"),
         ("tune.optimizer=adm", "nearest: adam"),
         ("tune.objective=[{term = 'rocof'}]", "no clause of that kind"),
         ("tune.objective=[{term = 'losess'}]", "nearest: losses"),
