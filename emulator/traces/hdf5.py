@@ -8,6 +8,7 @@ were closed, and try twice more what they find half written.
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import time
@@ -81,6 +82,8 @@ class TraceWriter:
         self.network = network_filesystem(self._path)  # its kind; "" for a local disk
         try:
             self._file = self._created() if around is None else self._restored(around)
+        except BlockingIOError as error:
+            raise TraceError(f"cannot write {self._path}: another program writes it or holds it open") from error
         except OSError as error:
             raise TraceError(f"cannot create {self._path}: {cause(error)}") from error
         self._groups = ["trace", "event", *(channel.axis for channel in watched(header))]
@@ -91,7 +94,8 @@ class TraceWriter:
         self._rows = len(at(self._file, "trace/time_s"))
         self._device_rows = max((len(at(self._file, f"{c.axis}/time_s")) for c in watched(header)), default=0)
         if not self.network:
-            self._file.swmr_mode = True
+            self._file.swmr_mode = True  # which gives HDF5's lock up
+            fcntl.flock(self._file.id.get_vfd_handle(), fcntl.LOCK_SH)  # readers share it, other writers do not
         self._due_s = 0.0
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trace")
 
@@ -194,7 +198,10 @@ class TraceWriter:
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         begun = time.monotonic()
-        os.fsync(self._file.id.get_vfd_handle())
+        descriptor = self._file.id.get_vfd_handle()
+        if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
+            raise OSError("another program has replaced it")  # and the state file is that one's
+        os.fsync(descriptor)
         rows = [data for group in self._groups if group != "event" for data in at(self._file, group).values()]
         around = state_file.surroundings(self._path, (data for data in rows if data.chunks))
         state_file.write(self._state_path, checkpoint, around)

@@ -62,7 +62,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 @contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     if not _is_marked(path):
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:  # a reader never keeps a run from going on
             yield file
         return
     with superblock.Closed(path) as still, h5py.File(still, "r") as file:
@@ -103,6 +103,8 @@ def _check(file: h5py.File, path: str | os.PathLike[str]) -> None:
 def cause(error: BaseException) -> str:
     """The system's own words within HDF5's."""
     words = re.search(r"error message = '([^']*)'", str(error))
+    if words is None and isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return words[1] if words else str(error)
 
 

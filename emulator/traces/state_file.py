@@ -8,6 +8,7 @@ often as one likes. The file is a SHA-256 and a NumPy .npz; it appears in one mo
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -112,7 +113,7 @@ def restore(path: Path, around: Surroundings) -> None:
 
     Raises:
       TraceError: the trace has lost rows that it held then.
-      OSError: it cannot be written.
+      OSError: it cannot be written; BlockingIOError where another program writes it or holds it open.
     """
     size = path.stat().st_size
     if size < around.data_end:
@@ -122,6 +123,7 @@ def restore(path: Path, around: Surroundings) -> None:
         )
     stretches = np.split(around.content, np.cumsum(around.length)[:-1])
     with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for offset, stretch in zip(around.offset.tolist(), stretches, strict=True):
             file.seek(offset)
             file.write(stretch.tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -60,12 +61,15 @@ def die(writer: TraceWriter) -> None:
 
 
 def contents(path: Path) -> dict[str, tuple]:
-    """Shape and bytes of every dataset, and what the root says of the end."""
+    """Shape and bytes of every dataset, but for when the file was created, and what the root says of the end."""
     found = {}
     with h5py.File(path) as file:
         file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
         ends = {name: file.attrs[name] for name in ("complete", "stop_reason", "metrics_sha256")}
-        return {name: (data.shape, data[()].tobytes()) for name, data in found.items()} | ends
+        header = json.loads(found.pop("header")[:].tobytes()) | {"created_utc": ""}
+        return (
+            {name: (data.shape, data[()].tobytes()) for name, data in found.items()} | ends | {"header": repr(header)}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +229,40 @@ def test_lost_rows_are_not_resumed(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TraceError, match="was cut since then"):
         go_on(path)
+
+
+def test_a_living_writer_is_left_alone(tmp_path):
+    """Its trace is not put back beneath it; a reader, HDF5's own too, is no hindrance to anybody."""
+    path = tmp_path / "t.h5"
+    writer = go_on(path, 5, resume=False)
+    settle(writer)
+    with h5py.File(path, swmr=True) as beside:
+        assert len(beside["trace/time_s"]) == 5 * ROWS
+    with pytest.raises(TraceError, match="another program writes it or holds it open"):
+        go_on(path)
+    writer.append(5 * ROWS, rows_of(5), [])
+    die(writer)
+    assert count_rows(path) == 6 * ROWS
+    die(go_on(path, 6))
+
+
+def test_a_replaced_trace_keeps_no_checkpoint(tmp_path):
+    path = tmp_path / "t.h5"
+    first = go_on(path, 2, resume=False)
+    settle(first)
+    second = go_on(path, 3, resume=False)
+    settle(second)
+    state = state_file.path_of(path).read_bytes()
+    with pytest.raises(TraceError, match="another program has replaced it"):
+        first.keep(Checkpoint({"config": ""}, {"next": np.array(9)}))
+        settle_in_words(first)
+    assert state_file.path_of(path).read_bytes() == state
+    die(second)
+
+
+def settle_in_words(writer: TraceWriter) -> None:
+    with writer._failing_in_words():
+        settle(writer)
 
 
 def test_a_new_trace_drops_the_old_checkpoint(tmp_path):

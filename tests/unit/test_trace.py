@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,30 @@ def test_xarray_opens_it_with_its_coordinates(tmp_path):
         assert set(data.data_vars) == CONTRACT | {"site_nominal_kv"}
     with xarray.open_dataset(path, group="event", engine="h5netcdf") as data:
         assert list(data["where"].values) == ["west/a", "öst"]
+
+
+def test_xarray_opens_it_lazily_with_dask(tmp_path):
+    rows = block(TWO_SITES, 3000)
+    path = write(tmp_path / "t.h5", TWO_SITES, rows)
+    with xarray.open_dataset(path, group="trace", engine="h5netcdf", chunks={}) as data:
+        assert data.job_power_mw.chunks[0] == (1000, 1000, 1000)  # those of the file
+        assert dict(data.sizes)["time_s"] == 3000 and list(data.job.values) == ["west/a", "öst/b", "öst/c"]
+        mean = data.job_power_mw.mean("time_s").sel(job="öst/c").compute().item()
+    assert mean == pytest.approx(rows["job_power_mw"][:, 2].mean(dtype=np.float64), rel=1e-6)  # float32 sums
+
+
+def test_tools_of_hdf5_1_10_dump_it(tmp_path):
+    """Debian's h5dump is of version 1.10, as MATLAB's and Octave's library is."""
+    if shutil.which("h5dump") is None:
+        pytest.skip("no h5dump here (Debian: hdf5-tools)")
+    path = write(tmp_path / "t.h5", TWO_SITES, block(TWO_SITES, 10) | {"bess_soc": np.full((10, 2), 0.375)}, EVENTS)
+
+    def dump(*what: str) -> str:
+        return subprocess.run(["h5dump", *what, path], capture_output=True, text=True, check=True).stdout
+
+    assert dump("-d", "/trace/bess_soc", "-y", "-w", "80").count("0.375, 0.375") == 10
+    assert "CSET H5T_CSET_UTF8" in dump("-d", "/trace/site") and "STRSIZE 4;" in dump("-d", "/trace/site")
+    assert '"job_start", "load_step"' in dump("-d", "/event/kind")
 
 
 def test_windows_make_up_the_whole(tmp_path):
