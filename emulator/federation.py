@@ -21,7 +21,7 @@ from emulator import schema
 from emulator.cosim_schema import Cosim
 from emulator.cosimulate import Draw, Given, PartnerError, nominal
 
-RETRIES = 1  # of HELICS's, that each wait as long again
+RETRIES = 1  # of HELICS's to reach the broker, each as long as the first try
 MOST_ITERATIONS = 100  # at the start: a loop gain of 0.85 settles to SETTLED in them
 SETTLED = 1e-6  # relative: ten times the rounding of float32
 NEVER_SET = -1e48  # below it: HELICS's value, -1e49, of what was never published
@@ -148,7 +148,7 @@ class Federation:
 
 def _joined(its: Cosim) -> Any:
     """A HELICS federate that the broker knows."""
-    core = f"--federates=1 --loglevel=no_print --networkretries={RETRIES} --networktimeout={its.timeout_s / 2:g}s"
+    core = f"--federates=1 --loglevel=no_print --networkretries={RETRIES} --networktimeout={its.timeout_s / (1 + RETRIES):g}s"
     info = helics.helicsCreateFederateInfo()
     helics.helicsFederateInfoSetCoreTypeFromString(info, "zmq")
     helics.helicsFederateInfoSetCoreInitString(info, core + (f" --broker={its.broker}" if its.broker else ""))
