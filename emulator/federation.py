@@ -148,7 +148,8 @@ class Federation:
 
 def _joined(its: Cosim) -> Any:
     """A HELICS federate that the broker knows."""
-    core = f"--federates=1 --loglevel=no_print --networkretries={RETRIES} --networktimeout={its.timeout_s / (1 + RETRIES):g}s"
+    tries = f"--networkretries={RETRIES} --networktimeout={its.timeout_s / (1 + RETRIES):g}s"
+    core = f"--federates=1 --loglevel=no_print {tries}"
     info = helics.helicsCreateFederateInfo()
     helics.helicsFederateInfoSetCoreTypeFromString(info, "zmq")
     helics.helicsFederateInfoSetCoreInitString(info, core + (f" --broker={its.broker}" if its.broker else ""))
