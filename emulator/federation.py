@@ -21,10 +21,10 @@ from emulator import schema
 from emulator.cosim_schema import Cosim
 from emulator.cosimulate import Draw, Given, PartnerError, nominal
 
-RETRIES = 1  # of HELICS's, that each wait as long again
+RETRIES = 1  # of HELICS's to reach the broker, each as long as the first try
 MOST_ITERATIONS = 100  # at the start: a loop gain of 0.85 settles to SETTLED in them
 SETTLED = 1e-6  # relative: ten times the rounding of float32
-NEVER_SET = -1e48  # what was never published reads -1e49
+NEVER_SET = -1e48  # below it: HELICS's value, -1e49, of what was never published
 
 
 class FederationError(Exception):
@@ -114,8 +114,8 @@ class Federation:
         return [key for its, key in (*self._hz, *self._pu) if helics.helicsInputGetDouble(its) <= NEVER_SET]
 
     def ages(self) -> dict[str, float]:
-        """Time of the last value of each key, s."""
-        return {key: helics.helicsInputLastUpdateTime(its) for its, key in (*self._hz, *self._pu)}
+        """Time of the last value of each key, s; HELICS has those of before the start at -1 ns."""
+        return {key: max(helics.helicsInputLastUpdateTime(its), 0.0) for its, key in (*self._hz, *self._pu)}
 
     def _published(self, name: str, unit: str) -> Any:
         return helics.helicsFederateRegisterPublication(self._federate, name, helics.HELICS_DATA_TYPE_DOUBLE, unit)
@@ -148,7 +148,8 @@ class Federation:
 
 def _joined(its: Cosim) -> Any:
     """A HELICS federate that the broker knows."""
-    core = f"--federates=1 --loglevel=no_print --networkretries={RETRIES} --networktimeout={its.timeout_s / 2:g}s"
+    tries = f"--networkretries={RETRIES} --networktimeout={its.timeout_s / (1 + RETRIES):g}s"
+    core = f"--federates=1 --loglevel=no_print {tries}"
     info = helics.helicsCreateFederateInfo()
     helics.helicsFederateInfoSetCoreTypeFromString(info, "zmq")
     helics.helicsFederateInfoSetCoreInitString(info, core + (f" --broker={its.broker}" if its.broker else ""))

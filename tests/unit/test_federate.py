@@ -11,6 +11,7 @@ import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 
+import helics
 import numpy as np
 import pytest
 
@@ -20,7 +21,6 @@ from emulator.federation import Federation, FederationError
 from emulator.traces import hdf5
 from tests.physics.test_cosimulation import COSIM, SITE, Beside, cosimulated
 
-helics = pytest.importorskip("helics", reason="the extra `helics` is not installed")
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(ROOT / ".jax_cache"), "XLA_FLAGS": ""}
 
