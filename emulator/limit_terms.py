@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import flicker
+from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator.limits import S_PER_MIN
 from emulator.power_metrics import RAPID_S, SAME_TIME
@@ -43,8 +43,10 @@ def shortest_s(limit: schema.Limit) -> float:
             return limit.over_s
         case schema.VoltageChange():
             return RAPID_S
-        case schema.BandEnergy() | schema.BandAmplitude():
+        case schema.BandEnergy():
             return 1.0 / limit.low_hz if limit.low_hz > 0.0 else 0.0
+        case schema.BandAmplitude():
+            return spectrum.LOBE_BINS / limit.low_hz if limit.low_hz > 0.0 else 0.0
         case _:
             return 0.0
 
@@ -172,30 +174,35 @@ def largest_rate(values: jax.Array, over_s: float, row_s: float) -> jax.Array:
 def band_share(values: jax.Array, row_s: float, low_hz: float, high_hz: float, reading: str) -> jax.Array:
     """(places,) share of a band, lower edge included and upper not, in variance or in summed magnitude of the rows
     without their mean; 0 where nothing swings. As `spectrum.share`."""
-    square, weight, band = _lines(values, row_s, low_hz, high_hz)
+    rows = values.shape[0]
+    square = _squares(values - jnp.mean(values, axis=0, keepdims=True))
+    weight = np.ones(rows // 2)
+    weight[-1:] = 0.5 if rows % 2 == 0 else 1.0  # alternating from row to row, the last line is not one of a pair
     parts = (_root(square) if reading == "magnitude" else square) * jnp.asarray(weight[:, None], values.dtype)
     whole = jnp.sum(parts, axis=0)
-    inside = jnp.sum(parts[band], axis=0)
+    inside = jnp.sum(parts[spectrum.bins(_lines_hz(rows, row_s), low_hz, high_hz)], axis=0)
     return jnp.where(whole > 0.0, inside / jnp.where(whole > 0.0, whole, 1.0), 0.0)
 
 
 def band_amplitude(values: jax.Array, row_s: float, low_hz: float, high_hz: float) -> jax.Array:
-    """(places,) largest line of a band, peak value of its sine, lower edge included and upper not; 0 without any."""
-    square, weight, band = _lines(values, row_s, low_hz, high_hz)
-    amplitudes = 2.0 / values.shape[0] * _root(square) * jnp.asarray(weight[:, None], values.dtype)
-    return jnp.max(amplitudes[band], axis=0, initial=0.0)
-
-
-def _lines(values: jax.Array, row_s: float, low_hz: float, high_hz: float) -> tuple[jax.Array, np.ndarray, slice]:
-    """(lines, places) squares of the lines above 0 Hz, (lines,) their weights, and which of them lie in a band. As
-    `spectrum.of_series` and `spectrum.within`."""
+    """(places,) largest line of a band, peak value of its sine, lower edge included and upper not; 0 without any. As
+    `spectrum.of_lines`."""
     rows = values.shape[0]
-    lines = jnp.fft.rfft(values - jnp.mean(values, axis=0, keepdims=True), axis=0)[1:]
-    frequency_hz = np.arange(1, rows // 2 + 1) / (rows * row_s)
-    band = slice(*np.searchsorted(frequency_hz, np.array([low_hz, high_hz]) * (1.0 - 1e-12)))
-    weight = np.ones(len(frequency_hz))
-    weight[-1:] = 0.5 if rows % 2 == 0 else 1.0  # alternating from row to row, the last line is not one of a pair
-    return lines.real**2 + lines.imag**2, weight, band
+    window = jnp.asarray(spectrum.flat_top(rows)[:, None], values.dtype)
+    square = _squares((values - jnp.mean(values, axis=0, keepdims=True)) * window)
+    band = spectrum.bins(_lines_hz(rows, row_s), low_hz, high_hz)
+    return jnp.max(2.0 / rows * _root(square[band]), axis=0, initial=0.0)
+
+
+def _lines_hz(rows: int, row_s: float) -> np.ndarray:
+    """(lines,) frequencies above 0 Hz."""
+    return np.arange(1, rows // 2 + 1) / (rows * row_s)
+
+
+def _squares(values: jax.Array) -> jax.Array:
+    """(lines, places) squares of the transform above 0 Hz."""
+    lines = jnp.fft.rfft(values, axis=0)[1:]
+    return lines.real**2 + lines.imag**2
 
 
 def _root(square: jax.Array) -> jax.Array:
@@ -213,9 +220,8 @@ def flicker_proxy(voltage_pu: jax.Array, row_s: float, lamp_v: int, frequency_hz
     """
     rows = voltage_pu.shape[0]
     mean = jnp.mean(voltage_pu, axis=0, keepdims=True)
-    lines = jnp.fft.rfft(voltage_pu / mean - 1.0, axis=0)[1:]
-    variance = 2.0 / rows**2 * (lines.real**2 + lines.imag**2)
-    weight = _felt(np.arange(1, rows // 2 + 1) / (rows * row_s), lamp_v, frequency_hz)
+    variance = 2.0 / rows**2 * _squares(voltage_pu / mean - 1.0)
+    weight = _felt(_lines_hz(rows, row_s), lamp_v, frequency_hz)
     square = SAME_LEVELS * jnp.sum(variance * jnp.asarray(weight[:, None], voltage_pu.dtype), axis=0)
     return _root(square)
 

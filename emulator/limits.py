@@ -236,11 +236,12 @@ def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Me
 
 @_measure.register
 def _(limit: schema.BandAmplitude, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := no_band(recording, limit.low_hz, limit.high_hz):
+    needed_s = spectrum.LOBE_BINS / limit.low_hz if limit.low_hz > 0.0 else 0.0
+    if doubt := too_short(recording, needed_s) or no_band(recording, limit.low_hz, limit.high_hz):
         return _Measured(NONE, limit.max_mw, doubt)
-    lines = spectrum.of_series(evenly(recording, values), recording.row_s)
-    band = spectrum.within(lines, limit.low_hz, limit.high_hz)
-    largest = metrics.largest(band.frequency_hz, band.amplitude)
+    frequency_hz, amplitude_mw = spectrum.of_lines(evenly(recording, values), recording.row_s)
+    band = spectrum.bins(frequency_hz, limit.low_hz, limit.high_hz)
+    largest = metrics.largest(frequency_hz[band], amplitude_mw[band])
     remark = "" if isnan(largest.value) else f"at {largest.at_s:.4g} Hz"
     return _Measured(Moment(np.nan_to_num(largest.value), np.nan), limit.max_mw, "", remark)
 

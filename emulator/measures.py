@@ -233,9 +233,10 @@ def _mitigation(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]
 
 def _summed_up(recording: Recording, at: str, names: Sequence[str]) -> Iterator[Row]:
     """What the run itself has added up, as it is in no channel; NaN as long as the run has not ended."""
+    remark = "" if recording.complete else "known at the end of a run"
     for name in names:
         if f"{at}.{name}" in recording.run_metrics:
-            yield name, recording.run_metrics[f"{at}.{name}"], ""
+            yield name, recording.run_metrics[f"{at}.{name}"], remark
 
 
 SECTIONS: tuple[tuple[str, Quantity, Callable[[Recording, str, _Wanted], Iterator[Row]]], ...] = (

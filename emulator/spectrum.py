@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.signal.windows import flattop
 
+LOBE_BINS = 5  # half width of what a line becomes under `flat_top`
 # Below the grid's modes, electromechanical modes, the band of arXiv 2508.14318's plots, that of its example limit,
 # torsion and control; Hz. They overlap, as the sources have them.
 BANDS = ((0.0, 0.1), (0.1, 2.0), (0.2, 3.0), (0.1, 20.0), (3.0, 30.0))
@@ -58,10 +60,31 @@ def amplitude_at(values: np.ndarray, row_s: float, frequency_hz: float) -> float
     return float(2.0 * np.abs(np.dot(values - values.mean(), turns)) / len(values))
 
 
+def flat_top(rows: int) -> np.ndarray:
+    """(rows,) weights of mean 1, under which a line shows its amplitude wherever between two bins it lies, to 0.2 %
+    (0.02 dB), and nothing beyond LOBE_BINS bins. Flat-top window, D'Antona and Ferrero 2006."""
+    weights = flattop(rows, sym=False)
+    return weights / weights.mean()
+
+
+def of_lines(values: np.ndarray, row_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """(bins,) frequencies above 0 Hz and (bins,) peak values of sines in (rows,) evenly spaced values. `of_series` adds
+    up to the variance but shows a line between two bins up to 36 % too small; this shows its size."""
+    rows = len(values)
+    values = values.astype(np.float64)
+    amplitude = np.abs(np.fft.rfft((values - values.mean()) * flat_top(rows)))[1:] * (2.0 / rows)
+    return np.arange(1, len(amplitude) + 1) / (rows * row_s), amplitude
+
+
+def bins(frequency_hz: np.ndarray, low_hz: float, high_hz: float) -> slice:
+    """Those in a band, its lower edge included and its upper not."""
+    edges_hz = np.array([low_hz, high_hz]) * (1.0 - 1e-12)  # a line on an edge stays there, whatever its rounding
+    return slice(*np.searchsorted(frequency_hz, edges_hz))
+
+
 def within(spectrum: Spectrum, low_hz: float, high_hz: float) -> Spectrum:
     """The lines in a band, its lower edge included and its upper not."""
-    edges_hz = np.array([low_hz, high_hz]) * (1.0 - 1e-12)  # a line on an edge stays there, whatever its rounding
-    band = slice(*np.searchsorted(spectrum.frequency_hz, edges_hz))
+    band = bins(spectrum.frequency_hz, low_hz, high_hz)
     return Spectrum(spectrum.frequency_hz[band], spectrum.amplitude[band], spectrum.variance[band])
 
 

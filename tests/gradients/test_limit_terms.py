@@ -22,7 +22,7 @@ CLAUSES = [
     {"kind": "dynamic_range", "max_mw": 20.0},
     {"kind": "band_energy", "low_hz": 0.1, "high_hz": 2.0, "max_fraction": 0.2, "reading": "variance"},
     {"kind": "band_energy", "low_hz": 0.1, "high_hz": 2.0, "max_fraction": 0.2, "reading": "magnitude"},
-    {"kind": "band_amplitude", "low_hz": 0.1, "high_hz": 2.0, "max_mw": 1.0},
+    {"kind": "band_amplitude", "low_hz": 0.4, "high_hz": 2.0, "max_mw": 1.0},
     {"kind": "band_amplitude", "low_hz": 5.0, "high_hz": 25.0, "max_mw": 1.0},
     {"kind": "voltage_change", "max_pct": 3.0},
     {"kind": "voltage_range", "low_pu": 0.9, "high_pu": 1.1},

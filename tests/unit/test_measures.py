@@ -208,6 +208,8 @@ def test_a_battery_without_rating_and_a_tie_without_loads():
     for name in ("equivalent_cycles", "losses_mwh", "at_power_limit_s", "at_soc_limit_s"):
         assert np.isnan(bare["battery", name].value) and "no rating" in bare["battery", name].remark
     assert bare["battery", "charged_mwh"].value == pytest.approx(0.5)
+    ended = replace(recording, complete=False, run_metrics={"job.a.j.lost_iteration_s": np.nan})
+    assert "end of a run" in found_in(ended)["mitigation", "lost_iteration_s"].remark
     still = recording.values | {"power": {"a": 50.0 + 0.0 * recording.time_s}}
     figure = found_in(replace(recording, values=still))["tie", "amplification"]
     assert np.isnan(figure.value) and "no load swings" in figure.remark

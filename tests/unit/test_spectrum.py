@@ -44,6 +44,20 @@ def test_last_bin_of_an_even_number_of_rows():
     assert lines.amplitude[-1] == pytest.approx(1.0) and lines.variance[-1] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.5])
+def test_flat_top_shows_a_line_wherever_it_lies(part):
+    """Between two bins as on one, to the window's 0.02 dB; the plain spectrum shows sin(pi x)/(pi x) of it."""
+    hz = (500 + part) / 100.0
+    values = 50.0 + 3.0 * np.sin(2 * np.pi * hz * np.arange(10_000) * 0.01)
+    frequency_hz, amplitude = spectrum.of_lines(values, 0.01)
+    assert amplitude.max() == pytest.approx(3.0, rel=0.0025)
+    assert frequency_hz[amplitude.argmax()] == pytest.approx(hz, abs=0.03)  # some bins wide at its top
+    plain = spectrum.of_series(values, 0.01)
+    assert plain.amplitude.max() == pytest.approx(3.0 * np.sinc(part), rel=0.01)
+    beyond = np.abs(frequency_hz - hz) > 0.01 * (spectrum.LOBE_BINS + 0.5)
+    assert amplitude[beyond].max() < 0.003 * 3.0  # side lobes, 0.1 % and less
+
+
 def test_constant_power_has_no_shares_and_no_lines():
     lines = spectrum.of_series(np.full(100, 30.0), 0.1)
     assert np.isnan(spectrum.share(lines, 0.1, 1.0).variance) and spectrum.dominant(lines, 3) == ()
