@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 LEAVES = {"struct", "units", "clock", "blocks"}
 BOXES = {"cluster", "facility", "bess", "grid"}
 ONLY_IN = {  # a library, and the only files that may import it
-    "h5py": {f"emulator/traces/{name}.py" for name in ("hdf5", "hdf5_layout", "history", "sweeps")},
+    "h5py": {
+        f"emulator/traces/{name}.py"
+        for name in ("hdf5", "hdf5_filling", "hdf5_layout", "history", "matlab", "netcdf", "sweeps")
+    },
     "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py"},
     "optax": {"emulator/tune_search.py"},
     "tqdm": {f"emulator/commands/{name}.py" for name in ("run", "sweep", "tune")},
