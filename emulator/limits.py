@@ -214,11 +214,13 @@ def _(limit: schema.DynamicRange, recording: Recording, values: np.ndarray) -> _
 
 @_measure.register
 def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Measured:
-    doubt, half_rate_hz = "", 0.5 / recording.row_s
+    doubt, half_rate_hz = "", 0.5 / recording.resolution_s
     if limit.low_hz > 0.0:
         doubt = _too_short(recording, 1.0 / limit.low_hz)
     if half_rate_hz < limit.high_hz * (1.0 - 1e-9):
-        doubt = doubt or f"rows of {recording.row_s:g} s carry at most {half_rate_hz:.3g} of {limit.high_hz:g} Hz"
+        doubt = (
+            doubt or f"rows of {recording.resolution_s:g} s carry at most {half_rate_hz:.3g} of {limit.high_hz:g} Hz"
+        )
     if doubt:  # a share of a spectrum that lacks a part can be wrong either way
         return _Measured(NONE, limit.max_fraction, doubt)
     lines = spectrum.of_series(evenly(recording, values), recording.row_s)
@@ -315,8 +317,8 @@ def _too_short(recording: Recording, window_s: float) -> str:
 
 
 def _too_coarse(recording: Recording, window_s: float) -> str:
-    coarse = recording.row_s > window_s / ROWS_PER_WINDOW * (1.0 + 1e-9)
-    return f"rows of {recording.row_s:g} s hide what happens within {window_s:g} s" if coarse else ""
+    coarse = recording.resolution_s > window_s / ROWS_PER_WINDOW * (1.0 + 1e-9)
+    return f"rows of {recording.resolution_s:g} s hide what happens within {window_s:g} s" if coarse else ""
 
 
 def _scaled(found: Moment, factor: float) -> Moment:

@@ -38,6 +38,13 @@ class Recording:
     complete: bool
     stop_reason: str
     values: Mapping[Quantity, Mapping[str, np.ndarray]]  # place -> (rows,)
+    held_s: float = 0.0  # interval at which a meter refreshed its values, where that is longer than a row; else 0
+    caution: str = ""  # what to know about the recording, in words
+
+    @property
+    def resolution_s(self) -> float:
+        """What the recording resolves: its rows, or the refresh of a meter that was polled faster."""
+        return max(self.row_s, self.held_s)
 
     @property
     def span_s(self) -> float:
@@ -61,29 +68,27 @@ def of_trace(trace: Trace, name: str) -> Recording:
     return Recording(name, trace.time_s, header.row_s, True, header.frequency_hz, trace.complete, reason, values)
 
 
-def of_csv(
+def of_file(
     path: str | os.PathLike[str], time_column: str, power_column: str, unit: Literal["w", "kw", "mw"]
 ) -> Recording:
-    """A recorded power from a CSV file with a time column in s, any sampling, even or not.
+    """A recorded power from a CSV, Parquet, HDF5 or COMTRADE file with times in s, any sampling, even or not.
 
     Raises:
-      TraceError: what cannot be read, and whatever else a replay of the file would refuse: gaps of over ten intervals,
-        times that repeat or go back, values that are no number, negative power.
+      TraceError: whatever a replay of the file would refuse; see `record.read`.
     """
+    from emulator import record
     from emulator.cluster import replay
-    from emulator.jobs_schema import ReplayJob
 
-    job = ReplayJob(
-        name="recording", kind="replay", path=str(path), time_column=time_column, power_column=power_column, unit=unit
-    )
     try:
-        time_s, power_w = replay.read(job)
-    except replay.RecordError as error:
+        time_s, power_w = record.read(str(path), time_column, power_column, unit)
+    except record.RecordError as error:
         raise TraceError(f"{path}: {error}") from error
     steps_s = np.diff(time_s)
     row_s = float(np.median(steps_s))
     even = bool(np.abs(steps_s - row_s).max() <= EVEN * row_s)
-    return Recording(str(path), time_s, row_s, even, np.nan, True, "", {"power": {power_column: power_w * 1e-6}})
+    values: dict[Quantity, dict[str, np.ndarray]] = {"power": {power_column: power_w * 1e-6}}
+    held_s, words = replay.held_s(time_s, power_w), replay.described(str(path), time_s, power_w)
+    return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s, words if held_s else "")
 
 
 def evenly(recording: Recording, values: np.ndarray) -> np.ndarray:
