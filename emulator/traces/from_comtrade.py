@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.traces.samples import RecordError, Samples, find
+from emulator.traces.samples import RecordError, Samples, check_end, find
 
 TIME = "t_s"  # what the one time that all channels have is called here
 BYTES = {"BINARY": 2, "BINARY32": 4, "FLOAT32": 4}  # of an analog value in the .dat
@@ -50,6 +50,7 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
 
 def _check_counts(path: str) -> None:
     """The library makes room for as many channels as the second line says, before it looks for them."""
+    check_end(Path(path))
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     counts = re.match(r"\s*\d+\s*,\s*(\d+)A\s*,\s*(\d+)D\s*$", lines[1], re.IGNORECASE)
     if counts is None or sum(map(int, counts.groups())) > len(lines):
@@ -61,6 +62,7 @@ def _check_samples(configuration: Any, dat: Path) -> None:
     expected = configuration.sample_rates[-1][1]
     kind = configuration.ft.upper()
     if kind == "ASCII":
+        check_end(dat)
         found = sum(1 for line in dat.read_bytes().splitlines() if line.strip(b" \x1a"))
     elif kind in BYTES:
         flags = -(-configuration.status_count // 16)

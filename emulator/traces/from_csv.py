@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.traces.samples import RecordError, Samples, find
+from emulator.traces.samples import RecordError, Samples, check_end, find
 
 
 def read(path: str, time_column: str, power_column: str) -> Samples:
@@ -27,7 +27,7 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
             values = [(reader.line_num, *_numbers(row, wanted, names, reader.line_num)) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path} is no CSV text: {error}") from error
-    _check_end(path, reader.line_num)
+    check_end(Path(path))
     table = np.array(values, np.float64).reshape(-1, 3)
     return Samples(table[:, 1].copy(), table[:, 2].copy(), table[:, 0].astype(np.int64), "line")
 
@@ -44,12 +44,3 @@ def _numbers(row: list[str], wanted: list[int], names: list[str], line: int) -> 
         except ValueError as error:
             raise RecordError(f"line {line}: {names[i]} is {row[i]!r}, must be a number") from error
     return numbers
-
-
-def _check_end(path: str, lines: int) -> None:
-    with Path(path).open("rb") as file:
-        file.seek(-1, 2)
-        if file.read(1) not in b"\r\n":
-            raise RecordError(
-                f"line {lines}, the last one, does not end: the file may be cut off; if not, add a line end"
-            )

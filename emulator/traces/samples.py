@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -41,3 +42,13 @@ def find(names: Sequence[str], name: str, key: str) -> int:
     if names.count(name) > 1:
         raise RecordError(f"{names.count(name)} columns of the file are called {name!r}", key)
     return names.index(name)
+
+
+def check_end(path: Path) -> None:
+    """A text whose last line does not end may be a copy that was cut off within a number.
+
+    Raises:
+      RecordError: it does not.
+    """
+    if not path.read_bytes()[-2:].rstrip(b"\x1a").endswith((b"\n", b"\r")):
+        raise RecordError(f"{path}: the last line does not end: it may be cut off; if it is whole, add a line end")
