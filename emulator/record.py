@@ -43,8 +43,10 @@ def read(path: str, time_column: str, power_column: str, unit: str) -> tuple[np.
         raise RecordError(f"{time_column} is in {samples.time_unit} there, must be in s", "time_column")
     if samples.power_unit not in WITHOUT_UNIT and STATED.get(samples.power_unit) != unit:
         raise RecordError(f"{power_column} is in {samples.power_unit} there, not in {unit}", "unit")
-    _check(samples, path, time_column, power_column)
-    return samples.time_s - samples.time_s[0], samples.power * WATTS[unit]
+    with np.errstate(over="ignore"):  # infinities are found below
+        power_w = samples.power * WATTS[unit]
+    _check(samples, power_w, path, time_column, power_column)
+    return samples.time_s - samples.time_s[0], power_w
 
 
 def _samples(path: str, time_column: str, power_column: str) -> Samples:
@@ -62,12 +64,11 @@ def _samples(path: str, time_column: str, power_column: str) -> Samples:
         raise RecordError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _check(samples: Samples, path: str, time_column: str, power_column: str) -> None:
-    time_s, power, at = samples.time_s, samples.power, samples.place
-    where = samples.place_name
+def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, power_column: str) -> None:
+    time_s, at, where = samples.time_s, samples.place, samples.place_name
     if len(time_s) < 2:
         raise RecordError(f"{path} holds {len(time_s)} samples, at least 2 are needed")
-    for values, name in ((time_s, time_column), (power, power_column)):
+    for values, name in ((time_s, time_column), (power_w, power_column)):
         if not np.isfinite(values).all():
             raise RecordError(f"{where} {at[~np.isfinite(values)][0]}: {name} is not a finite number")
     steps = np.diff(time_s)
@@ -81,5 +82,5 @@ def _check(samples: Samples, path: str, time_column: str, power_column: str) -> 
             f"{where} {at[1:][wide][0]}: a gap of {steps[wide][0]:g} s, where samples are {median_s:g} s apart; "
             "fill it or cut the file there"
         )
-    if (power < 0).any():
-        raise RecordError(f"{where} {at[power < 0][0]}: {power_column} is negative; a load draws power")
+    if (power_w < 0).any():
+        raise RecordError(f"{where} {at[power_w < 0][0]}: {power_column} is negative; a load draws power")

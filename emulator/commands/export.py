@@ -47,8 +47,8 @@ FORMATS = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
     parser.add_argument("trace", type=Path, metavar="TRACE.h5")
-    parser.add_argument("--format", choices=tuple(FORMATS), required=True, help="see docs/export.md")
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH")
+    parser.add_argument("--format", choices=tuple(FORMATS), required=True, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="replaced if it is there")
     parser.add_argument(
         "--channels",
         nargs="+",
@@ -69,6 +69,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the other file; returns the exit status."""
+    if args.out.exists() and args.out.samefile(args.trace):
+        raise UsageError(f"--out {args.out} is the trace itself")
     from emulator.trace import TraceError
     from emulator.traces.columns import columns_of
 

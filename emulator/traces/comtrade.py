@@ -17,7 +17,7 @@ import numpy as np
 
 from emulator.trace import TraceError
 from emulator.traces.columns import Columns, whole
-from emulator.traces.text import ROWS_AT_ONCE
+from emulator.traces.text import ROWS_AT_ONCE, pieces
 
 MOST_CHANNELS = 32  # that playback units take
 MOST_NAME = {1999: 64, 2013: 128}  # characters of a channel's name
@@ -102,7 +102,7 @@ def _samples(columns: Columns, scales: list[tuple[float, float]], timemult: int,
     """The .dat, block by block."""
     a, b = np.array(scales).T[..., None]
     first = 0
-    for time_s, values in columns.blocks(ROWS_AT_ONCE):
+    for time_s, values in pieces(columns.blocks(ROWS_AT_ONCE)):
         number = np.arange(first, first + len(time_s))
         first += len(time_s)
         stamp = np.rint(number * (columns.row_s / (1e-6 * timemult))).astype(np.int64)

@@ -28,7 +28,9 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
         with h5py.File(path, "r") as file:
             time_s, time_unit = _column(file, time_column, "time_column")
             power, power_unit = _column(file, power_column, "power_column")
-    except (OSError, RuntimeError, KeyError, TypeError, MemoryError, UnicodeDecodeError) as error:  # by what is damaged
+    except RecordError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:  # by what is damaged
         raise RecordError(f"{path} cannot be read as HDF5: {_cause(error)}") from error
     if len(time_s) != len(power):
         raise RecordError(f"{time_column} has {len(time_s)} values, {power_column} {len(power)}", "power_column")

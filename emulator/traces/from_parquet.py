@@ -32,7 +32,9 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
             table = file.read(columns=[time_column, power_column])
             time_s = _values(table.column(time_column), time_column, "time_column")
             power = _values(table.column(power_column), power_column, "power_column")
-    except (pa.ArrowException, OSError) as error:
+    except RecordError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
     return Samples(time_s, power, np.arange(1, len(time_s) + 1), "row", *units)
 

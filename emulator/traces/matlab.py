@@ -20,8 +20,8 @@ import numpy as np
 from emulator.trace import TraceError
 from emulator.traces.columns import Columns, whole
 from emulator.traces.hdf5_filling import filling
+from emulator.traces.text import ROWS_AT_ONCE
 
-ROWS_AT_ONCE = 131_072
 MOST_BYTES_5 = 2**28  # in memory, far below the end of the format
 USER_BLOCK = 512
 CHUNK_ROWS = 16_384

@@ -16,8 +16,8 @@ import numpy as np
 from emulator.traces.columns import Columns, Pick, whole
 from emulator.traces.hdf5_filling import filling
 from emulator.traces.parquet import ATTRIBUTES
+from emulator.traces.text import ROWS_AT_ONCE
 
-ROWS_AT_ONCE = 131_072
 CHUNK_ROWS = 16_384
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from emulator.trace import TraceError
 from emulator.traces.columns import Columns, whole
-from emulator.traces.text import numbers
+from emulator.traces.text import ROWS_AT_ONCE, numbers
 
-ROWS_AT_ONCE = 131_072
 POWER, REACTIVE = "site_pcc_power_mw", "site_pcc_reactive_mvar"
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from emulator.trace import TraceError
 from emulator.traces.columns import Columns, whole
 
-ROWS_AT_ONCE = 8192  # bounds memory: a number takes some 100 bytes while it is text
+ROWS_AT_ONCE = 131_072  # that are read: fewer would unpack chunks of the trace again and again
+LINES_AT_ONCE = 8192  # bounds memory: a number takes some 100 bytes while it is text
 Block = tuple[np.ndarray, Sequence[np.ndarray]]  # times, columns
 
 
@@ -33,9 +34,17 @@ def write_lines(
     """
     with whole(path_out) as part, part.open("w", newline="", encoding="utf-8") as file:
         file.write(head)
-        for time_s, values in blocks:
+        for time_s, values in pieces(blocks):
             rows = zip(times(time_s), *map(shortest, values), strict=True)
             file.writelines(f"{separator.join(row)}\n" for row in rows)
+
+
+def pieces(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Blocks in pieces that are small as text."""
+    for time_s, values in blocks:
+        for first in range(0, len(time_s), LINES_AT_ONCE):
+            at = slice(first, first + LINES_AT_ONCE)
+            yield time_s[at], [column[at] for column in values]
 
 
 def numbers(columns: Columns, tool: str, rows: int = ROWS_AT_ONCE) -> Iterator[Block]:

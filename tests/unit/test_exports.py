@@ -22,11 +22,13 @@ import scipy.io
 import xarray
 from comtrade_io.parser.comtrade_file import ComtradeFile
 
+from emulator.cli import main
+from emulator.commands.export import FORMATS
 from emulator.trace import TraceError
 from emulator.traces import andes, comtrade, gridlabd, matlab, netcdf, opendss, pscad, psse
 from emulator.traces.columns import columns_of
 
-from .synthetic import TWO_SITES, block, write
+from .synthetic import ONE_SITE, TWO_SITES, block, write
 
 ROWS = 500
 HEADER = replace(TWO_SITES, labels={**TWO_SITES.labels, "site": ("west", "east")})  # COMTRADE 1999 is ASCII
@@ -310,6 +312,8 @@ def test_a_value_that_is_no_number_is_not_played(tmp_path, rows, module, out):
 
 FULL = """
 import resource, signal, sys
+from emulator.cli import main
+from emulator.commands.export import FORMATS
 from emulator.trace import TraceError
 from emulator.traces import comtrade, csv, matlab, netcdf, opendss, parquet
 from emulator.traces.columns import columns_of
@@ -337,3 +341,34 @@ def test_a_file_that_cannot_grow_is_given_up_in_words(tmp_path):
     said = done.stdout.splitlines()
     assert len(said) == 7 and all(line.lower().endswith("file too large") for line in said), said
     assert [path.name for path in tmp_path.iterdir()] == ["t.h5"]
+
+
+ONE = replace(ONE_SITE, config="[grid]\nbase_mva = 500.0\n")
+OUT = {"comtrade": "cfg", "opendss": "dss", "andes": "csv"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_of_the_command(tmp_path, name, capsys):
+    """As one types it, with nothing but what is required; twice over, the second time in place of the first."""
+    path = write(tmp_path / "t.h5", ONE, block(ONE, 20))
+    out = tmp_path / "new" / f"t.{OUT.get(name.split('-')[0], 'x')}"
+    for _ in range(2):
+        assert main(["export", str(path), "--format", name, "--out", str(out), "--every", "2"]) == 0
+    assert out.stat().st_size > 0 and not list(tmp_path.rglob("*.tmp")) and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--channels", "site_pcc_powr_mw", "--out", "x.csv"], "nearest is site_pcc_power_mw"),
+        (["--channels", "site_pcc_power_mw[campsu]", "--out", "x.csv"], "has no site campsu; nearest is campus"),
+        (["--unit", "pu", "--base-mva", "-3", "--out", "x.csv"], "base -3 MVA: must be above 0"),
+        (["--out", "t.h5"], "--out t.h5 is the trace itself"),
+    ],
+)
+def test_mistakes_of_the_command(tmp_path, monkeypatch, capsys, args, says):
+    monkeypatch.chdir(tmp_path)
+    before = write(tmp_path / "t.h5", ONE, block(ONE, 5)).read_bytes()
+    assert main(["export", "t.h5", "--format", "csv", *args]) == 2
+    assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["t.h5"] and (tmp_path / "t.h5").read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emulator import record, recording
+from emulator.cli import main
 from emulator.record import RecordError
 from emulator.traces import comtrade, csv, matlab, netcdf, parquet
 from emulator.traces.columns import columns_of
@@ -303,6 +305,23 @@ def test_a_meter_that_repeats_is_flagged_and_judged_by_its_refresh(tmp_path):
     )
     (judged,) = limits.assess(found, load(tmp_path / "limits.toml")).limits
     assert judged.passed is None and "rows of 0.1 s hide what happens within 0.5 s" in judged.reason
+
+
+def test_limits_judge_a_recording_of_any_kind(files, tmp_path, capsys):
+    """By the file's ending; an .h5 file is a trace unless a power column is named."""
+    (tmp_path / "limits.toml").write_text(
+        '[[limit]]\nname = "a"\nkind = "dynamic_range"\nmax_mw = 1.0\nsource = "x"\nstatus = "draft"\n'
+    )
+    said = []
+    for kind in KINDS:
+        time_column, power_column = names(kind)
+        args = ["--time-column", time_column, "--power-column", power_column, "--limits", str(tmp_path / "limits.toml")]
+        assert main(["assess", str(files[kind]), *args, "--json"]) == 3
+        said.append(json.loads(capsys.readouterr().out)["limits"][0])
+    assert main(["assess", str(files["h5"]), "--limits", str(tmp_path / "limits.toml"), "--json"]) == 3
+    said.append(json.loads(capsys.readouterr().out)["limits"][0])
+    assert [found["where"] for found in said] == [names(kind)[1] for kind in KINDS] + ["campus"]
+    assert np.ptp([found["measured"] for found in said]) < 1e-3  # COMTRADE's steps of its range, 60 MW / 65,534
 
 
 def refused_or(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
