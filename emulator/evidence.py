@@ -17,22 +17,22 @@ def too_short(recording: Recording, window_s: float) -> str:
 
 def too_coarse(recording: Recording, window_s: float) -> str:
     """Why its rows hide what happens within such a window; "" if they do not."""
-    coarse = recording.row_s > window_s / ROWS_PER_WINDOW * (1.0 + 1e-9)
-    return f"rows of {recording.row_s:g} s hide what happens within {window_s:g} s" if coarse else ""
+    coarse = recording.resolution_s > window_s / ROWS_PER_WINDOW * (1.0 + 1e-9)
+    return f"rows of {recording.resolution_s:g} s hide what happens within {window_s:g} s" if coarse else ""
 
 
 def no_band(recording: Recording, low_hz: float, high_hz: float) -> str:
     """Why a share of its spectrum in a band can be wrong, either way: a part of it is lacking. "" if none is."""
-    half_rate_hz = 0.5 / recording.row_s
+    half_rate_hz = 0.5 / recording.resolution_s
     if low_hz > 0.0 and (doubt := too_short(recording, 1.0 / low_hz)):
         return doubt
     if half_rate_hz < high_hz * (1.0 - 1e-9):
-        return f"rows of {recording.row_s:g} s carry at most {half_rate_hz:.3g} of {high_hz:g} Hz"
+        return f"rows of {recording.resolution_s:g} s carry at most {half_rate_hz:.3g} of {high_hz:g} Hz"
     return ""
 
 
 def no_flicker(recording: Recording, needed_s: float) -> str:
     """Why no severity can be had over this time; "" if one can."""
-    if recording.row_s > flicker.LONGEST_ROW_S:
-        return f"rows of {recording.row_s:g} s; flicker needs {flicker.LONGEST_ROW_S:g} s or less"
+    if recording.resolution_s > flicker.LONGEST_ROW_S:
+        return f"rows of {recording.resolution_s:g} s; flicker needs {flicker.LONGEST_ROW_S:g} s or less"
     return too_short(recording, needed_s)

@@ -267,10 +267,11 @@ def _watched(scenario: Scenario) -> Problems:
 def _replay(path: Path, job: ReplayJob, duration_s: float) -> Problems:
     # NumPy is imported only where a file has to be read.
     from emulator.cluster import replay
+    from emulator.record import RecordError
 
     try:
         time_s, _ = replay.read(job)
-    except replay.RecordError as error:
+    except RecordError as error:
         yield (*path, error.key), str(error)
         return
     needed_s = min(job.stop_s, duration_s) - job.start_s

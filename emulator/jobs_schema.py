@@ -354,8 +354,12 @@ class InferenceJob(_Job):
 
 class ReplayJob(_Job):
     kind: Literal["replay"]
-    path: str = key("CSV file, relative to the config; its first sample plays at start_s", min_length=1)
-    time_column: str = key("name of the time column, in seconds", "t_s", source=PROGRAM)
+    path: str = key(
+        "file, relative to the config, by its ending .csv, .txt, .parquet, .h5, .hdf5 or .cfg (COMTRADE); its first "
+        "sample plays at start_s",
+        min_length=1,
+    )
+    time_column: str = key("name of the time column, in seconds; COMTRADE has one, t_s", "t_s", source=PROGRAM)
     power_column: str = key("name of the power column", "p_mw", source=PROGRAM)
     unit: Literal["w", "kw", "mw"] = key("unit of the power column", "mw", source=PROGRAM)
     scale: float = key(

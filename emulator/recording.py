@@ -69,6 +69,13 @@ class Recording:
     values: Mapping[Quantity, Mapping[str, np.ndarray]]  # place -> (rows,)
     ratings: Mapping[str, Rating] = field(default_factory=dict)  # of batteries, by the place of "battery power"
     run_metrics: Mapping[str, float] = field(default_factory=dict)  # as the run itself summed them up
+    held_s: float = 0.0  # interval at which a meter refreshed its values, where that is longer than a row; else 0
+    caution: str = ""  # what to know about the recording, in words
+
+    @property
+    def resolution_s(self) -> float:
+        """What the recording resolves: its rows, or the refresh of a meter that was polled faster."""
+        return max(self.row_s, self.held_s)
 
     @property
     def span_s(self) -> float:
@@ -120,29 +127,35 @@ def _ratings(config: Mapping[str, Any], listed: tuple[str, ...]) -> Mapping[str,
     return found
 
 
-def of_csv(
-    path: str | os.PathLike[str], time_column: str, power_column: str, unit: Literal["w", "kw", "mw"]
+def of_file(
+    path: str | os.PathLike[str],
+    time_column: str,
+    power_column: str,
+    unit: Literal["w", "kw", "mw"],
+    ending: str | None = None,
 ) -> Recording:
-    """A recorded power from a CSV file with a time column in s, any sampling, even or not.
+    """A recorded power from a CSV, Parquet, HDF5 or COMTRADE file with times in s, any sampling, even or not.
+
+    Args:
+      ending: as if the file's name ended so; None: as it does.
 
     Raises:
-      TraceError: what cannot be read, and whatever else a replay of the file would refuse: gaps of over ten intervals,
-        times that repeat or go back, values that are no number, negative power.
+      TraceError: whatever a replay of the file would refuse; see `record.read`.
     """
+    from emulator import record
     from emulator.cluster import replay
-    from emulator.jobs_schema import ReplayJob
 
-    job = ReplayJob(
-        name="recording", kind="replay", path=str(path), time_column=time_column, power_column=power_column, unit=unit
-    )
     try:
-        time_s, power_w = replay.read(job)
-    except replay.RecordError as error:
+        time_s, power_w = record.read(str(path), time_column, power_column, unit, ending)
+    except record.RecordError as error:
         raise TraceError(f"{path}: {error}") from error
     steps_s = np.diff(time_s)
     row_s = float(np.median(steps_s))
     even = bool(np.abs(steps_s - row_s).max() <= EVEN * row_s)
-    return Recording(str(path), time_s, row_s, even, np.nan, True, "", {"power": {power_column: power_w * 1e-6}})
+    values: dict[Quantity, dict[str, np.ndarray]] = {"power": {power_column: power_w * 1e-6}}
+    held_s, words = replay.held_s(time_s, power_w), replay.described(str(path), time_s, power_w)
+    caution = words if held_s else ""
+    return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s=held_s, caution=caution)
 
 
 def evenly(recording: Recording, values: np.ndarray) -> np.ndarray:

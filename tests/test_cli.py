@@ -141,7 +141,7 @@ def test_assess_a_recorded_power_without_jax(tmp_path):
     rows = (f"{0.1 * i:.1f},{50e3 + 2e3 * (i > 50)}\n" for i in range(100))
     (tmp_path / "load.csv").write_text("time,kw\n" + "".join(rows))
     (tmp_path / "limits.toml").write_text(LIMIT.format(max_mw=1.5))
-    args = ["assess", "load.csv", "--csv", "--time-column", "time", "--power-column", "kw", "--unit", "kw"]
+    args = ["assess", "load.csv", "--time-column", "time", "--power-column", "kw", "--unit", "kw"]
     code = (
         "import sys; from emulator.cli import main;"
         f"status = main({[*args, '--limits', 'limits.toml']}); print('jax' in sys.modules); sys.exit(status)"
@@ -213,7 +213,7 @@ def test_every_help_has_an_example(wattswing, command):
         (("plot", "none.h5", "--out", "c.png"), "none.h5"),
         (("export", "none.h5", "--format", "csv", "--out", "c.csv"), "none.h5"),
         (("assess", "none.h5", "--limits", "ercot_draft"), "none.h5: no such file"),
-        (("assess", "none.csv", "--csv", "--limits", "ercot_draft"), "none.csv cannot be read"),
+        (("assess", "none.csv", "--limits", "ercot_draft"), "none.csv cannot be read"),
         (("assess", "none.h5", "--limits", "ercot"), "nearest: ercot_draft"),
         (("assess", "none.h5"), "--limits LIMITS to judge by, or --metrics"),
         (("assess", "none.h5", "--limits", "ercot_draft", "--bands", "0.1-2"), "go with --metrics"),

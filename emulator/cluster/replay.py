@@ -1,102 +1,36 @@
-"""Measured or made power records: read, checked, resampled to tick means, and summed over copies. Load positive, W.
+"""Measured or made power records: resampled to tick means, and summed over copies. Load positive, W.
 
 A copy's shift is positive where it plays the record later.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 from scipy.fft import next_fast_len
 from scipy.special import ndtri
 
+from emulator import record
 from emulator.clock import fraction, seconds_at
-from emulator.complaint import nearest
 from emulator.jobs_schema import ReplayJob
 
-WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
 SUBTICKS = 8  # places for a copy's shift in a tick
 BLOCK = 2**18  # subticks of shifts that are summed in one transform: bounds the memory
 FEWEST_VALUES = 10  # distinct ones, below which a file is made of levels and says nothing about a meter
 MOST_EARLY = 0.1  # share of runs that last at most half the median: more, and values coincide by chance
-LARGEST_GAP = 10.0  # times the median interval: beyond it the record has a hole that nobody should fill by guessing
-
-
-class RecordError(ValueError):
-    """A record that cannot be replayed, in words; `key` is the job's key to look at."""
-
-    def __init__(self, message: str, key: str = "path") -> None:
-        super().__init__(message)
-        self.key = key
 
 
 def read(job: ReplayJob) -> tuple[np.ndarray, np.ndarray]:
-    """Time in s from the first sample on and power in W, (samples,) float64 each.
+    """Time in s from the first sample on and power in W of one copy, (samples,) float64 each.
 
     Raises:
-      RecordError: no such file or column; a value that is no number or not finite; fewer than two samples; times that
-        repeat or go back; a gap of over ten median intervals; negative power.
+      RecordError: as `record.read`.
     """
-    rows, time_s, power = _columns(job)
-    if len(time_s) < 2:
-        raise RecordError(f"{job.path} holds {len(time_s)} samples, at least 2 are needed")
-    for values, name in ((time_s, job.time_column), (power, job.power_column)):
-        if not np.isfinite(values).all():
-            raise RecordError(f"line {rows[~np.isfinite(values)][0]}: {name} is not a finite number")
-    steps = np.diff(time_s)
-    if (steps == 0).any():
-        raise RecordError(f"line {rows[1:][steps == 0][0]}: {job.time_column} repeats {time_s[1:][steps == 0][0]:g} s")
-    if (steps < 0).any():
-        raise RecordError(f"line {rows[1:][steps < 0][0]}: {job.time_column} goes back; sort the file by time")
-    median_s = float(np.median(steps))
-    if (wide := steps > LARGEST_GAP * median_s).any():
-        raise RecordError(
-            f"line {rows[1:][wide][0]}: a gap of {steps[wide][0]:g} s, where samples are {median_s:g} s apart; "
-            "fill it or cut the file there"
-        )
-    if (power < 0).any():
-        raise RecordError(f"line {rows[power < 0][0]}: {job.power_column} is negative; a load draws power")
-    return time_s - time_s[0], power * (WATTS[job.unit] * job.scale)
-
-
-def _columns(job: ReplayJob) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Line in the file, time and power of every sample, (samples,) each."""
-    if "\0" in job.path:
-        raise RecordError(f"{job.path!r} is no name of a file")
-    try:
-        with Path(job.path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            names = [name.strip() for name in next(reader, [])]
-            wanted = [_index(names, job.time_column, "time_column"), _index(names, job.power_column, "power_column")]
-            values = [(reader.line_num, *_numbers(row, wanted, names, reader.line_num)) for row in reader if row]
-    except OSError as error:
-        raise RecordError(f"{job.path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(f"{job.path} is no CSV text: {error}") from error
-    table = np.array(values, np.float64).reshape(-1, 3)
-    return table[:, 0].astype(np.int64), table[:, 1].copy(), table[:, 2].copy()
-
-
-def _index(names: list[str], name: str, key: str) -> int:
-    if name not in names:
-        raise RecordError(f"the file has no column {name!r}{nearest(name, names)}", key)
-    return names.index(name)
-
-
-def _numbers(row: list[str], wanted: list[int], names: list[str], line: int) -> list[float]:
-    numbers = []
-    for i in wanted:
-        text = row[i] if i < len(row) else ""
-        try:
-            numbers.append(float(text))
-        except ValueError as error:
-            raise RecordError(f"line {line}: {names[i]} is {text!r}, must be a number") from error
-    return numbers
+    time_s, power_w = record.read(job.path, job.time_column, job.power_column, job.unit)
+    return time_s, power_w * job.scale
 
 
 def lasting_s(time_s: np.ndarray) -> float:
@@ -281,19 +215,29 @@ def refresh_s(time_s: np.ndarray, power_w: np.ndarray) -> float:
     return max(sampling_s, float(np.mean(np.diff(time_s[change + 1])[usual])))
 
 
+def held_s(time_s: np.ndarray, power_w: np.ndarray) -> float:
+    """`refresh_s` where a meter holds its values while it is polled faster, else 0."""
+    refresh, sampling_s = refresh_s(time_s, power_w), float(np.median(np.diff(time_s)))
+    return refresh if refresh > 1.5 * sampling_s else 0.0
+
+
+def described(path: str, time_s: np.ndarray, power_w: np.ndarray) -> str:
+    """How a record was sampled, in words."""
+    held, text = held_s(time_s, power_w), f"{path}: samples are {np.median(np.diff(time_s)):.3g} s apart"
+    if not held:
+        return text
+    repeated = np.mean(np.diff(power_w) == 0.0)
+    return f"{text}, but values change only every {held:.3g} s ({repeated:.0%} repeat the one before)"
+
+
 def warnings(job: ReplayJob, time_s: np.ndarray, power_w: np.ndarray, dt_s: float) -> list[str]:
     """What a replay cannot carry, in words: where the file's real refresh says less than half a sample per period at
     `bandwidth_hz`; with that left out, where values repeat and ticks are shorter than the refresh."""
-    refresh, sampling_s = refresh_s(time_s, power_w), float(np.median(np.diff(time_s)))
-    carried_hz, held = 0.5 / refresh, refresh > 1.5 * sampling_s
-    wanted_hz = job.bandwidth_hz or (0.5 / dt_s if held else 0.0)
+    carried_hz = 0.5 / refresh_s(time_s, power_w)
+    wanted_hz = job.bandwidth_hz or (0.5 / dt_s if held_s(time_s, power_w) else 0.0)
     if carried_hz >= wanted_hz * (1.0 - 1e-9):  # a hertz for a hertz, whatever the rounding of times
         return []
-    text = f"{job.path}: samples are {sampling_s:.3g} s apart"
-    if held:
-        repeated = np.mean(np.diff(power_w) == 0.0)
-        text += f", but values change only every {refresh:.3g} s ({repeated:.0%} repeat the one before)"
     asked = f"bandwidth_hz asks for {wanted_hz:g} Hz"
     if job.bandwidth_hz is None:
         asked = f"ticks of {dt_s:g} s would show {wanted_hz:g} Hz; set bandwidth_hz to what you need"
-    return [f"{text}: it carries at most {carried_hz:.3g} Hz, {asked}"]
+    return [f"{described(job.path, time_s, power_w)}: it carries at most {carried_hz:.3g} Hz, {asked}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ EXAMPLE = "wattswing assess campus_100mw.h5 --limits ercot_draft"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
-    parser.add_argument("trace", type=Path, metavar="TRACE.h5", help="a trace, or with --csv a CSV file")
+    parser.add_argument(
+        "trace", type=Path, metavar="TRACE.h5", help="a trace, or a recorded power in a file of another kind"
+    )
     parser.add_argument("--limits", metavar="LIMITS", help="a TOML file or the name of a limits preset")
     parser.add_argument("--metrics", action="store_true", help="all metrics, beside the limits or without any")
     parser.add_argument(
@@ -38,10 +41,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="S-N curve of the metrics' shaft fatigue: so many cycles of this amplitude use up a life, smaller ones "
         "never do, and larger ones by this exponent; default: 0.1,1e7,6, assumed",
     )
+    parser.add_argument("--csv", action="store_true", help="TRACE is a CSV file, whatever its ending")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--csv", action="store_true", help="TRACE is a CSV file with a time and a power column")
-    parser.add_argument("--time-column", default="t_s", metavar="NAME", help="of the CSV file, in s; default: t_s")
-    parser.add_argument("--power-column", default="p_mw", metavar="NAME", help="of the CSV file; default: p_mw")
+    parser.add_argument("--time-column", default="t_s", metavar="NAME", help="of a recorded power, in s; default: t_s")
+    parser.add_argument(
+        "--power-column", metavar="NAME", help="of a recorded power; default: p_mw; an .h5 file with it is no trace"
+    )
     parser.add_argument("--unit", choices=("w", "kw", "mw"), default="mw", help="of the power column; default: mw")
 
 
@@ -67,11 +72,15 @@ def _recording(args: argparse.Namespace) -> Recording:
     from emulator.traces import hdf5
 
     try:
-        if args.csv:
-            return recording.of_csv(args.trace, args.time_column, args.power_column, args.unit)
-        return recording.of_trace(hdf5.read(args.trace), str(args.trace))
+        if not args.csv and args.power_column is None and args.trace.suffix.lower() == ".h5":
+            return recording.of_trace(hdf5.read(args.trace), str(args.trace))
+        columns = args.time_column, args.power_column or "p_mw"
+        recorded = recording.of_file(args.trace, *columns, args.unit, ".csv" if args.csv else None)
     except TraceError as error:
         raise UsageError(str(error)) from error
+    if recorded.caution:
+        print(f"wattswing: {recorded.caution}", file=sys.stderr)
+    return recorded
 
 
 def _measured(args: argparse.Namespace, recording: Recording) -> tuple[Figure, ...]:

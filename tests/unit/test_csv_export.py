@@ -12,6 +12,7 @@ import pytest
 from emulator.trace import CHANNELS, TraceError
 from emulator.traces import columns as columns_module
 from emulator.traces import csv as export
+from emulator.traces.columns import columns_of
 
 from .synthetic import ONE_SITE, TWO_SITES, block, write
 
@@ -36,7 +37,7 @@ def trace(tmp_path, rows):
 
 
 def test_numbers_come_back_exactly(tmp_path, trace, rows):
-    export.write(trace, tmp_path / "t.csv")
+    export.write(columns_of(trace), tmp_path / "t.csv")
     found = columns(tmp_path / "t.csv")
     assert list(map(float, found.pop("time_s"))) == [i / 1000 for i in range(2500)]
     for channel in CHANNELS:
@@ -49,40 +50,25 @@ def test_numbers_come_back_exactly(tmp_path, trace, rows):
 def test_numbers_are_short(tmp_path):
     rows = block(ONE_SITE, 2)
     rows["site_pcc_power_mw"][:, 0] = [0.1, 100.25]
-    export.write(write(tmp_path / "t.h5", ONE_SITE, rows), tmp_path / "t.csv", ["site_pcc_power_mw"])
+    export.write(columns_of(write(tmp_path / "t.h5", ONE_SITE, rows), ["site_pcc_power_mw"]), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "time_s,site_pcc_power_mw[campus]\n0.0,0.1\n0.001,100.25\n"
 
 
 def test_channels_are_chosen_in_order(tmp_path, trace):
-    export.write(trace, tmp_path / "t.csv", ["tie_power_mw", "bess_soc"])
+    export.write(columns_of(trace, ["tie_power_mw", "bess_soc"]), tmp_path / "t.csv")
     assert list(columns(tmp_path / "t.csv")) == ["time_s", "tie_power_mw[w-e]", "bess_soc[west]", "bess_soc[öst]"]
-
-
-@pytest.mark.parametrize("every", [7, 1000, 2500, 9999])
-@pytest.mark.parametrize("at_once", [40, 1000, 8192])
-def test_merged_rows_are_means_of_powers_and_starts_of_states(tmp_path, trace, rows, monkeypatch, every, at_once):
-    monkeypatch.setattr(export, "ROWS_AT_ONCE", at_once)
-    export.write(trace, tmp_path / "t.csv", ["site_facility_power_mw", "bess_soc", "area_frequency_hz"], every)
-    found = columns(tmp_path / "t.csv")
-    starts = range(0, 2500, every)
-    means = [rows["site_facility_power_mw"][i : i + every, 1].astype(float).mean() for i in starts]
-    assert list(map(float, found["time_s"])) == [i / 1000 for i in starts]
-    # Float64 means, rounded to float32 once.
-    assert np.array_equal(np.array(found["site_facility_power_mw[öst]"], np.float32), np.float32(means))
-    assert list(map(float, found["bess_soc[west]"])) == [rows["bess_soc"][i, 0] for i in starts]
-    assert list(map(float, found["area_frequency_hz[e]"])) == [rows["area_frequency_hz"][i, 1] for i in starts]
 
 
 def test_labels_with_commas_are_quoted(tmp_path):
     header = replace(ONE_SITE, labels={**ONE_SITE.labels, "site": ("a,b",)})
-    export.write(write(tmp_path / "t.h5", header, block(header, 3)), tmp_path / "t.csv", ["bess_soc"])
+    export.write(columns_of(write(tmp_path / "t.h5", header, block(header, 3)), ["bess_soc"]), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text().startswith('time_s,"bess_soc[a,b]"\n')
     assert list(columns(tmp_path / "t.csv")) == ["time_s", "bess_soc[a,b]"]
 
 
 def test_a_trace_without_rows_is_a_head(tmp_path):
     path = write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 0))
-    export.write(path, tmp_path / "t.csv", ["bess_soc"])
+    export.write(columns_of(path, ["bess_soc"]), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "time_s,bess_soc[campus]\n"
 
 
@@ -97,7 +83,7 @@ def test_a_trace_without_rows_is_a_head(tmp_path):
 def test_wrong_wishes_are_refused_in_words(tmp_path, channels, every, words):
     path = write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 3))
     with pytest.raises(TraceError, match=words):
-        export.write(path, tmp_path / "t.csv", channels, every)
+        export.write(columns_of(path, channels, every), tmp_path / "t.csv")
     assert not (tmp_path / "t.csv").exists()
 
 
@@ -111,7 +97,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, trace, monkeyp
     (tmp_path / "t.csv").write_text("old\n")
     monkeypatch.setattr(columns_module, "open_rows", fails_half_way)
     with pytest.raises(TraceError, match="damaged"):
-        export.write(trace, tmp_path / "t.csv")
+        export.write(columns_of(trace), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text() == "old\n"
     assert {path.name for path in tmp_path.iterdir()} == {"t.h5", "t.csv"}
 
@@ -119,4 +105,4 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, trace, monkeyp
 def test_a_place_that_cannot_be_written_is_said(tmp_path, trace):
     (tmp_path / "t.csv").mkdir()
     with pytest.raises(TraceError, match="cannot write .*t.csv"):
-        export.write(trace, tmp_path / "t.csv")
+        export.write(columns_of(trace), tmp_path / "t.csv")

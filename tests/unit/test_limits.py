@@ -12,7 +12,7 @@ import emulator as em
 from emulator import catalog, limits, limits_schema
 from emulator.complaint import ConfigError
 from emulator.limits import Finding
-from emulator.recording import Recording, of_csv, of_trace
+from emulator.recording import Recording, of_file, of_trace
 from emulator.trace import TraceError
 from emulator.traces import hdf5
 from tests.unit.synthetic import ONE_SITE, TWO_SITES, block, write
@@ -316,7 +316,7 @@ def csv(path, time_s, power):
 def test_a_recorded_power_unevenly_sampled(tmp_path):
     """A ramp of 2 MW/s for 10 s, sampled at random: 10 MW in any 5 s, 120 MW/min, wherever samples are."""
     time_s = np.cumsum(np.random.default_rng(0).uniform(0.1, 0.4, 200))
-    record = of_csv(
+    record = of_file(
         csv(tmp_path / "load.csv", time_s, 1e3 * np.interp(time_s, [15, 25], [50, 70])), "time", "load", "kw"
     )
     assert not record.even and record.span_s == pytest.approx(time_s[-1] - time_s[0] + record.row_s)
@@ -333,19 +333,19 @@ def test_band_energy_of_an_uneven_record(tmp_path):
     elsewhere. Lines between samples T apart cost (pi f T)^2/3 of its amplitude's square, 5 % at 0.3 s."""
     time_s = np.cumsum(np.repeat([0.1, 0.2, 0.3], 1000))
     power = sine(0.1, 8.0)(time_s) + sine(0.4, 4.0)(time_s)
-    record = of_csv(csv(tmp_path / "load.csv", time_s, power), "time", "load", "mw")
+    record = of_file(csv(tmp_path / "load.csv", time_s, power), "time", "load", "mw")
     finding = judged(record, "band_energy", low_hz=0.35, high_hz=0.45, max_fraction=0.5, reading="variance")
     assert finding.measured == pytest.approx(0.2, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("t,load\n0,1\n1,2\n", "no column 'time'"), ("time,load\n0,1\n0,2\n", "repeats"), ("", "no column")],
+    [("t,load\n0,1\n1,2\n", "no column 'time'"), ("time,load\n0,1\n0,2\n", "repeats"), ("", "is empty")],
 )
 def test_bad_csv_in_words(tmp_path, text, says):
     (tmp_path / "load.csv").write_text(text)
     with pytest.raises(TraceError, match=says):
-        of_csv(tmp_path / "load.csv", "time", "load", "mw")
+        of_file(tmp_path / "load.csv", "time", "load", "mw")
 
 
 @pytest.mark.parametrize("name", catalog.names("limits"))

@@ -14,7 +14,7 @@ import pytest
 import emulator as em
 from emulator import flicker, limits, measures
 from emulator.metrics import unit_of
-from emulator.recording import Rating, Recording, of_csv, of_trace
+from emulator.recording import Rating, Recording, of_file, of_trace
 from emulator.shaft_fatigue import Strength
 from emulator.traces import hdf5
 from tests.unit.synthetic import TWO_SITES, block, summed_up_and_measured, write
@@ -305,7 +305,7 @@ def test_a_recorded_power_has_what_a_power_has(tmp_path):
     (tmp_path / "load.csv").write_text(
         "t,p\n" + "".join(f"{0.1 * i:.1f},{50 + 2 * (i % 40 < 20)}\n" for i in range(800))
     )
-    found = found_in(of_csv(tmp_path / "load.csv", "t", "p", "mw"))
+    found = found_in(of_file(tmp_path / "load.csv", "t", "p", "mw"))
     assert {quantity for quantity, _ in found} == {"power"}
     assert found["power", "mean_mw"].value == pytest.approx(51.0)
     assert found["power", "line_1_mw"].value == pytest.approx(2.0 * 2.0 / np.pi, rel=0.01)  # of a square wave
@@ -315,7 +315,7 @@ def test_a_recorded_power_has_what_a_power_has(tmp_path):
 def test_production_trace(reference):
     """Facts of arXiv 2508.14318's Figure 1: mean .663; 14 % of variance and 41.5 % of magnitude in 0.2 to 3 Hz, 67 % of
     variance below 0.1 Hz; main line at .0469 Hz; 0.31 s from 10 to 90 % of a rise of .9, hence under .9 within 1 s."""
-    recording = of_csv(reference / "fig1_production_trace.csv", "t_s", "p_norm", "mw")
+    recording = of_file(reference / "fig1_production_trace.csv", "t_s", "p_norm", "mw")
     found = {
         name: its.value for (_, name), its in found_in(recording, bands=((0.0, 0.1), (0.2, 3.0), (3.0, 20.0))).items()
     }

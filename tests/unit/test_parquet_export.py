@@ -11,6 +11,7 @@ import pytest
 
 from emulator.trace import CHANNELS, TraceError
 from emulator.traces import csv, parquet
+from emulator.traces.columns import columns_of
 
 from .synthetic import TWO_SITES, block, write
 
@@ -29,7 +30,7 @@ def trace(tmp_path, rows):
 
 def test_numbers_come_back_exactly(tmp_path, trace, rows, monkeypatch):
     monkeypatch.setattr(parquet, "ROWS_AT_ONCE", 700)  # several row groups
-    parquet.write(trace, tmp_path / "t.parquet")
+    parquet.write(columns_of(trace), tmp_path / "t.parquet")
     found = pandas.read_parquet(tmp_path / "t.parquet")
     assert found.pop("time_s").tolist() == [i / 1000 for i in range(2500)]
     for channel in CHANNELS:
@@ -41,7 +42,7 @@ def test_numbers_come_back_exactly(tmp_path, trace, rows, monkeypatch):
 
 
 def test_what_the_trace_says_of_itself_survives(tmp_path, trace):
-    parquet.write(trace, tmp_path / "t.parquet", ["site_pcc_power_mw", "bess_soc"])
+    parquet.write(columns_of(trace, ["site_pcc_power_mw", "bess_soc"]), tmp_path / "t.parquet")
     schema = pq.read_schema(tmp_path / "t.parquet")
     assert schema.metadata[b"config"].decode() == TWO_SITES.config and schema.metadata[b"seed"] == b"7"
     column = schema.field("bess_soc[öst]")
@@ -49,8 +50,8 @@ def test_what_the_trace_says_of_itself_survives(tmp_path, trace):
 
 
 def test_merged_rows_are_those_of_csv(tmp_path, trace):
-    parquet.write(trace, tmp_path / "t.parquet", ["site_pcc_power_mw", "tie_power_mw"], every=7)
-    csv.write(trace, tmp_path / "t.csv", ["site_pcc_power_mw", "tie_power_mw"], every=7)
+    parquet.write(columns_of(trace, ["site_pcc_power_mw", "tie_power_mw"], every=7), tmp_path / "t.parquet")
+    csv.write(columns_of(trace, ["site_pcc_power_mw", "tie_power_mw"], every=7), tmp_path / "t.csv")
     text = pandas.read_csv(tmp_path / "t.csv", dtype=np.float32)
     np.testing.assert_array_equal(pandas.read_parquet(tmp_path / "t.parquet").astype(np.float32), text)
 
@@ -61,11 +62,11 @@ def test_nothing_half_is_left(tmp_path, trace, monkeypatch):
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(TraceError, match="cannot write .*t.parquet: No space left on device"):
-        parquet.write(trace, tmp_path / "t.parquet")
+        parquet.write(columns_of(trace), tmp_path / "t.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["t.h5"]
 
 
 def test_without_pyarrow_it_says_how_to_get_it(tmp_path, trace, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(TraceError, match=r"pip install 'wattswing\[parquet\]'"):
-        parquet.write(trace, tmp_path / "t.parquet")
+        parquet.write(columns_of(trace), tmp_path / "t.parquet")

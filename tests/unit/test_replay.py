@@ -10,6 +10,7 @@ from scipy import stats
 
 from emulator.cluster import replay
 from emulator.jobs_schema import ReplayJob
+from emulator.record import RecordError
 
 
 def record(tmp_path, text: str, **keys) -> ReplayJob:
@@ -38,17 +39,18 @@ def test_reads_named_columns_units_and_scale(tmp_path):
         ("t_s,p_mw\n0,1\n1,-2\n2,3\n", "line 3: p_mw is negative"),
         ("t_s,p_mw\n0,1\n", "holds 1 samples, at least 2"),
         ("t_s,p_kw\n0,1\n1,1\n", "no column 'p_mw'; nearest: p_kw"),
-        ("", "no column 't_s'"),
+        ("\n", "no column 't_s'"),
+        ("", "load.csv is empty"),
     ],
 )
 def test_refused_in_words(tmp_path, text, says):
-    with pytest.raises(replay.RecordError, match=says):
+    with pytest.raises(RecordError, match=says):
         replay.read(record(tmp_path, text))
 
 
 def test_missing_file_is_refused(tmp_path):
     job = ReplayJob(name="r", kind="replay", path=str(tmp_path / "none.csv"))
-    with pytest.raises(replay.RecordError, match="none.csv cannot be read: No such file"):
+    with pytest.raises(RecordError, match="none.csv cannot be read: No such file"):
         replay.read(job)
 
 
@@ -131,7 +133,7 @@ def test_a_window_after_the_end_holds_the_last_sample():
 
 
 def test_a_name_that_no_file_can_have_is_refused():
-    with pytest.raises(replay.RecordError, match="no name of a file"):
+    with pytest.raises(RecordError, match="no name of a file"):
         replay.read(ReplayJob(name="r", kind="replay", path="a\0b"))
 
 

@@ -1,0 +1,89 @@
+"""Recorded powers, from files of other tools: read, checked, in seconds and watts. One way in, for replay and limits.
+
+Load positive. Nothing here imports JAX: a configuration is checked with the files that it names.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from emulator.traces.samples import RecordError, Samples
+
+WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
+READERS = {  # by the file's ending: module of emulator.traces
+    ".csv": "from_csv",
+    ".txt": "from_csv",
+    ".parquet": "from_parquet",
+    ".h5": "from_hdf5",
+    ".hdf5": "from_hdf5",
+    ".cfg": "from_comtrade",
+}
+LARGEST_GAP = 10.0  # times the median interval: beyond it the record has a hole that nobody should fill by guessing
+STATED = {"W": "w", "w": "w", "kW": "kw", "KW": "kw", "kw": "kw", "MW": "mw"}  # not mW, which are no megawatts
+WITHOUT_UNIT = ("", "1", "pu", "p.u.", "NONE", "none")
+SECONDS = ("", "s", "sec", "second", "seconds")
+
+
+def read(
+    path: str, time_column: str, power_column: str, unit: str, ending: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Time in s from the first sample on and power in W, (samples,) float64 each. Times need not be even.
+
+    Args:
+      unit: w | kw | mw, of the power column.
+      ending: as if the file's name ended so, which tells its format; None: as it does.
+
+    Raises:
+      RecordError: no such file or column; an ending that tells no format; a file that states another unit; values that
+        are not finite; fewer than two samples; times that repeat or go back; a gap of over ten median intervals;
+        negative power.
+    """
+    samples = _samples(path, ending or Path(path).suffix.lower(), time_column, power_column)
+    if samples.time_unit not in SECONDS and not samples.time_unit.startswith("seconds since"):
+        raise RecordError(f"{time_column} is in {samples.time_unit} there, must be in s", "time_column")
+    if samples.power_unit not in WITHOUT_UNIT and STATED.get(samples.power_unit) != unit:
+        raise RecordError(f"{power_column} is in {samples.power_unit} there, not in {unit}", "unit")
+    with np.errstate(over="ignore"):  # infinities are found below
+        power_w = samples.power * WATTS[unit]
+    _check(samples, power_w, path, time_column, power_column)
+    return samples.time_s - samples.time_s[0], power_w
+
+
+def _samples(path: str, ending: str, time_column: str, power_column: str) -> Samples:
+    if "\0" in path:
+        raise RecordError(f"{path!r} is no name of a file")
+    reader = READERS.get(ending)
+    if reader is None:
+        raise RecordError(f"{path}: the ending tells the format; known are {', '.join(READERS)}")
+    try:
+        with Path(path).open("rb") as file:
+            if not file.read(1):
+                raise RecordError(f"{path} is empty")
+        return import_module(f"emulator.traces.{reader}").read(path, time_column, power_column)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, power_column: str) -> None:
+    time_s, at, where = samples.time_s, samples.place, samples.place_name
+    if len(time_s) < 2:
+        raise RecordError(f"{path} holds {len(time_s)} samples, at least 2 are needed")
+    for values, name in ((time_s, time_column), (power_w, power_column)):
+        if not np.isfinite(values).all():
+            raise RecordError(f"{where} {at[~np.isfinite(values)][0]}: {name} is not a finite number")
+    steps = np.diff(time_s)
+    if (steps == 0).any():
+        raise RecordError(f"{where} {at[1:][steps == 0][0]}: {time_column} repeats {time_s[1:][steps == 0][0]:g} s")
+    if (steps < 0).any():
+        raise RecordError(f"{where} {at[1:][steps < 0][0]}: {time_column} goes back; sort the file by time")
+    median_s = float(np.median(steps))
+    if (wide := steps > LARGEST_GAP * median_s).any():
+        raise RecordError(
+            f"{where} {at[1:][wide][0]}: a gap of {steps[wide][0]:g} s, where samples are {median_s:g} s apart; "
+            "fill it or cut the file there"
+        )
+    if (power_w < 0).any():
+        raise RecordError(f"{where} {at[power_w < 0][0]}: {power_column} is negative; a load draws power")

@@ -1,0 +1,46 @@
+"""Samples from CSV: a head with names, then lines of numbers, parted by commas."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from emulator.traces.samples import RecordError, Samples, check_end, find
+
+
+def read(path: str, time_column: str, power_column: str) -> Samples:
+    """Two columns of a CSV file.
+
+    What an interrupted copy leaves is not taken for data: every line ends, and has as many fields as the head.
+
+    Raises:
+      RecordError: no CSV text; no such column; a line of another length; a field that is no number; a last line without
+        an end.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            names = [name.strip() for name in next(reader, [])]
+            wanted = [find(names, time_column, "time_column"), find(names, power_column, "power_column")]
+            values = [(reader.line_num, *_numbers(row, wanted, names, reader.line_num)) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RecordError(f"{path} is no CSV text: {error}") from error
+    check_end(Path(path))
+    table = np.array(values, np.float64).reshape(-1, 3)
+    return Samples(table[:, 1].copy(), table[:, 2].copy(), table[:, 0].astype(np.int64), "line")
+
+
+def _numbers(row: list[str], wanted: list[int], names: list[str], line: int) -> list[float]:
+    if len(row) != len(names):
+        raise RecordError(f"line {line} has {len(row)} fields, the first line {len(names)}")
+    numbers = []
+    for i in wanted:
+        try:
+            if "_" in row[i]:  # Python's own way to part digits
+                raise ValueError
+            numbers.append(float(row[i]))
+        except ValueError as error:
+            raise RecordError(f"line {line}: {names[i]} is {row[i]!r}, must be a number") from error
+    return numbers
