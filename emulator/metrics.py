@@ -62,7 +62,7 @@ class Summary:
         self._rows = 0
         self._sums: dict[str, _Sum] = {}
         self._extremes: dict[str, _Extremes] = {}
-        self._changes: dict[str, _Change] = {}
+        self._changes: dict[str, Change] = {}
         sites = len(header.labels["site"])
         window = int(CHANGE_WINDOW_S / (fraction(header.dt_s) * header.every_ticks))
         for channel in ("site_it_power_mw", *POWERS.values(), "bess_in", "bess_out"):
@@ -71,7 +71,7 @@ class Summary:
             self._sums[channel] = _Sum(len(header.labels["job"]))
         for channel in POWERS.values():
             self._extremes[channel] = _Extremes(sites)
-            self._changes[channel] = _Change(sites, window)
+            self._changes[channel] = Change(sites, window)
         for axis, channel, _, _ in EXTREMES:
             self._extremes[channel] = _Extremes(len(header.labels[axis]))
         self._extremes["tie_power_mw"] = _Extremes(len(header.labels["tie"]))
@@ -214,7 +214,7 @@ class _Extremes:
         self._high = np.maximum(self._high, block.max(axis=0))
 
 
-class _Change:
+class Change:
     """Largest difference between rows at most `window` rows apart, by column. Keeps the last `window` rows."""
 
     def __init__(self, columns: int, window: int) -> None:

@@ -85,9 +85,7 @@ def _gather(path: str | os.PathLike[str]) -> _Data:
     header, sites = first.header, first.header.labels["site"]
     if not sites and not header.labels["area"]:
         raise TraceError(f"{path}: a trace without sites and areas, nothing to draw")
-    groups = [(site, slice(i, i + 1)) for i, site in enumerate(sites)]
-    if len(sites) > MOST_PANELS:
-        groups = [(f"sum of {len(sites)} sites", slice(None))]
+    groups = panels_of(sites)
     widths = {"facility": len(groups), "pcc": len(groups), "bess": 1, "soc": len(groups)}
     widths |= {name: len(header.labels[axis]) for name, axis in AXIS_OF.items()}
     running = "the run was going on, or killed"
@@ -96,13 +94,20 @@ def _gather(path: str | os.PathLike[str]) -> _Data:
         ending="complete" if first.complete else f"not complete: {first.stop_reason or running}",
         start_s=float(first.time_s[0]),
         duration_s=rows * header.row_s,
-        groups=tuple(groups),
+        groups=groups,
         curves={name: Envelope(rows, width, PIXEL_COLUMNS) for name, width in widths.items()},
         spectra={name: Welch(rows, header.row_s) for name in ("facility", "pcc")},
     )
     for start in range(0, rows, ROWS_AT_ONCE):  # not to the end of the file: it may be growing
         _add(data, read(path, slice(start, min(start + ROWS_AT_ONCE, rows))))
     return data
+
+
+def panels_of(sites: Sequence[str]) -> tuple[tuple[str, slice], ...]:
+    """Title and sites of each panel of power: one a site, or their sum where there are many."""
+    if len(sites) > MOST_PANELS:
+        return ((f"sum of {len(sites)} sites", slice(None)),)
+    return tuple((site, slice(i, i + 1)) for i, site in enumerate(sites))
 
 
 def _add(data: _Data, trace: Trace) -> None:
