@@ -1,4 +1,4 @@
-"""Distributions of a long power series in bounded memory: how long it exceeds a level, how far it moves within a time."""
+"""Distributions of a long power series in bounded memory: time above a level, movement within a time."""
 
 from __future__ import annotations
 

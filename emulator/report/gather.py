@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isnan
+from typing import Any
 
 import numpy as np
 
@@ -76,8 +78,9 @@ class Plan:
 
     @property
     def lag_rows(self) -> int:
-        """Rows over which the rate of change of frequency is taken; 0 where they are too coarse for it."""
-        return round(ROCOF_OVER_S / self.header.row_s) if self.header.row_s <= 0.1 * ROCOF_OVER_S else 0
+        """Rows over which the rate of change of frequency is taken; 0 where they are too coarse, or too few."""
+        lag = round(ROCOF_OVER_S / self.header.row_s)
+        return lag if 10 <= lag < self.rows else 0
 
     def labels(self, key: str) -> tuple[str, ...]:
         """Names of the curves of a quantity."""
@@ -165,11 +168,19 @@ class Gathered:
     events: list[Event] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Of the rows that there are, and what only the run itself could count, NaN where it did not end."""
+    @cached_property
+    def _metrics(self) -> dict[str, float]:
         stored = {key: value for key, value in self.plan.first.metrics.items() if not isnan(value)}
         return self.summary.result() | stored
+
+    def metric(self, key: str) -> float:
+        """By its name in `metrics`, of the rows that there are; NaN for what only a run that has ended counts."""
+        return self._metrics.get(key, np.nan)
+
+    def range_of(self, key: str, curve: int) -> tuple[float, float]:
+        """Lowest and highest value of a curve; NaN where it has none."""
+        low, high = (ends[:, curve] for ends in (self.envelopes[key].low, self.envelopes[key].high))
+        return (float(np.nanmin(low)), float(np.nanmax(high))) if np.isfinite(low).any() else (np.nan, np.nan)
 
 
 def gather(its: Plan, bins: int, windows_s: Sequence[float], batteries: Sequence[BatteryUse]) -> Gathered:
@@ -181,7 +192,7 @@ def gather(its: Plan, bins: int, windows_s: Sequence[float], batteries: Sequence
     """
     header, rows = its.header, its.rows
 
-    def each(make):
+    def each(make: Callable[[], Any]) -> dict[str, list[Any]]:
         return {key: [make() for _ in its.groups] for key in POWERS}
 
     found = Gathered(

@@ -1,4 +1,4 @@
-"""Modes of the plant that a trace was made with, read off its configuration; why there are none where there are none."""
+"""Modes of the plant that a trace was made with, read off its configuration, or why there are none."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
   const doc = JSON.parse(document.getElementById("data").textContent);
   const SVG = "http://www.w3.org/2000/svg";
   const EDGE = { left: 72, right: 16, top: 8, bottom: 42 };
-  const HEIGHT = { time: 200, xy: 330, image: 250 };
+  const HEIGHT = { time: 200, power: 290, xy: 330, image: 250 };
   const PRINT_WIDTH = 720; // pixels of a plot on paper, so that its texts stay legible there
   const NOTHING = 65535, STEPS = 65534; // as in encode.py
   const DRAG_PX = 6; // less is a click
@@ -89,7 +89,7 @@
 
   function logTicks(from, to) {
     const decades = Math.log10(to / from), found = [];
-    const steps = decades > 6 ? [1] : decades > 3.5 ? [1, 3] : [1, 2, 5];
+    const steps = decades > 6 ? [1] : decades > 3.5 ? [1, 3] : decades > 1.2 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7];
     for (let d = Math.floor(Math.log10(from)); d <= Math.ceil(Math.log10(to)); d++) {
       for (const m of steps) {
         const value = m * 10 ** d;
@@ -274,7 +274,7 @@
 
   class TimePlot extends Plot {
     draw() {
-      const inner = this.frame("time");
+      const inner = this.frame(this.spec.section === "power" ? "power" : "time");
       const count = this.right - EDGE.left;
       const drawn = this.spec.series.map((s) => [s, columns(doc.traces[s.trace], s, view.from, view.to, count)]);
       let low = Infinity, high = -Infinity;
@@ -391,6 +391,19 @@
         }
       }
       pixels.putImageData(shades, 0, 0);
+    }
+
+    /** The shades, from the darkest to the brightest. */
+    legend() {
+      const { spec } = this, legend = html("div", "legend"), bar = html("canvas");
+      [bar.width, bar.height] = [256, 1];
+      const pixels = bar.getContext("2d"), shades = pixels.createImageData(256, 1);
+      for (let i = 0; i < 256; i++) shades.data.set([...shade(i / 255), 255], 4 * i);
+      pixels.putImageData(shades, 0, 0);
+      const item = legend.appendChild(html("span"));
+      const least = spec.top * 10 ** (-spec.depth_db / 20);
+      item.append(`${least.toPrecision(3)} MW or less`, bar, `${spec.top.toPrecision(3)} MW, in steps of decibel`);
+      return legend;
     }
 
     draw() {

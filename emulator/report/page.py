@@ -9,17 +9,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from string import Template
+from typing import Any
 
 from emulator import __version__, limits, limits_schema, recording, schema
-from emulator.report import encode, grid_modes, plots, tables
+from emulator.report import curves, encode, figures, grid_modes, verdicts
 from emulator.report.batteries import batteries_of
 from emulator.report.gather import ROCOF_OVER_S, Gathered, Plan, gather, plan
+from emulator.report.html import note
+from emulator.report.lines import line_plots
 from emulator.report.moments import clips_of, moments_of
-from emulator.report.plots import Run
+from emulator.report.run import Run
 from emulator.trace import TraceError
 from emulator.traces.columns import whole
 from emulator.traces.hdf5 import read
@@ -83,10 +86,10 @@ def _page(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit], name: str
         for file in ("page.html", "page.css", "page.js")
     )
     data = {
-        "traces": [plots.trace_data(run) for run in runs],
-        "plots": plots.all_plots(runs, clauses),
-        "moments": plots.moments_data(runs),
-        **plots.span(runs),
+        "traces": [curves.trace_data(run) for run in runs],
+        "plots": list(_plots(runs, clauses)),
+        "moments": curves.moments_data(runs),
+        **curves.span(runs),
     }
     return Template(template).substitute(
         style_hash=_hash(style),
@@ -94,21 +97,31 @@ def _page(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit], name: str
         style=style,
         script=script,
         title=escape(" · ".join(run.named(run.found.plan.header.name) for run in runs)),
-        badges=tables.badges(runs),
-        run=tables.run_table(runs),
-        verdict=tables.verdict_table(runs, name),
-        figures=tables.site_table(runs),
+        badges=verdicts.badges(runs),
+        run=verdicts.run_table(runs),
+        verdict=verdicts.verdict_table(runs, name),
+        figures=figures.site_table(runs),
         resolution=escape(_resolution(runs)),
-        modes="".join(tables.note(run.named(_modes_words(run))) for run in runs),
-        battery=tables.battery_table(runs),
-        grid=tables.grid_table(runs),
-        costs=tables.cost_table(runs),
-        events=tables.event_tables(runs),
+        modes="".join(note(run.named(_modes_words(run))) for run in runs),
+        battery=figures.battery_table(runs),
+        grid=figures.grid_table(runs),
+        costs=figures.cost_table(runs),
+        events=figures.event_tables(runs),
         rocof_s=f"{ROCOF_OVER_S:g}",
         footer=escape(f"Made by wattswing {__version__}. An emulation, by the assumptions in its configuration."),
         assessments=encode.json_text([run.assessment.as_json() if run.assessment else None for run in runs]),
         data=encode.json_text(data),
     )
+
+
+def _plots(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit]) -> Iterator[dict[str, Any]]:
+    """In the order of the page within each section."""
+    groups = list(dict.fromkeys(title for run in runs for title, _ in run.found.plan.groups))
+    for group in groups:
+        yield from curves.power_plots(runs, group)
+    yield from curves.panels(runs)
+    for group in groups:
+        yield from line_plots(runs, group, clauses)
 
 
 def _hash(text: str) -> str:
@@ -125,18 +138,13 @@ def _resolution(runs: Sequence[Run]) -> str:
         if bins == its.rows:
             said.append(run.named(f"every row, {row_ms}, is in the plots"))
             continue
-        clips = "".join(f" {clip.start_s:.0f} to {clip.end_s:.0f} s," for clip in run.clips)
-        said.append(
-            run.named(
-                f"a curve holds the smallest and the largest value of each {its.duration_s / bins * 1e3:.3g} ms, taken over every "
-                f"row of {row_ms}; every row itself within{clips or ' no span,'} where the list of moments leads"
-            )
-        )
-    how = "Each column of pixels spans the smallest to the largest value that falls into it: no peak is lost at any zoom. "
-    means = (
-        "Powers and voltages are means over a row, frequency, state of charge, flows and torques values at its start."
-    )
-    return f"{how}{'; '.join(said)}. {means}"
+        spans = "".join(f" {clip.start_s:.0f} to {clip.end_s:.0f} s," for clip in run.clips)
+        part = f"a curve holds the smallest and the largest value of each {its.duration_s / bins * 1e3:.3g} ms"
+        fine = f"; within{spans} to which the list of moments leads, it holds every row" if spans else ""
+        said.append(run.named(f"{part}, over every row of {row_ms}{fine}"))
+    how = "A column of pixels spans the smallest to the largest value that falls into it: no peak is lost at any zoom"
+    means = "Powers and voltages are means over a row, frequency, charge, flows and torques values at its start"
+    return f"{how}; {'; '.join(said)}. {means}."
 
 
 def _modes_words(run: Run) -> str:
