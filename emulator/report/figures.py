@@ -81,13 +81,14 @@ def grid_table(runs: Sequence[Run]) -> str:
     """Extremes of frequency, its rate of change, voltage, tie flows and torques."""
     rows, more = [], False
     for key, (name, unit, decimals) in GRID_FIGURES.items():
-        for run in runs:
-            labels = run.found.plan.labels(key)
-            more |= len(labels) == MOST_CURVES
-            for curve, label in enumerate(labels):
-                low, high = run.found.range_of(key, curve)
-                values = (f"{value:.{decimals}f}" for value in (low, high, high - low))
-                rows.append((run.named(f"{name}, {label}"), *values, unit))
+        for label in dict.fromkeys(label for run in runs for label in run.found.plan.labels(key)):
+            for run in runs:
+                labels = run.found.plan.labels(key)
+                more |= len(labels) == MOST_CURVES
+                if label in labels:
+                    low, high = run.found.range_of(key, labels.index(label))
+                    values = (f"{value:.{decimals}f}" for value in (low, high, high - low))
+                    rows.append((run.named(f"{name}, {label}"), *values, unit))
     shown = f"At most {MOST_CURVES} places of a kind are shown, the first ones; clauses are judged at all of them."
     found = table(("", "lowest", "highest", "p-p", "unit"), rows, (1, 2, 3)) or note("No grid areas, no voltage.")
     return found + (note(shown) if more else "")

@@ -8,6 +8,7 @@ Signs: load positive = draws from the grid; battery positive = discharges; tie p
 from __future__ import annotations
 
 import os
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,12 +107,16 @@ def plan(path: str | os.PathLike[str]) -> Plan:
     """What is in a trace file.
 
     Raises:
-      TraceError: no such trace, or one with nothing in it.
+      TraceError: no such trace, one with nothing in it, or one whose configuration is not TOML.
     """
     rows = count_rows(path)
     if not rows:
         raise TraceError(f"{path}: a trace without rows, nothing to report")
     first = read(path, slice(0, 1))
+    try:
+        tomllib.loads(first.header.config)
+    except tomllib.TOMLDecodeError as error:
+        raise TraceError(f"{path}: its configuration is not TOML: {error}") from error
     labels = first.header.labels
     if not labels["site"] and not labels["area"]:
         raise TraceError(f"{path}: a trace without sites and areas, nothing to report")

@@ -63,7 +63,8 @@ def _range(values: np.ndarray, log: bool) -> list[float]:
     low, high = float(values.min()), float(values.max())
     if log:
         return [low / 1.15, high * 1.15]
-    room = max(0.03 * (high - low), 1e-6 * abs(high), 1e-9)
+    flat = high - low <= 1e-6 * abs(high)  # rounding is no swing
+    room = (0.02 * abs(high) or 1.0) if flat else 0.03 * (high - low)
     return [low - room, high + room]
 
 
@@ -163,7 +164,7 @@ def _spectrograms(runs: Sequence[Run], group: str) -> Iterator[dict[str, Any]]:
 def _durations(runs: Sequence[Run], group: str) -> dict[str, Any]:
     def curve_of(found: Gathered, key: str, i: int) -> tuple[np.ndarray, np.ndarray]:
         levels, share = found.durations[key][i].result()
-        return 100.0 * share, levels
+        return np.concatenate([np.zeros(len(share[:1])), 100.0 * share]), np.concatenate([levels[:1], levels])
 
     return _line_plot(
         _lines(runs, group, curve_of),

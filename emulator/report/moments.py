@@ -70,9 +70,11 @@ def _extremes(found: Gathered) -> Iterator[Moment]:
 def clips_of(its: Plan, moments: list[Moment], most_values: int) -> list[Clip]:
     """Every row about the first moments, in at most so many values; a moment within another's clip needs none."""
     found: list[Clip] = []
-    left = most_values
+    left, row_s = most_values, its.header.row_s
     for moment in moments:
-        covered = any(c.start_s <= moment.at_s - COVERED_S and moment.at_s + COVERED_S <= c.end_s for c in found)
+        low_s = max(moment.at_s - COVERED_S, its.start_s)
+        high_s = min(moment.at_s + COVERED_S, its.start_s + its.duration_s)
+        covered = any(clip.start_s <= low_s + row_s and high_s <= clip.end_s + row_s for clip in found)
         start, stop = _rows_about(its, moment.at_s)
         left -= (stop - start) * its.curves if not covered else 0
         if covered:
@@ -80,7 +82,7 @@ def clips_of(its: Plan, moments: list[Moment], most_values: int) -> list[Clip]:
         if left < 0 or len(found) == MOST_CLIPS:
             break
         trace, values = values_of(its, start, stop)
-        found.append(Clip(float(trace.time_s[-(stop - start)]), its.header.row_s, values))
+        found.append(Clip(float(trace.time_s[-(stop - start)]), row_s, values))
     return found
 
 

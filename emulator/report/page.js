@@ -5,7 +5,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const EDGE = { left: 72, right: 16, top: 8, bottom: 42 };
   const HEIGHT = { time: 200, power: 290, xy: 330, image: 250 };
-  const PRINT_WIDTH = 720; // pixels of a plot on paper, so that its texts stay legible there
+  const PRINT_WIDTH = 720, PRINT_WIDTH_OF_PAIR = 350; // pixels of a plot on paper, so that its texts stay legible
   const NOTHING = 65535, STEPS = 65534; // as in encode.py
   const DRAG_PX = 6; // less is a click
   // Viridis, by Smith and van der Walt (CC0), at even steps.
@@ -176,8 +176,10 @@
 
     /** Axes, grid and the area that takes the pointer; returns what curves go into. */
     frame(kind) {
-      this.width = printing ? PRINT_WIDTH : Math.max(320, this.box.clientWidth);
-      this.height = HEIGHT[kind];
+      const paired = this.figure.parentElement.classList.contains("pair");
+      const onPaper = paired ? PRINT_WIDTH_OF_PAIR : PRINT_WIDTH;
+      this.width = printing ? onPaper : Math.max(320, this.box.clientWidth);
+      this.height = printing && paired ? 0.8 * HEIGHT[kind] : HEIGHT[kind];
       this.svg.replaceChildren();
       this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
       this.right = this.width - EDGE.right;
@@ -285,7 +287,8 @@
         }
       }
       if (!(low <= high)) [low, high] = [0, 1]; // no value in view
-      const room = Math.max((high - low) * 0.05, Math.abs(high) * 1e-6, 1e-9);
+      const flat = high - low <= 1e-6 * Math.abs(high); // rounding is no swing
+      const room = flat ? 0.02 * Math.abs(high) || 1 : 0.05 * (high - low);
       const y = scale(low - room, high + room, this.bottom, EDGE.top, false);
       y.ticks = () => ticks(y.from, y.to, 5);
       const [x, name, marks] = this.timeAxis();
@@ -327,7 +330,11 @@
       const [from, to] = this.range || spec.x_range;
       const x = scale(from, to, EDGE.left, this.right, spec.x_log);
       const y = scale(...spec.y_range, this.bottom, EDGE.top, spec.y_log);
-      const name = (text, at, row) => svg(inner, "text", { class: "mark-name", x: px(at) + 4, y: EDGE.top + 14 + 14 * row }, text);
+      const name = (text, at, row) => {
+        const late = at > this.right - 100; // then it stands to the left of its line
+        const place = { x: px(at) + (late ? -4 : 4), y: EDGE.top + 14 + 14 * row, "text-anchor": late ? "end" : "start" };
+        svg(inner, "text", { class: "mark-name", ...place }, text);
+      };
       for (const band of spec.bands) {
         const [a, b] = [x.at(Math.max(band.from, from)), x.at(Math.min(Math.max(band.to, from), to))];
         if (b > a) svg(inner, "rect", { class: "band", x: px(a), y: EDGE.top, width: px(b - a), height: this.bottom - EDGE.top });

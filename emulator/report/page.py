@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -99,10 +100,10 @@ def _page(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit], name: str
         title=escape(" · ".join(run.named(run.found.plan.header.name) for run in runs)),
         badges=verdicts.badges(runs),
         run=verdicts.run_table(runs),
-        verdict=verdicts.verdict_table(runs, name),
+        verdict=verdicts.verdict_table(runs, Path(name).name),
         figures=figures.site_table(runs),
         resolution=escape(_resolution(runs)),
-        modes="".join(note(run.named(_modes_words(run))) for run in runs),
+        modes="".join(note(text) for text in _shared([(run.label, _modes_words(run)) for run in runs])),
         battery=figures.battery_table(runs),
         grid=figures.grid_table(runs),
         costs=figures.cost_table(runs),
@@ -136,15 +137,24 @@ def _resolution(runs: Sequence[Run]) -> str:
         its, bins = run.found.plan, next(iter(run.found.envelopes.values())).bins
         row_ms = f"{its.header.row_s * 1e3:g} ms"
         if bins == its.rows:
-            said.append(run.named(f"every row, {row_ms}, is in the plots"))
+            said.append((run.label, f"every row, {row_ms}, is in the plots"))
             continue
-        spans = "".join(f" {clip.start_s:.0f} to {clip.end_s:.0f} s," for clip in run.clips)
+        spans = "".join(
+            f" {clip.start_s:.0f} to {clip.end_s:.0f} s," for clip in sorted(run.clips, key=lambda clip: clip.start_s)
+        )
         part = f"a curve holds the smallest and the largest value of each {its.duration_s / bins * 1e3:.3g} ms"
         fine = f"; within{spans} to which the list of moments leads, it holds every row" if spans else ""
-        said.append(run.named(f"{part}, over every row of {row_ms}{fine}"))
+        said.append((run.label, f"{part}, over every row of {row_ms}{fine}"))
     how = "A column of pixels spans the smallest to the largest value that falls into it: no peak is lost at any zoom"
     means = "Powers and voltages are means over a row, frequency, charge, flows and torques values at its start"
-    return f"{how}; {'; '.join(said)}. {means}."
+    return f"{how}; {'; '.join(_shared(said))}. {means}."
+
+
+def _shared(said: Sequence[tuple[str, str]]) -> list[str]:
+    """What is said of runs, by label; what holds for several once."""
+    words = dict.fromkeys(text for _, text in said)
+    labels = {text: ", ".join(label for label, its in said if its == text) for text in words}
+    return [f"{label}: {text}" if label else text for text, label in labels.items()]
 
 
 def _modes_words(run: Run) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
 from html import escape
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 from emulator.limits import Finding
 from emulator.report.html import figure, folded, framed, note, preformatted, table
 from emulator.report.run import Run
 
-MOST_DIFFERENCES = 60  # lines
+MOST_DIFFERENCES = 60  # keys
 VERDICTS = {True: ("pass", "pass"), False: ("FAIL", "fail"), None: ("n/a", "open")}  # words and look
 LOOKS = {"pass": "pass", "fail": "fail", "not assessable": "open"}
 COLUMNS = ("clause", "measured", "allowed", "margin", "unit", "verdict", "at s", "where")
@@ -61,20 +62,33 @@ def run_table(runs: Sequence[Run]) -> str:
     }
     rows = [(name, *texts) for name, texts in facts.items()]
     parts = [table(["", *(run.label for run in runs)] if len(runs) > 1 else [], rows, look="facts")]
-    parts += [_difference(runs[0], other) for other in runs[1:]]
+    parts += [_differences(runs)] if len(runs) > 1 else []
     parts += [
         folded(run.named("configuration, as resolved"), preformatted(run.found.plan.header.config)) for run in runs
     ]
     return "".join(parts)
 
 
-def _difference(one: Run, other: Run) -> str:
-    before, after = (run.found.plan.header.config.splitlines() for run in (one, other))
-    lines = [line for line in difflib.ndiff(before, after) if line[:2] in ("- ", "+ ")]
-    title = f"What differs in the configurations of {one.label} (-) and {other.label} (+)"
-    if len(lines) > MOST_DIFFERENCES:
-        lines = [*lines[:MOST_DIFFERENCES], f"... and {len(lines) - MOST_DIFFERENCES} more lines"]
-    return f"<h3>{escape(title)}</h3>{preformatted(chr(10).join(lines) or 'nothing')}"
+def _differences(runs: Sequence[Run]) -> str:
+    """Keys of the configurations whose values are not the same in all runs."""
+    tables = [dict(_leaves(tomllib.loads(run.found.plan.header.config))) for run in runs]
+    keys = list(dict.fromkeys(key for its in tables for key in its))
+    rows = [(key, *(its.get(key, "–") for its in tables)) for key in keys]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    more = [(f"and {len(rows) - MOST_DIFFERENCES} more", *[""] * len(runs))] if len(rows) > MOST_DIFFERENCES else []
+    found = table(["", *(run.label for run in runs)], [*rows[:MOST_DIFFERENCES], *more], look="facts")
+    return f"<h3>What differs in their configurations</h3>{found or note('Nothing.')}"
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted keys and values; items of a list by name where they have one."""
+    if not isinstance(node, dict | list) or not node:
+        yield path, str(node)
+        return
+    named = enumerate(node) if isinstance(node, list) else node.items()
+    for key, value in named:
+        name = value.get("name", key) if isinstance(node, list) and isinstance(value, dict) else key
+        yield from _leaves(value, f"{path}.{name}" if path else str(name))
 
 
 def verdict_table(runs: Sequence[Run], limits: str) -> str:
