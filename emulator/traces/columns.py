@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -78,7 +78,8 @@ def whole(path_out: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise TraceError(f"cannot write {path_out}: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made either
+            part.unlink()
 
 
 def _with_columns(header: Header) -> list[Channel]:
