@@ -14,6 +14,7 @@ import pytest
 
 from emulator import cli, limits_schema
 from emulator.report import page
+from emulator.trace import Event
 from emulator.traces.hdf5 import TraceWriter
 
 from .unit.synthetic import ONE_SITE, TWO_SITES, block, write
@@ -90,7 +91,8 @@ def files(tmp_path_factory) -> dict[str, Path]:
     found = {name: folder / name for name in ("limits.toml", "one.html", "two.html", "cut.h5")}
     found["limits.toml"].write_text(LIMITS, "utf-8")
     clauses = limits_schema.load(found["limits.toml"])
-    found["one.h5"] = write(folder / "one.h5", hostile, made_rows(hostile, round(SPAN_S * 1000)))
+    events = [Event(1.0, "checkpoint", labels["job"][0], 1.0), Event(8.0, "load_step", labels["area"][0], 100.0)]
+    found["one.h5"] = write(folder / "one.h5", hostile, made_rows(hostile, round(SPAN_S * 1000)), events)
     with pytest.raises(RuntimeError), TraceWriter(found["cut.h5"], ONE_SITE, 3000) as writer:
         writer.append(0, made_rows(ONE_SITE, 3000), [])
         raise RuntimeError(NAME)
@@ -216,6 +218,9 @@ def test_all_plots_are_drawn(browser, files):
     assert len(colours) == 4 and min(colours) > 20, "consumption and draw of two sites, in many shades"
     spectrum = plot_of(browser, "amplitude spectrum")
     assert "band, 0.1 to 20 Hz" in spectrum.text and spectrum.find_elements(By.CSS_SELECTOR, "rect.band")
+    marks = plot_of(browser, "voltage").find_elements(By.CSS_SELECTOR, "path.event")
+    told = [its.find_element(By.TAG_NAME, "title").get_property("textContent") for its in marks]
+    assert told == [f"load_step, 0{PLACE}, 8.000 s"], "what is no routine of a job"
     assert plot_of(browser, "ramp curve").find_elements(By.CSS_SELECTOR, "path.limit")
 
 

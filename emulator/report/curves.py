@@ -76,6 +76,15 @@ def moments_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return found
 
 
+def events_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """What is marked in the plots over time."""
+    return [
+        {"at": event.time_s, "text": run.named(f"{event.kind}, {event.where}, {event.time_s:.3f} s")}
+        for run in runs
+        for event in run.found.marked
+    ]
+
+
 def panels(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     """A plot of every kind that a run has."""
     for panel in PANELS:

@@ -130,4 +130,8 @@ def event_tables(runs: Sequence[Run]) -> str:
         for event in run.found.events
     ]
     listed = table(("at s", "kind", "where", "value"), rows, (3,))
-    return counts + folded(f"the first {MOST_EVENTS} of each run", listed)
+    marked = (
+        f"Triangles at the top of plots over time mark events, at most {MOST_EVENTS} of a run; "
+        "starts and pauses of jobs and a battery's power limit are only listed."
+    )
+    return counts + note(marked) + folded(f"the first {MOST_EVENTS} of each run", listed)

@@ -30,7 +30,8 @@ from emulator.welch import Spectrogram, Welch
 
 ROWS_AT_ONCE = 131_072
 MOST_CURVES = 8  # of a kind; further ones stand in the tables only
-MOST_EVENTS = 100  # listed one by one
+MOST_EVENTS = 100  # listed one by one, and marked in plots
+ROUTINE = ("job_start", "checkpoint", "evaluation", "data_stall", "bess_power_limit")  # kinds not marked
 WINDOWS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0)
 ROCOF_OVER_S = ROCOF_S[-1]
 SPECTRUM_HZ = (0.01, 30.0)  # what the emulation means anything for
@@ -170,7 +171,8 @@ class Gathered:
     changes: Mapping[str, list[ChangeCurve]]
     batteries: Sequence[BatteryUse]
     summary: Summary
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)  # the first ones
+    marked: list[Event] = field(default_factory=list)  # the first ones of what is not ROUTINE
     counts: Counter[str] = field(default_factory=Counter)
 
     @cached_property
@@ -233,3 +235,5 @@ def _take(found: Gathered, start: int, stop: int) -> None:
     events = [event for event in trace.events if event.time_s >= trace.time_s[rows][0]]
     found.counts.update(event.kind for event in events)
     found.events.extend(events[: MOST_EVENTS - len(found.events)])
+    unusual = [event for event in events if event.kind not in ROUTINE]
+    found.marked.extend(unusual[: MOST_EVENTS - len(found.marked)])

@@ -296,6 +296,11 @@
         svg(inner, "path", { class: `curve area ${series.look}`, d: outline(parts, x, y) });
       }
       this.axes(x, y, name, this.spec.unit, marks);
+      for (const event of doc.events) {
+        if (event.at < view.from || event.at > view.to) continue;
+        const at = px(x.at(event.at)), shape = `M${at} ${EDGE.top + 9}L${at - 4} ${EDGE.top}L${at + 4} ${EDGE.top}Z`;
+        svg(svg(this.svg, "path", { class: "event", d: shape }), "title", {}, event.text);
+      }
     }
 
     read(at) {

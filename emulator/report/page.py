@@ -90,6 +90,7 @@ def _page(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit], name: str
         "traces": [curves.trace_data(run) for run in runs],
         "plots": list(_plots(runs, clauses)),
         "moments": curves.moments_data(runs),
+        "events": curves.events_data(runs),
         **curves.span(runs),
     }
     return Template(template).substitute(

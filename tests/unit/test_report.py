@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -310,6 +312,30 @@ def test_refusals_in_words(tmp_path):
     with pytest.raises(TraceError, match="cannot write"):
         page.write([path], tmp_path / "t.h5" / "r.html", None, "")
     assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("none.h5", "--out", "r.html"), "none.h5: no such file"),
+        (("t.h5", "--out", "r.pdf"), "a report ends in .html"),
+        (("t.h5", "--out", "r.html", "--limits", "ercot"), "nearest: ercot_draft"),
+    ],
+)
+def test_the_command_refuses_in_words(tmp_path, arguments, words):
+    write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 50))
+    call = [sys.executable, "-m", "emulator", "report", *arguments]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and words in done.stderr
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_the_command_writes_the_page(tmp_path):
+    write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 50))
+    call = [sys.executable, "-m", "emulator", "report", "t.h5", "--limits", "ercot_draft", "--out", "a/r.html"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "also where a limit fails: assess says so"
+    assert Page((tmp_path / "a" / "r.html").read_text()).findings
 
 
 def test_modes_are_those_of_the_plant(x64):
