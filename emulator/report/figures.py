@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from emulator.report.gather import MOST_CURVES, MOST_EVENTS
-from emulator.report.html import figure, folded, note, table
+from emulator.report.html import count, figure, folded, note, table
 from emulator.report.run import Run
 
 SIDES = (("facility", "consumes"), ("pcc", "draws from the grid"))
@@ -27,7 +27,6 @@ JOB_COSTS = {
     "withheld_energy_mwh": "energy withheld by ceilings and caps MWh",
     "lost_iteration_s": "iterations longer by caps and dummy work s",
     "estimated_ceiling_lost_iteration_s": "and by ceilings, if they slowed the job (estimate) s",
-    "iterations": "iterations",
 }
 BATTERY_COSTS = ("losses MWh", "throughput MWh", "equivalent cycles", "capacity fade")
 
@@ -100,14 +99,15 @@ def cost_table(runs: Sequence[Run]) -> str:
     for run in runs:
         for job in run.found.plan.header.labels["job"]:
             at = f"job.{job.replace('/', '.')}"
-            jobs.append((run.named(job), *(figure(run.found.metric(f"{at}.{key}")) for key in JOB_COSTS)))
+            costs = (figure(run.found.metric(f"{at}.{key}")) for key in JOB_COSTS)
+            jobs.append((run.named(job), *costs, count(run.found.metric(f"{at}.iterations"))))
         for battery in run.found.batteries:
             use, fade = battery.result(), f"battery.{battery.rated.name.replace('/', '.')}.capacity_fade"
             moved_mwh = use.charged_mwh + use.discharged_mwh
             values = (use.losses_mwh, moved_mwh, use.equivalent_cycles, run.found.metric(fade))
             batteries.append((run.named(battery.rated.name), *map(figure, values)))
     parts = [
-        table(("job", *JOB_COSTS.values()), jobs, range(1, 6)),
+        table(("job", *JOB_COSTS.values(), "iterations"), jobs, range(1, 6)),
         table(
             ("battery", "losses MWh", "throughput MWh", "equivalent cycles", "capacity fade"), batteries, range(1, 5)
         ),

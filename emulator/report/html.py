@@ -44,3 +44,8 @@ def figure(value: float, digits: int = 4) -> str:
     if isnan(value):
         return "–"
     return f"{value:.0f}" if abs(value) >= 10**digits or value == 0.0 else f"{value:#.{digits}g}".rstrip(".")
+
+
+def count(value: float) -> str:
+    """A whole number, a dash where there is none."""
+    return "–" if isnan(value) else f"{value:.0f}"
