@@ -60,7 +60,7 @@ def write(
         runs.append(_run(its, label, parts, windows_s, clauses, CLIP_BYTES // (2 * len(plans))))
     text = _page(runs, _table(clauses), name)
     with whole(path_out) as part:
-        part.write_text(text, "utf-8")
+        part.write_text(text, "utf-8", errors="replace")  # a file's name may be no text
 
 
 def _table(clauses: limits_schema.Limits | None) -> tuple[limits_schema.Limit, ...]:
