@@ -18,6 +18,7 @@ from emulator.trace import Event
 from emulator.traces.hdf5 import TraceWriter
 
 from .unit.synthetic import ONE_SITE, TWO_SITES, block, write
+from .unit.test_report import TEN_MINUTES
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 if not (BROWSER and DRIVER):
@@ -54,14 +55,6 @@ max_fraction = 0.9
 reading = "variance"
 source = "made"
 status = "example"
-[[limit]]
-name = "ten minutes"
-kind = "flicker_pst"
-lamp_v = 120
-frequency_hz = 60
-max_pst = 0.8
-source = "made"
-status = "example"
 """
 
 
@@ -89,7 +82,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     }
     hostile = replace(TWO_SITES, labels=labels, config=f"[run]\nname = {json.dumps(NAME)}\n", platform=NAME)
     found = {name: folder / name for name in ("limits.toml", "one.html", "two.html", "cut.h5")}
-    found["limits.toml"].write_text(LIMITS, "utf-8")
+    found["limits.toml"].write_text(LIMITS + TEN_MINUTES, "utf-8")
     clauses = limits_schema.load(found["limits.toml"])
     events = [Event(1.0, "checkpoint", labels["job"][0], 1.0), Event(8.0, "load_step", labels["area"][0], 100.0)]
     found["one.h5"] = write(folder / "one.h5", hostile, made_rows(hostile, round(SPAN_S * 1000)), events)
@@ -176,7 +169,7 @@ def test_planted_texts_are_texts(browser, files):
         assert browser.execute_script("return document.title") != "owned"
         assert browser.execute_script("return [document.images.length, document.scripts.length]") == [0, 3]
     opened(browser, files["one.html"])
-    assert texts("title") == texts("h1") == [NAME]
+    assert texts("head title") == texts("h1") == [NAME]
     assert f"0{PLACE}: consumption, and draw from the grid" in texts(".title")
     assert any(text.startswith(NAME) for text in texts("option"))
     assert {NAME, f"draft. {NAME}"} <= set(texts("#findings th, #findings td"))
