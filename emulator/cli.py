@@ -11,11 +11,25 @@ import sys
 from collections.abc import Sequence
 
 from emulator import __version__
-from emulator.commands import assess, bench, check, export, federate, modes, plot, presets, run, schema, sweep, tune
+from emulator.commands import (
+    assess,
+    bench,
+    check,
+    export,
+    federate,
+    modes,
+    plot,
+    presets,
+    report,
+    run,
+    schema,
+    sweep,
+    tune,
+)
 from emulator.commands.common import BAD, DONE, INTERRUPTED, UsageError
 from emulator.complaint import ConfigError
 
-COMMANDS = (run, sweep, tune, federate, check, presets, plot, export, assess, modes, schema, bench)
+COMMANDS = (run, sweep, tune, federate, check, presets, plot, export, assess, report, modes, schema, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -68,11 +68,8 @@ def analyse(scenario: schema.Scenario, load: str | None = None) -> Analysis:
     Raises:
       ModesError: nothing to linearise, no such site or area, or no equilibrium.
     """
-    if not scenario.grid.area and not any(site.bess for site in scenario.site):
-        raise ModesError("infinite grid and no battery, nothing to linearise: give the grid an area or a site a bess")
     where, site = _where(scenario, load)
-    layout, linear, names, rings = _linear(scenario, where)
-    modes = modes_of(linear, layout.dt_s, names, rings)
+    layout, linear, modes, names = _solved(scenario, where)
     frequency_hz, outputs = _frequencies(modes, layout.dt_s), tuple(_outputs(scenario))
     kinds = [output.kind for output in outputs]
     return Analysis(
@@ -87,7 +84,20 @@ def analyse(scenario: schema.Scenario, load: str | None = None) -> Analysis:
     )
 
 
+def modes_alone(scenario: schema.Scenario) -> Modes:
+    """Modes as `analyse` finds them, without the responses, at a small part of its time. Raises likewise."""
+    return _solved(scenario, _where(scenario, None)[0])[2]
+
+
+def _solved(scenario: schema.Scenario, where: Where) -> tuple[Layout, Linear, Modes, list[str]]:
+    """Layout, matrices, modes, and the names of the states."""
+    layout, linear, names, rings = _linear(scenario, where)
+    return layout, linear, modes_of(linear, layout.dt_s, names, rings), names
+
+
 def _where(scenario: schema.Scenario, load: str | None) -> tuple[Where, schema.Site | None]:
+    if not scenario.grid.area and not any(site.bess for site in scenario.site):
+        raise ModesError("infinite grid and no battery, nothing to linearise: give the grid an area or a site a bess")
     sites, areas = [site.name for site in scenario.site], [area.name for area in scenario.grid.area]
     load = (sites + areas)[0] if load is None else load
     if load in sites:

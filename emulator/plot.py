@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emulator.envelope import Envelope
 from emulator.trace import Header, Trace, TraceError
+from emulator.traces.columns import whole
 from emulator.traces.hdf5 import count_rows, read
+from emulator.welch import Welch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +33,6 @@ MOST_NAMED = 8  # curves named in a legend
 DEPTH = 1e5  # of the spectrum's scale below its highest line
 AXIS_OF = {"frequency": "area", "tie flow": "tie"}  # curves of which there is one per area or tie
 SPECTRUM_HZ = (0.01, 20.0)
-SEGMENT_S = 400.0  # four periods of the lowest frequency
-SAMPLE_S = 0.01  # power is averaged over this before its spectrum is taken
 
 # Okabe and Ito, distinct also to the colour-blind: https://jfly.uni-koeln.de/color/
 ORANGE, BLUE, GREEN, PURPLE = "#E69F00", "#0072B2", "#009E73", "#CC79A7"
@@ -47,12 +48,12 @@ def overview(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str]) 
     if Path(path_out).suffix.lower() not in ENDINGS:
         raise TraceError(f"{path_out}: a picture ends in {', '.join(ENDINGS)}")
     figure = _figure()
-    _draw(figure, _gather(path_in))
-    try:
-        Path(path_out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path_out)
-    except OSError as error:
-        raise TraceError(f"cannot write {path_out}: {error.strerror or error}") from error
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False}):  # names are text, also with a dollar sign
+        _draw(figure, _gather(path_in))
+        with whole(path_out) as part:
+            figure.savefig(part, format=Path(path_out).suffix[1:].lower())
 
 
 def _figure() -> Figure:
@@ -61,67 +62,6 @@ def _figure() -> Figure:
     except ImportError as error:
         raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
     return Figure(figsize=(16, 11), dpi=100, layout="constrained")
-
-
-class _Envelope:
-    """Smallest and largest value in each column of pixels, (pixels, curves) each. NaN where there is none."""
-
-    def __init__(self, rows: int, curves: int) -> None:
-        self._rows, self._seen, self._pixels = rows, 0, min(rows, PIXEL_COLUMNS)
-        self.low, self.high = np.full((self._pixels, curves), np.nan), np.full((self._pixels, curves), np.nan)
-
-    def add(self, values: np.ndarray) -> None:
-        """The next rows, (rows, curves)."""
-        pixel = np.arange(self._seen, self._seen + len(values)) * self._pixels // self._rows
-        starts = np.flatnonzero(np.diff(pixel, prepend=-1))
-        at = pixel[starts]
-        self.low[at] = np.fmin(self.low[at], np.fmin.reduceat(values, starts))
-        self.high[at] = np.fmax(self.high[at], np.fmax.reduceat(values, starts))
-        self._seen += len(values)
-
-
-class _Spectrum:
-    """Amplitude spectrum by Welch's method: Hann windows of at most 400 s, overlapping by half, powers averaged.
-
-    A sine of amplitude A in the middle of a line reads A. The averaging over a sample is undone.
-    """
-
-    def __init__(self, rows: int, row_s: float) -> None:
-        self._group = max(1, int(SAMPLE_S / row_s * (1 + 1e-9)))
-        self._sample_s = self._group * row_s
-        self.samples = min(rows // self._group, round(SEGMENT_S / self._sample_s))
-        self._window = np.hanning(self.samples + 1)[:-1]
-        self._rest, self._waiting = np.zeros(0), np.zeros(0)
-        self._power, self._segments = np.zeros(self.samples // 2 + 1), 0
-
-    def add(self, power: np.ndarray) -> None:
-        """The next rows, (rows,)."""
-        if self.samples < 4:
-            return
-        rows = np.concatenate([self._rest, power])
-        whole = len(rows) // self._group * self._group
-        self._rest = rows[whole:]
-        self._waiting = np.concatenate([self._waiting, rows[:whole].reshape(-1, self._group).mean(axis=1)])
-        while len(self._waiting) >= self.samples:
-            segment = self._waiting[: self.samples]
-            lines = np.fft.rfft((segment - segment.mean()) * self._window) * 2.0 / self._window.sum()
-            self._power += np.abs(lines) ** 2
-            self._segments += 1
-            self._waiting = self._waiting[self.samples // 2 :]
-
-    def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Frequencies in Hz within the range shown, and amplitudes; both empty for a run that is too short."""
-        hz = np.fft.rfftfreq(max(1, self.samples), self._sample_s)
-        shown = (hz >= SPECTRUM_HZ[0] * 0.999) & (hz <= SPECTRUM_HZ[1] * 1.001)
-        if not self._segments or not shown.any():
-            return np.zeros(0), np.zeros(0)
-        amplitude = np.sqrt(self._power / self._segments) / np.sinc(hz * self._sample_s)
-        return hz[shown], amplitude[shown]
-
-    @property
-    def segment_s(self) -> float:
-        """Length of a window."""
-        return self.samples * self._sample_s
 
 
 @dataclass(frozen=True)
@@ -133,8 +73,8 @@ class _Data:
     start_s: float
     duration_s: float
     groups: tuple[tuple[str, slice], ...]  # title and sites of each power panel
-    curves: dict[str, _Envelope]
-    spectra: dict[str, _Spectrum]
+    curves: dict[str, Envelope]
+    spectra: dict[str, Welch]
 
 
 def _gather(path: str | os.PathLike[str]) -> _Data:
@@ -145,9 +85,7 @@ def _gather(path: str | os.PathLike[str]) -> _Data:
     header, sites = first.header, first.header.labels["site"]
     if not sites and not header.labels["area"]:
         raise TraceError(f"{path}: a trace without sites and areas, nothing to draw")
-    groups = [(site, slice(i, i + 1)) for i, site in enumerate(sites)]
-    if len(sites) > MOST_PANELS:
-        groups = [(f"sum of {len(sites)} sites", slice(None))]
+    groups = panels_of(sites)
     widths = {"facility": len(groups), "pcc": len(groups), "bess": 1, "soc": len(groups)}
     widths |= {name: len(header.labels[axis]) for name, axis in AXIS_OF.items()}
     running = "the run was going on, or killed"
@@ -156,13 +94,20 @@ def _gather(path: str | os.PathLike[str]) -> _Data:
         ending="complete" if first.complete else f"not complete: {first.stop_reason or running}",
         start_s=float(first.time_s[0]),
         duration_s=rows * header.row_s,
-        groups=tuple(groups),
-        curves={name: _Envelope(rows, width) for name, width in widths.items()},
-        spectra={name: _Spectrum(rows, header.row_s) for name in ("facility", "pcc")},
+        groups=groups,
+        curves={name: Envelope(rows, width, PIXEL_COLUMNS) for name, width in widths.items()},
+        spectra={name: Welch(rows, header.row_s) for name in ("facility", "pcc")},
     )
     for start in range(0, rows, ROWS_AT_ONCE):  # not to the end of the file: it may be growing
         _add(data, read(path, slice(start, min(start + ROWS_AT_ONCE, rows))))
     return data
+
+
+def panels_of(sites: Sequence[str]) -> tuple[tuple[str, slice], ...]:
+    """Title and sites of each panel of power: one a site, or their sum where there are many."""
+    if len(sites) > MOST_PANELS:
+        return ((f"sum of {len(sites)} sites", slice(None)),)
+    return tuple((site, slice(i, i + 1)) for i, site in enumerate(sites))
 
 
 def _add(data: _Data, trace: Trace) -> None:
@@ -281,7 +226,7 @@ def _draw_spectrum(axes: Axes, data: _Data) -> None:
     axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW, peak of a sine)")
     top = 0.0
     for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
-        hz, amplitude = data.spectra[name].result()
+        hz, amplitude = data.spectra[name].result(*SPECTRUM_HZ)
         if len(hz):
             axes.plot(hz, amplitude, color=color, linewidth=1.2, label=side)
             top = max(top, amplitude.max())

@@ -195,7 +195,7 @@ def test_presets_and_schema(wattswing):
     assert json.loads(wattswing("schema").stdout)["properties"]["run"]
 
 
-COMMANDS = ("run", "check", "presets", "plot", "export", "assess", "schema", "bench")
+COMMANDS = ("run", "check", "presets", "plot", "report", "export", "assess", "schema", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_duration(tmp_path):
 
 
 def test_from_a_wheel_outside_the_repository(tmp_path):
-    """The wheel carries kernels and presets."""
+    """The wheel carries kernels, presets and the template of the report."""
     build = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-q", "-w", "dist"]
     subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
     (wheel,) = (tmp_path / "dist").glob("wattswing-*.whl")
@@ -324,4 +324,5 @@ def test_from_a_wheel_outside_the_repository(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(site))
+    assert {path.suffix for path in (site / "emulator" / "report").glob("page.*")} == {".py", ".html", ".css", ".js"}
     assert hdf5.read(tmp_path / "c.h5").complete

@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
@@ -155,7 +155,8 @@ def whole(path_out: str | os.PathLike[str]) -> Iterator[Path]:
         said = cause[1] if cause else getattr(error, "strerror", None) or error
         raise TraceError(f"cannot write {path_out}: {said}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made either
+            part.unlink()
 
 
 def _with_columns(header: Header) -> list[Channel]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -39,7 +40,27 @@ def test_png_has_the_size_promised(tmp_path):
 
 def test_svg_is_made_by_its_ending(tmp_path):
     overview(made(tmp_path, ONE_SITE), tmp_path / "t.svg")
-    assert "<svg" in (tmp_path / "t.svg").read_text()[:2000]
+    root = ElementTree.parse(tmp_path / "t.svg").getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and (root.get("width"), root.get("height")) == (
+        "1152pt", "792pt",
+    )  # fmt: skip
+    assert sum(len(path.get("d", "")) > 10_000 for path in root.iter("{http://www.w3.org/2000/svg}path")) >= 4
+    assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_names_are_text_whatever_they_contain(tmp_path, ending):
+    """Dollar signs are no formula, markup is no markup."""
+    name = r"$\frac$ <script>alert(1)</script> --> & $x$"
+    place = name.replace("/", "|")  # a slash is a folder in the names of metrics
+    labels = {**ONE_SITE.labels, "site": (place,), "area": (place,)}
+    header = replace(ONE_SITE, labels=labels, config=f"[run]\nname = '{name}'\n")
+    path = made(tmp_path, header)
+    overview(path, tmp_path / f"t.{ending}")
+    assert figure_of(path).get_suptitle().startswith(name)
+    if ending == "svg":
+        root = ElementTree.parse(tmp_path / "t.svg").getroot()
+        assert not any(element.tag.endswith("script") for element in root.iter())
 
 
 def test_panels_of_one_site(tmp_path):
@@ -118,7 +139,7 @@ def test_spectrum_reads_the_amplitude_of_a_sine(tmp_path, monkeypatch, hz, secon
     means = 50.0 - np.diff(7.0 * np.cos(2 * np.pi * hz * edges)) / (2 * np.pi * hz * dt_s)
     rows = {name: np.zeros((total, values.shape[1])) for name, values in block(header, 1).items()}
     rows["site_pcc_power_mw"] = means[:, None]
-    found_hz, amplitude = plot._gather(made(tmp_path, header, rows)).spectra["pcc"].result()
+    found_hz, amplitude = plot._gather(made(tmp_path, header, rows)).spectra["pcc"].result(*plot.SPECTRUM_HZ)
     line = np.argmax(amplitude)
     assert found_hz[line] == pytest.approx(hz, abs=1e-9)
     assert amplitude[line] == pytest.approx(7.0, rel=1e-3)

@@ -1,0 +1,1 @@
+"""`wattswing report`: what runs did, on one page that needs nothing else."""
