@@ -12,7 +12,7 @@ from emulator.jobs_rules import jobs
 from emulator.jobs_schema import TrainingJob
 from emulator.schema import NoController, Scenario, Site
 from emulator.topology import noisy
-from emulator.tunables import tuning
+from emulator.tunables import fitting, tuning
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -21,7 +21,7 @@ MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
 
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
-    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks, tuning):
+    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks, tuning, fitting):
         yield from rule(scenario)
 
 

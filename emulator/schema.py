@@ -12,6 +12,7 @@ from pydantic import Field
 
 from emulator.bess_schema import Bess, Measurement, Store
 from emulator.controller_schema import Controller, NoController
+from emulator.fit_schema import Fit
 from emulator.grid_schema import Disturbance, Grid
 from emulator.jobs_schema import Job
 from emulator.tables import IDEAL, PROGRAM, Name, Table, key
@@ -160,3 +161,4 @@ class Scenario(Table):
     record: Record = key("what is written", Record(), source=PROGRAM)
     sweep: Sweep | None = key("batch that `wattswing sweep` runs; `run` ignores it", None)
     tune: Tune | None = key("search that `wattswing tune` runs; `run` ignores it", None)
+    fit: Fit | None = key("what `wattswing fit` moves; `run` ignores it", None)
