@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import fit_data, schema, tunables
+from emulator import fit_data, schema
 from emulator.clock import seconds_at
 from emulator.complaint import nearest
 from emulator.fit_data import Columns, Series
 from emulator.fit_iterations import FitError
 from emulator.fit_problem import Task, area_parameters, refused, sound, task_of, tick_of
-from emulator.fit_result import Fitted, estimates_of, held, opened
+from emulator.fit_result import Fitted, estimates_of, held, opened, with_estimates
 from emulator.fit_solve import bandwidth_of, information, solve
 from emulator.jobs_schema import ConstantJob, InferenceJob, TrainingJob
 from emulator.plant import Inputs, Layout
@@ -56,7 +56,7 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     nominal_hz, reach_hz = scenario.grid.frequency_hz, OFFSET_SHARE * float(np.ptp(values))
 
     def model(coordinates: jax.Array) -> jax.Array:
-        frames = task.frames(coordinates[:-1])
+        frames = task.frames(task.params(coordinates[:-1]))
         return nominal_hz * (1.0 + frames.speed_pu[:rows, place]) + reach_hz * coordinates[-1]
 
     emulated = jax.jit(model)
@@ -81,7 +81,7 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
         f"errors take residuals as correlated over up to {says.bandwidth_rows * row_s:.3g} s",
     )
     return Fitted(
-        scenario=tunables.with_values(scenario, {each.path: each.value for each in estimates}),
+        scenario=with_estimates(scenario, estimates),
         quantity="frequency",
         place=area,
         estimates=estimates,
@@ -142,9 +142,7 @@ def _fed(scenario: schema.Scenario, loads: Mapping[str, Series]) -> schema.Scena
     """The scenario with each site drawing what was recorded of it, and nothing else at the sites."""
     areas = {site.name: site.area for site in scenario.site}
     sites = tuple(
-        schema.Site(
-            name=name, area=areas.get(name), job=(ConstantJob(name="recorded", kind="constant", power_mw=0.0),)
-        )
+        schema.Site(name=name, area=areas.get(name), job=(ConstantJob(name="recorded", kind="constant", power_mw=0.0),))
         for name in loads
     )
     apart = tuple(each for each in scenario.disturbance if getattr(each, "area", None) or not hasattr(each, "site"))

@@ -88,9 +88,7 @@ def power(path: Path, columns: Columns, site: Site, job: TrainingJob, measured: 
     return Series(its.time_s, its.values * share, its.joined)
 
 
-def _channel(
-    path: Path, trace: Trace, site: Site, job: TrainingJob, measured: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _channel(path: Path, trace: Trace, site: Site, job: TrainingJob, measured: str) -> tuple[np.ndarray, np.ndarray]:
     """(rows,) times and MW. Racks and devices have rows of their own."""
     name = site.name if measured == "site" else f"{site.name}/{job.name}"
     if measured in ("site", "job"):

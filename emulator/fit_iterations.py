@@ -36,13 +36,13 @@ class Iterations:
 
     @property
     def period_s(self) -> float:
-        """Mean length."""
-        return float(self.length_s.mean())
+        """Length of an iteration without jitter: T_i = T/(1 + xi_i), xi of mean 0, makes it the harmonic mean."""
+        return float(1.0 / np.mean(1.0 / self.length_s))
 
     @property
     def jitter(self) -> float:
-        """Relative s.d. of the lengths."""
-        return float(self.length_s.std(ddof=1) / self.length_s.mean())
+        """S.d. of xi."""
+        return float(np.std(self.period_s / self.length_s, ddof=1))
 
 
 def period_of(values: np.ndarray, row_s: float, guess_s: float) -> float:
@@ -156,8 +156,8 @@ def noise_of(residual: np.ndarray, phase: np.ndarray, phases: int, row_s: float,
     """From residuals about the fitted iteration, row by row.
 
     Means over rows h of a fluctuation with variance v and correlation exp(-|t|/T) have the covariances
-    c(k) = v (sinh(a/2) / (a/2))^2 e^(-k a), a = h/T, at k >= 1: c(2)/c(1) gives T, c(1) then v. c(0) is not used: a meter's
-    own white noise is in it. Errors are those of the variance of such a process over a time L: 2 T/L relative.
+    c(k) = v (sinh(a/2) / (a/2))^2 e^(-k a), a = h/T, at k >= 1: c(2)/c(1) gives T, c(1) then v. c(0) is not used: a
+    meter's own white noise is in it. Errors are those of the variance of such a process over a time L: 2 T/L relative.
 
     Args:
       phase: (rows,) the phase within which a row lies, away from its edges; -1 elsewhere.

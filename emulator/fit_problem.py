@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +15,11 @@ import numpy as np
 
 from emulator import rules, schema, tunables
 from emulator.complaint import ConfigError, Path, Problem, dotted
+from emulator.frame import Frame
 from emulator.governor_schema import Governor
-from emulator.jobs_schema import TrainingJob
+from emulator.jobs_schema import Phase, TrainingJob
 from emulator.plant import Inputs, Layout, Params
-from emulator.rollout import State, initial_state, rollout
+from emulator.rollout import initial_state, rollout
 from emulator.scenario import Records, layout_of, params_of
 from emulator.struct import as_array
 from emulator.tune_schema import Parameter
@@ -36,6 +36,7 @@ GOVERNOR_KEYS: Mapping[str, tuple[str, ...]] = {  # what a recording of a distur
     "none": (),
 }
 WIDE, NARROW = 10.0, 5.0  # factors about the start within which time constants of edges, and all others, are looked for
+SPREAD_SHARE = 6.001  # a phase lasts at least so many times its spread, so that no device's own duration is negative
 LEVEL = 0.6  # either side of the start
 
 
@@ -89,14 +90,10 @@ class Task:
         values = jnp.where(log, jnp.exp(jnp.where(log, coordinates, 0.0)), coordinates * unit)
         return params_of(tunables.with_values(self.scenario, dict(zip(self.paths, values, strict=True))), self.records)
 
-    def state(self, params: Params) -> State:
-        """Before the first tick."""
-        return initial_state(self.layout, params)
-
-    def frames(self, coordinates: jax.Array) -> Any:
-        """Frames of the emulation."""
-        params = self.params(coordinates)
-        return rollout(self.layout, params, self.state(params), self.inputs)[1]
+    def frames(self, params: Params, seed: jax.Array | None = None) -> Frame:
+        """Frames of the emulation; with a seed of its own if given."""
+        inputs = self.inputs if seed is None else replace(self.inputs, seed=seed)
+        return rollout(self.layout, params, initial_state(self.layout, params), inputs)[1]
 
 
 def task_of(
@@ -178,19 +175,30 @@ def job_parameters(scenario: schema.Scenario, at: str, job: TrainingJob) -> Iter
       at: dotted path of the job.
     """
     phases = job.workload.phase
-    names = [phase.name for phase in phases]
-    for i, phase in enumerate(phases):
-        plain = names.count(phase.name) == 1 and "." not in phase.name and not phase.name.isdigit()
-        path = f"{at}.workload.phase.{phase.name if plain else i}"
-        yield _log(f"{path}.duration_s", phase.duration_s, NARROW)
-        yield _linear(f"{path}.level", phase.level, LEVEL, -1.0, 2.0)
-        if phase.wait_level is not None:
-            yield _linear(f"{path}.wait_level", phase.wait_level, LEVEL, -1.0, 2.0)
-        for key in ("spread_s", "release_skew_s"):
-            if getattr(phase, key) > 0.0:
-                yield _log(f"{path}.{key}", getattr(phase, key), WIDE)
+    device = job.accelerator
+    most = device.edp_fraction
+    if job.workload.level_of == "range":
+        most = (device.edp_fraction * device.tdp_w - device.idle_w) / (device.tdp_w - device.idle_w)
+    for path, phase in zip(phase_paths(at, phases), phases, strict=True):
+        yield _log(f"{path}.duration_s", phase.duration_s, NARROW, SPREAD_SHARE * phase.spread_s)
+        for key in ("level", "wait_level"):
+            if (level := getattr(phase, key)) is not None:
+                yield _linear(f"{path}.{key}", level, LEVEL, -1.0, most)
+        if phase.spread_s > 0.0:
+            yield _log(f"{path}.spread_s", phase.spread_s, WIDE, 0.0, phase.duration_s / SPREAD_SHARE)
+        if phase.release_skew_s > 0.0:
+            yield _log(f"{path}.release_skew_s", phase.release_skew_s, WIDE)
     if (response_s := job.accelerator.response_s) > 0.0:
         yield _log(f"{at}.accelerator.response_s", response_s, WIDE, scenario.run.dt_s, 10.0)
+
+
+def phase_paths(at: str, phases: tuple[Phase, ...]) -> list[str]:
+    """Dotted paths of the phases of the job at `at`: by name where that is clear."""
+    names = [phase.name for phase in phases]
+    clear = [names.count(name) == 1 and "." not in name and not name.isdigit() for name in names]
+    return [
+        f"{at}.workload.phase.{name if plain else i}" for i, (name, plain) in enumerate(zip(names, clear, strict=True))
+    ]
 
 
 def area_parameters(scenario: schema.Scenario, name: str) -> Iterator[Parameter]:
@@ -217,8 +225,7 @@ def _governor(path: str, governor: Governor, key: str, value: float, dt_s: float
 
 
 def _log(path: str, start: float, factor: float, low: float = 0.0, high: float = 1e5) -> Parameter:
-    least, most = max(start / factor, min(low, start)), min(start * factor, high)
-    return Parameter(path=path, low=least, high=most, scale="log")
+    return Parameter(path=path, low=max(start / factor, low), high=min(start * factor, high), scale="log")
 
 
 def _linear(path: str, start: float, reach: float, low: float, high: float) -> Parameter:

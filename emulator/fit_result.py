@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from emulator import schema
-from emulator.complaint import Path
+from emulator import schema, tunables
 from emulator.fit_problem import Task
 from emulator.fit_solve import Direction, Information, Solution, part_of
 
@@ -20,7 +20,6 @@ class Estimate:
     """One number of the configuration, found anew."""
 
     name: str  # dotted path
-    path: Path  # in the fitted scenario
     start: float
     value: float
     deviation: float  # s.d.; NaN = not identified, or held by a bound
@@ -90,8 +89,14 @@ def estimates_of(
     count = len(task.paths)
     values = task.values(solution.place[:count])
     errors = information.deviation()[:count] * np.where(task.log, values, task.unit)
-    columns = (task.parameters, task.paths, task.start, values, errors, held(solution.place, bounds)[:count])
+    columns = (task.parameters, task.start, values, errors, held(solution.place, bounds)[:count])
     return tuple(
-        Estimate(parameter.path, path, float(start), float(value), np.nan if bound else float(error), bound)
-        for parameter, path, start, value, error, bound in zip(*columns, strict=True)
+        Estimate(parameter.path, float(start), float(value), np.nan if bound else float(error), bound)
+        for parameter, start, value, error, bound in zip(*columns, strict=True)
     )
+
+
+def with_estimates(scenario: schema.Scenario, estimates: Iterable[Estimate]) -> schema.Scenario:
+    """The scenario with what was found."""
+    values = {tunables.resolve(scenario, each.name): each.value for each in estimates}
+    return tunables.with_values(scenario, values)

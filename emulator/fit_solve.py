@@ -70,10 +70,12 @@ def solve(
     bounds: tuple[np.ndarray, np.ndarray],
     most_evaluations: int,
     progress: Callable[[float], object],
+    gain: float = 1e-8,
 ) -> Solution:
     """Smallest sum of squares within bounds, by scipy's trust-region reflective method from a start.
 
     Args:
+      gain: relative decrease of the sum below which it has converged.
       progress: is told the root mean square after every evaluation.
     """
     best: list[tuple[float, np.ndarray]] = []
@@ -91,7 +93,7 @@ def solve(
     message, evaluations, complete = "", 0, True
     try:
         found = least_squares(
-            watched, inside, jacobian, (low, high), x_scale=1.0, ftol=1e-10, xtol=1e-9, gtol=1e-12,
+            watched, inside, jacobian, (low, high), ftol=gain, xtol=1e-8, gtol=1e-12,
             max_nfev=most_evaluations,
         )  # fmt: skip
         place, evaluations = found.x, int(found.nfev)

@@ -21,7 +21,19 @@ MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
 
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
-    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks, tuning, fitting):
+    for rule in (
+        _clock,
+        _starts,
+        _names,
+        _site_areas,
+        _voltages,
+        grid,
+        jobs,
+        _batteries,
+        _coarse_ticks,
+        tuning,
+        fitting,
+    ):
         yield from rule(scenario)
 
 
