@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from emulator import __version__
-from emulator.commands import assess, bench, check, export, modes, plot, presets, run, schema, sweep, tune
+from emulator.commands import assess, bench, check, export, fit, modes, plot, presets, run, schema, sweep, tune
 from emulator.commands.common import BAD, INTERRUPTED, UsageError
 from emulator.complaint import ConfigError
 
-COMMANDS = (run, sweep, tune, check, presets, plot, export, assess, modes, schema, bench)
+COMMANDS = (run, sweep, tune, check, presets, plot, export, assess, modes, fit, schema, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

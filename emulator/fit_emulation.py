@@ -56,15 +56,9 @@ def bounds_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return np.append(low, -0.6 / SHIFT), np.append(high, 0.6 / SHIFT)
 
 
-def _columns(function: Callable[[jax.Array], jax.Array], at: jax.Array) -> jax.Array:
-    """(rows, n) slopes, one after another: a job's events for all at once would take n times the memory."""
-    one = lambda step: jax.jvp(function, (at,), (step,))[1]  # noqa: E731
-    return jax.lax.map(one, jnp.eye(at.shape[0], dtype=at.dtype)).T
-
-
-def _with_levels(params: Params, level: jax.Array) -> Params:
+def _lifted(params: Params, lift: jax.Array) -> Params:
     training = params.training[0]
-    workload = replace(training.job.workload, level=level)
+    workload = replace(training.job.workload, level=training.job.workload.level + lift)
     return replace(params, training=(replace(training, job=replace(training.job, workload=workload)),))
 
 
@@ -75,9 +69,9 @@ class Emulation:
         self.task = task
         dt_s = task.layout.dt_s
 
-        def energy(params: Params, seed: jax.Array) -> tuple[jax.Array, jax.Array]:
-            """(ticks + 1,) MW s since the start, (ticks,) bits."""
-            frames = task.frames(params, seed)
+        def energy(place: jax.Array, seed: jax.Array, lift: jax.Array) -> tuple[jax.Array, jax.Array]:
+            """(ticks + 1,) MW s since the start, (ticks,) bits; (phases,) levels lifted."""
+            frames = task.frames(_lifted(task.params(place[:-1]), lift), seed)
             power = (frames.pcc_mw if measured == "site" else frames.job_mw)[:, 0]
             return jnp.concatenate([jnp.zeros(1, power.dtype), jnp.cumsum(power) * dt_s]), frames.job_bits[:, 0]
 
@@ -86,36 +80,30 @@ class Emulation:
             tick = jnp.floor(place).astype(jnp.int32)
             return energy_mws[tick] + (place - tick.astype(place.dtype)) * (energy_mws[tick + 1] - energy_mws[tick])
 
-        def read(params: Params, seed: jax.Array, where: Places, shift: jax.Array) -> jax.Array:
-            energy_mws, begin_s = energy(params, seed)[0], where.begin_s + where.unit_s * shift
+        def rows(place: jax.Array, seed: jax.Array, where: Places) -> jax.Array:
+            energy_mws, begin_s = energy(place, seed, self._level)[0], where.begin_s + where.unit_s * place[-1]
             return (reached(energy_mws, begin_s + where.length_s) - reached(energy_mws, begin_s)) / where.length_s
 
-        def rows(place: jax.Array, seed: jax.Array, where: Places) -> jax.Array:
-            return read(task.params(place[:-1]), seed, where, place[-1])
-
         def slopes(place: jax.Array, seed: jax.Array, where: Places) -> jax.Array:
-            return _columns(lambda x: rows(x, seed, where), place)
+            """One after another: a job's events for all coordinates at once would take as many times the memory."""
+            one = lambda step: jax.jvp(lambda x: rows(x, seed, where), (place,), (step,))[1]  # noqa: E731
+            return jax.lax.map(one, jnp.eye(place.shape[0], dtype=place.dtype)).T
 
-        def shares(place: jax.Array, seed: jax.Array, where: Places) -> jax.Array:
-            params = task.params(place[:-1])
-            level = params.training[0].job.workload.level
-            return _columns(lambda x: read(_with_levels(params, x), seed, where, place[-1]), level)
-
-        def bits(place: jax.Array, seeds: jax.Array) -> jax.Array:
-            params = task.params(place[:-1])
-            return jax.lax.map(lambda seed: energy(params, seed)[1], seeds)
-
-        self._energy = jax.jit(lambda place, seed: energy(task.params(place[:-1]), seed))
-        self._rows, self._slopes, self._shares, self._bits = (jax.jit(f) for f in (rows, slopes, shares, bits))
+        self._level = jnp.zeros(len(task.layout.training[0].job.phases), jnp.result_type(float))
+        self._energy, self._slopes = jax.jit(energy), jax.jit(slopes)
         # How long all wait for the slowest device is a matter of a few draws: those that make for mean lengths.
+        self._seed = 0
         lengths_s = self.lengths_s(np.append(task.coordinates(task.start), 0.0))
-        odd = np.abs(lengths_s[:, 1:] - lengths_s.mean()).max(axis=1)
-        self._seed = jnp.asarray(np.argmin(odd), jnp.uint32)
+        self._seed = int(np.argmin(np.abs(lengths_s[:, 1:] - lengths_s.mean()).max(axis=1)))
+
+    def _emulated(self, place: np.ndarray, seed: int, lift: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        energy_mws, bits = self._energy(as_array(place), jnp.asarray(seed, jnp.uint32), lift)
+        return np.asarray(energy_mws, np.float64), np.asarray(bits)
 
     def lengths_s(self, place: np.ndarray) -> np.ndarray:
         """(seeds, iterations) the first iterations at coordinates, to a tick."""
         seeds = 1 if self.task.layout.training[0].job.alike else SEEDS
-        bits = np.asarray(self._bits(as_array(place), jnp.arange(seeds, dtype=jnp.uint32)))
+        bits = [self._emulated(place, seed, self._level)[1] for seed in range(seeds)]
         return np.array([np.diff(self._starts_s(each)) for each in bits])
 
     def _starts_s(self, bits: np.ndarray) -> np.ndarray:
@@ -126,20 +114,29 @@ class Emulation:
 
     def rows(self, place: np.ndarray, where: Places) -> np.ndarray:
         """(rows,) MW at places in the emulated time, at coordinates whose last one shifts all of them."""
-        return np.asarray(self._rows(as_array(place), self._seed, where), np.float64)
+        return self._lifted_rows(place, where, self._level)
+
+    def _lifted_rows(self, place: np.ndarray, where: Places, lift: jax.Array) -> np.ndarray:
+        energy_mws, _ = self._emulated(place, self._seed, lift)
+        edges_s = np.arange(len(energy_mws)) * self.task.layout.dt_s
+        begin_s, length_s = np.asarray(where.begin_s + where.unit_s * place[-1]), np.asarray(where.length_s)
+        begin, end = (np.interp(at_s, edges_s, energy_mws) for at_s in (begin_s, begin_s + length_s))
+        return (end - begin) / length_s
 
     def slopes(self, place: np.ndarray, where: Places) -> np.ndarray:
         """(rows, coordinates) of them."""
-        return np.asarray(self._slopes(as_array(place), self._seed, where), np.float64)
+        return np.asarray(self._slopes(as_array(place), jnp.asarray(self._seed, jnp.uint32), where), np.float64)
 
     def shares(self, place: np.ndarray, where: Places) -> np.ndarray:
-        """(rows, phases) MW by which power rises with the level of a phase, as a share of the device's range."""
-        return np.asarray(self._shares(as_array(place), self._seed, where), np.float64)
+        """(rows, phases) MW by which power rises with the level of a phase, as a share of the device's range: power is
+        linear in it."""
+        plain, steps = self.rows(place, where), jnp.eye(len(self._level), dtype=self._level.dtype)
+        return np.stack([self._lifted_rows(place, where, step) - plain for step in steps], axis=1)
 
     def iteration(self, place: np.ndarray) -> tuple[float, float, Callable[[np.ndarray, float], np.ndarray]]:
         """When the second emulated iteration starts, how long it is, and the mean power over a time from moments on,
         counted from that start."""
-        energy_mws, bits = (np.asarray(x) for x in self._energy(as_array(place), self._seed))
+        energy_mws, bits = self._emulated(place, self._seed, self._level)
         starts_s = self._starts_s(bits)
         edges_s = np.arange(len(energy_mws)) * self.task.layout.dt_s
 

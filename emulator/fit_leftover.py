@@ -45,10 +45,7 @@ def fitted(
     moving = np.array([bound == "" for bound in held(found.place, bounds)])
     says = information(plain, moving, max(1, round(its.period_s / record.row_s)))
     luck_s = float(emulation.lengths_s(found.place).std())
-    estimates = [
-        _with_luck(each, its, luck_s) if each.name.endswith(".duration_s") else each
-        for each in estimates_of(task, plain, says, bounds)
-    ]
+    estimates = [_with_luck(each, its, luck_s, job.devices) for each in estimates_of(task, plain, says, bounds)]
     residual = np.where(inside, record.values - rows, 0.0)
     shares = emulation.shares(found.place, where) * _per_level(job) * inside[:, None]
     noises = _noises(scenario, job, at, shares, residual, record.row_s)
@@ -70,13 +67,19 @@ def fitted(
     )
 
 
-def _with_luck(estimate: Estimate, its: Iterations, luck_s: float) -> Estimate:
-    """With the error that the few recorded iterations bring, and the few emulated ones: of jitter, which stretches all
-    phases alike, and of how long all happen to wait for the slowest device."""
-    count = len(its.length_s)
-    jitter_s = estimate.value * its.jitter / np.sqrt(count)
-    drawn_s = luck_s * np.sqrt(1.0 / count + 0.5 / SEEDS)
-    return replace(estimate, deviation=float(np.sqrt(estimate.deviation**2 + jitter_s**2 + drawn_s**2)))
+def _with_luck(estimate: Estimate, its: Iterations, luck_s: float, devices: int) -> Estimate:
+    """With the error of few draws, recorded and emulated. Lengths: of jitter, which stretches all phases alike, and of
+    how long all happen to wait for the slowest device. Spreads: of as many devices as there are, 1/2N of the variance.
+    """
+    count, key = len(its.length_s), estimate.name.rpartition(".")[2]
+    drawn = {
+        "duration_s": np.hypot(
+            estimate.value * its.jitter / np.sqrt(count), luck_s * np.sqrt(1.0 / count + 0.5 / SEEDS)
+        ),
+        "spread_s": estimate.value * np.sqrt(0.5 / devices * (0.5 + 1.0 / count)),
+        "release_skew_s": estimate.value * np.sqrt(0.5 / devices * (0.5 + 1.0 / count)),
+    }
+    return replace(estimate, deviation=float(np.hypot(estimate.deviation, drawn.get(key, 0.0))))
 
 
 def _jitter(at: str, job: TrainingJob, its: Iterations, luck_s: float) -> dict[str, Estimate]:
@@ -109,7 +112,7 @@ def _noises(
     if np.isfinite(found.correlation_s) and any(each.value > 0.0 for each in estimates.values()):
         name = f"{at}.workload.noise_correlation_s"
         given_s = workload.noise_correlation_s
-        estimates[name] = Estimate(name, given_s, found.correlation_s, found.correlation_error_s)
+        estimates[name] = Estimate(name, given_s, float(found.correlation_s), float(found.correlation_error_s))
     return estimates
 
 

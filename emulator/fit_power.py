@@ -42,9 +42,9 @@ SMOOTHED = (
     1 / 150,
     0.0,
 )  # widths of the residuals' smoothing, of an iteration, one search after another
-EVALUATIONS = (15, 15, 15, 60)
-GAINS = (1e-3, 1e-3, 1e-3, 1e-6)  # of the sum of squares, below which a search has converged
-FINER = 8  # ticks are at most a row's so-manieth, unless CONFIG's own are longer
+EVALUATIONS = (12, 12, 12, 20)
+GAINS = (1e-2, 1e-2, 1e-3, 1e-4)  # of the sum of squares, below which a search has converged
+FINER = 2  # ticks are at most a row's so-manieth, unless CONFIG's own are longer
 
 
 def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Callable[[float], object]) -> Fitted:

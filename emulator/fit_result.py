@@ -91,7 +91,9 @@ def estimates_of(
     errors = information.deviation()[:count] * np.where(task.log, values, task.unit)
     columns = (task.parameters, task.start, values, errors, held(solution.place, bounds)[:count])
     return tuple(
-        Estimate(parameter.path, float(start), float(value), np.nan if bound else float(error), bound)
+        Estimate(parameter.path, float(start), getattr(parameter, bound), np.nan, bound)
+        if bound
+        else Estimate(parameter.path, float(start), float(value), float(error))
         for parameter, start, value, error, bound in zip(*columns, strict=True)
     )
 

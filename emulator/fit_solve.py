@@ -93,9 +93,15 @@ def solve(
     message, evaluations, complete = "", 0, True
     try:
         found = least_squares(
-            watched, inside, jacobian, (low, high), ftol=gain, xtol=1e-8, gtol=1e-12,
+            watched,
+            inside,
+            jacobian,  # pyright: ignore[reportArgumentType]  its stubs know of names only
+            (low, high),
+            ftol=gain,
+            xtol=1e-8,
+            gtol=1e-12,
             max_nfev=most_evaluations,
-        )  # fmt: skip
+        )
         place, evaluations = found.x, int(found.nfev)
         message = "" if found.status > 0 else f"stopped after {evaluations} evaluations, not converged"
     except KeyboardInterrupt:
