@@ -19,6 +19,7 @@ AWAY = 1.6  # factor about the configured period within which the recorded one i
 LEAST_ALIKE = 0.5  # correlation coefficient of an iteration with the template below which it is something else
 ODD = 0.3  # an iteration whose length differs by more than this share from the median is something else
 SHARPENED = 3  # rounds of averaging the template
+LEAST_RATIO, MOST_RATIO = 0.05, 0.999  # c(2)/c(1) between which a correlation time shows
 STEPS = 8  # places per row that the last alignment tries
 
 
@@ -157,32 +158,38 @@ def noise_of(residual: np.ndarray, phase: np.ndarray, phases: int, row_s: float,
 
     Means over rows h of a fluctuation with variance v and correlation exp(-|t|/T) have the covariances
     c(k) = v (sinh(a/2) / (a/2))^2 e^(-k a), a = h/T, at k >= 1: c(2)/c(1) gives T, c(1) then v. c(0) is not used: a
-    meter's own white noise is in it. Errors are those of the variance of such a process over a time L: 2 T/L relative.
+    meter's own white noise is in it. Errors are those of such a process over n rows or a time L: of its variance 2 T/L
+    relative, of its coefficient r from row to row (1 - r^2)/n; a white part w times as strong as all the rest together
+    makes products (1 + w) as uncertain.
 
     Args:
       phase: (rows,) the phase within which a row lies, away from its edges; -1 elsewhere.
       given_s: correlation time to go by where the record cannot tell.
     """
-    lagged = [_products(residual, phase, phases, lag) for lag in (1, 2)]
-    ratio = lagged[1][0].sum() / lagged[0][0].sum() if lagged[0][0].sum() > 0.0 else 0.0
-    told = 0.05 < ratio < 0.999
-    length_s = row_s * lagged[0][1].sum()
+    (square, rows), (first, pairs), (second, further) = (_products(residual, phase, phases, lag) for lag in range(3))
+    usable = further > 0
+    once = np.where(usable, first / np.maximum(pairs, 1), 0.0) * pairs
+    twice = np.where(usable, second / np.maximum(further, 1), 0.0) * pairs
+    ratio = float(twice.sum() / once.sum()) if once.sum() > 0.0 else 0.0
+    told = LEAST_RATIO < ratio < MOST_RATIO
     correlation_s = -row_s / np.log(ratio) if told else given_s
     a = row_s / correlation_s
     shrunk = (-np.expm1(-a) / a) ** 2  # (sinh(a/2) / (a/2))^2 e^-a
-    variance = np.where(lagged[0][1] > 0, lagged[0][0] / np.maximum(lagged[0][1], 1), np.nan) / shrunk
+    variance = np.where(pairs > 0, first / np.maximum(pairs, 1), np.nan) / shrunk
     deviation = np.sqrt(np.maximum(variance, 0.0))
-    relative = np.sqrt(2.0 * max(correlation_s, row_s) / np.maximum(row_s * lagged[0][1], row_s))
-    return Noise(
-        deviation,
-        0.5 * relative * deviation,
-        correlation_s if told else np.nan,
-        correlation_s * float(np.sqrt(2.0 * max(correlation_s, row_s) / max(length_s, row_s))) if told else np.nan,
-    )
+    count, white = max(int(pairs.sum()), 1), 1.0
+    if once.sum() > 0.0:
+        white = max(1.0, float(square.sum() / rows.sum() / (once.sum() / count)) * np.exp(-a))
+    relative = white * np.sqrt(2.0 * max(correlation_s, row_s) / np.maximum(row_s * pairs, row_s))
+    r = np.exp(-a)
+    error_s = correlation_s / a * np.sqrt(((1.0 - r**2) / r**2 + (white**2 - 1.0) * (1.0 + r**2) / r**4) / count)
+    correlation = (correlation_s, error_s) if told else (np.nan, np.nan)
+    return Noise(deviation, 0.5 * relative * deviation, float(correlation[0]), float(correlation[1]))
 
 
 def _products(residual: np.ndarray, phase: np.ndarray, phases: int, lag: int) -> tuple[np.ndarray, np.ndarray]:
     """(phases,) sums of products of rows `lag` apart in one phase, and how many there are."""
-    same = (phase[lag:] == phase[:-lag]) & (phase[lag:] >= 0)
-    place, product = phase[lag:][same], (residual[lag:] * residual[:-lag])[same]
+    end = len(phase) - lag
+    same = (phase[lag:] == phase[:end]) & (phase[lag:] >= 0)
+    place, product = phase[lag:][same], (residual[lag:] * residual[:end])[same]
     return np.bincount(place, product, phases), np.bincount(place, minlength=phases)

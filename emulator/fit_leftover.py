@@ -86,7 +86,8 @@ def _jitter(at: str, job: TrainingJob, its: Iterations, luck_s: float) -> dict[s
     """S.d. of the lengths, less that of waiting for the slowest device, which the emulator draws by itself."""
     variance = its.jitter**2 - (luck_s / its.period_s) ** 2
     value = min(float(np.sqrt(max(variance, 0.0))), MOST_JITTER)
-    error = its.jitter / np.sqrt(2.0 * (len(its.length_s) - 1))
+    unsure = its.jitter**2 * np.sqrt(2.0 / (len(its.length_s) - 1))  # s.d. of a variance of so many draws
+    error = 0.5 * unsure / max(value, np.sqrt(unsure))
     name = f"{at}.workload.jitter"
     return {name: Estimate(name, job.workload.jitter, value, float(error), "high" if value == MOST_JITTER else "")}
 

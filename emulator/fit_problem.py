@@ -16,7 +16,6 @@ import numpy as np
 from emulator import rules, schema, tunables
 from emulator.complaint import ConfigError, Path, Problem, dotted
 from emulator.frame import Frame
-from emulator.governor_schema import Governor
 from emulator.jobs_schema import Phase, TrainingJob
 from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import initial_state, rollout
@@ -26,7 +25,7 @@ from emulator.tune_schema import Parameter
 
 PARTS = (1, 2, 4, 5, 8, 10, 16, 20, 25, 32, 40, 50, 64, 80, 100, 125, 200, 250, 400, 500, 1000)  # ticks of a row
 GOVERNOR_KEYS: Mapping[str, tuple[str, ...]] = {  # what a recording of a disturbance can tell, limits left out
-    "reheat": ("droop_pu", "hp_fraction", "reheat_s"),
+    "reheat": ("droop_pu", "reheat_s"),  # hp_fraction trades off with droop_pu and the area's damping_pu, exactly
     "lag": ("droop_pu", "lag_s"),
     "tgov1": ("droop_pu", "t1_s", "t2_s", "t3_s"),
     "gast": ("droop_pu", "t1_s", "t2_s"),
@@ -214,14 +213,8 @@ def area_parameters(scenario: schema.Scenario, name: str) -> Iterator[Parameter]
     for i, governor in enumerate(area.governor):
         for key in GOVERNOR_KEYS[governor.model]:
             if (value := getattr(governor, key)) > 0.0:
-                yield _governor(f"{at}.governor.{i}.{key}", governor, key, value, scenario.run.dt_s)
-
-
-def _governor(path: str, governor: Governor, key: str, value: float, dt_s: float) -> Parameter:
-    if key == "hp_fraction":
-        return _linear(path, value, 1.0, 0.0, 1.0)
-    shortest_s = 2.0 * dt_s * 1.001 if key.endswith("_s") and not key.endswith("_per_s") else 0.0
-    return _log(path, value, WIDE, shortest_s)
+                shortest_s = 2.002 * scenario.run.dt_s if key.endswith("_s") and not key.endswith("_per_s") else 0.0
+                yield _log(f"{at}.governor.{i}.{key}", value, WIDE, shortest_s)
 
 
 def _log(path: str, start: float, factor: float, low: float = 0.0, high: float = 1e5) -> Parameter:

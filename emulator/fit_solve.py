@@ -160,7 +160,8 @@ def information(solution: Solution, moving: np.ndarray, bandwidth: int) -> Infor
 
 
 def _upright(step: np.ndarray) -> np.ndarray:
-    return step * np.sign(step[np.argmax(np.abs(step))])
+    size = np.abs(step)
+    return step * np.sign(step[np.argmax(size > 0.999 * size.max())])
 
 
 def _legible(basis: np.ndarray, where: np.ndarray) -> np.ndarray:
