@@ -17,7 +17,7 @@ from scipy.optimize import least_squares
 
 NULL = 1e-7  # singular value over the largest below which a direction leaves no trace: float64 slopes carry 1e-10
 OPEN = 0.5  # s.d. along a direction beyond which it counts as not identified: half the bounds' half width, or half an e
-NAMED = 0.1  # share of a direction's largest component below which a parameter is not named with it
+NAMED = 0.02  # share of a direction's largest component below which a parameter is not named with it
 LAGS = 8  # bandwidth over the integrated correlation time: its bias is one over this
 
 
