@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -350,3 +354,23 @@ def test_reference_is_read_as_it_stands(reference):
     """The columns that the fits above name are there."""
     with (reference / "andes" / "kundur_step100MW_bus7.csv").open() as file:
         assert {"t_s", "p_load_MW", "f_coi_Hz"} <= set(next(csv.reader(file)))
+
+
+def test_the_documented_example_does_what_it_says(tmp_path):
+    """The commands of docs/fit.md, and the table that they print; start, value and order as there."""
+    page = (Path(__file__).parents[2] / "docs" / "fit.md").read_text("utf-8")
+    commands = [line for line in page.split("```sh\n")[1].split("```")[0].splitlines() if line]
+    table = [line.split()[:3] for line in page.split("```\n")[2].splitlines() if line[:1].isalpha()][1:]
+    environment = {**os.environ, "XLA_FLAGS": "", "XDG_CACHE_HOME": str(Path(__file__).parents[2] / ".jax_cache")}
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "emulator", *shlex.split(command)[1:]],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert len(table) == 4
+    printed = [line.split()[:3] for line in done.stdout.splitlines()]
+    assert [row for row in printed if row[:1] and row[0] in {name for name, *_ in table}] == table
+    assert (tmp_path / "fit.png").stat().st_size > 10_000
+    (tmp_path / "mine.toml").write_text('[run]\nduration_s = 1.0\n[grid]\npreset = "fitted.toml"\n')
+    assert config.load(tmp_path / "mine.toml").grid.area[0].inertia_s == pytest.approx(4.0, rel=1e-6)
