@@ -358,10 +358,11 @@ def test_reference_is_read_as_it_stands(reference):
 
 def test_the_documented_example_does_what_it_says(tmp_path):
     """The commands of docs/fit.md, and the table that they print; start, value and order as there."""
-    page = (Path(__file__).parents[2] / "docs" / "fit.md").read_text("utf-8")
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "fit.md").read_text("utf-8")
     commands = [line for line in page.split("```sh\n")[1].split("```")[0].splitlines() if line]
     table = [line.split()[:3] for line in page.split("```\n")[2].splitlines() if line[:1].isalpha()][1:]
-    environment = {**os.environ, "XLA_FLAGS": "", "XDG_CACHE_HOME": str(Path(__file__).parents[2] / ".jax_cache")}
+    environment = {**os.environ, "PYTHONPATH": str(root), "XLA_FLAGS": "", "XDG_CACHE_HOME": str(root / ".jax_cache")}
     for command in commands:
         done = subprocess.run(
             [sys.executable, "-m", "emulator", *shlex.split(command)[1:]],
