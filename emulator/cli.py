@@ -17,6 +17,7 @@ from emulator.commands import (
     check,
     export,
     federate,
+    fit,
     modes,
     plot,
     presets,
@@ -29,7 +30,7 @@ from emulator.commands import (
 from emulator.commands.common import BAD, DONE, INTERRUPTED, UsageError
 from emulator.complaint import ConfigError
 
-COMMANDS = (run, sweep, tune, federate, check, presets, plot, export, assess, report, modes, schema, bench)
+COMMANDS = (run, sweep, tune, federate, check, presets, plot, export, assess, report, modes, fit, schema, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from emulator.jobs_rules import jobs
 from emulator.jobs_schema import TrainingJob
 from emulator.schema import NoController, Scenario, Site
 from emulator.topology import noisy
-from emulator.tunables import tuning
+from emulator.tunables import fitting, tuning
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -22,7 +22,20 @@ MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
 
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
-    for rule in (_clock, _starts, _names, _site_areas, _voltages, grid, jobs, _batteries, _coarse_ticks, tuning, cosim):
+    for rule in (
+        _clock,
+        _starts,
+        _names,
+        _site_areas,
+        _voltages,
+        grid,
+        jobs,
+        _batteries,
+        _coarse_ticks,
+        tuning,
+        fitting,
+        cosim,
+    ):
         yield from rule(scenario)
 
 

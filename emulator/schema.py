@@ -13,6 +13,7 @@ from pydantic import Field
 from emulator.bess_schema import Bess, Measurement, Store
 from emulator.controller_schema import Controller, NoController
 from emulator.cosim_schema import Cosim
+from emulator.fit_schema import Fit
 from emulator.grid_schema import Disturbance, Grid
 from emulator.jobs_schema import Job
 from emulator.tables import IDEAL, PROGRAM, Name, Table, key
@@ -162,3 +163,4 @@ class Scenario(Table):
     sweep: Sweep | None = key("batch that `wattswing sweep` runs; `run` ignores it", None)
     tune: Tune | None = key("search that `wattswing tune` runs; `run` ignores it", None)
     cosim: Cosim | None = key("co-simulation in which `wattswing federate` takes part; `run` ignores it", None)
+    fit: Fit | None = key("what `wattswing fit` moves; `run` ignores it", None)

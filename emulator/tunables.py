@@ -11,7 +11,7 @@ from emulator.clock import ticks_exact
 from emulator.complaint import Path, nearest
 from emulator.tables import Table
 
-NOT_IN_PARAMS = ("run", "record", "tune", "sweep", "cosim")  # tables whose keys are no parameters of the plant
+NOT_IN_PARAMS = ("run", "record", "tune", "sweep", "cosim", "fit")  # tables whose keys are no parameters of the plant
 GIVEN = ("constant", "replay")  # kinds of job whose power comes in from outside
 
 
@@ -162,6 +162,14 @@ def tuning(scenario: Any) -> Iterator[tuple[Path, str]]:
             yield ("tune", "values"), f"{dotted!r} has no value: no scenario is left"
         if place in paths:
             yield ("tune", "values"), f"{dotted!r} is tuned: it cannot be given as well"
+
+
+def fitting(scenario: Any) -> Iterator[tuple[Path, str]]:
+    """Every rule that [fit] breaks: path of the key and what to do."""
+    paths: set[Path] = set()
+    for i, parameter in enumerate(scenario.fit.parameters if scenario.fit else ()):
+        for key, message in _parameter(scenario, parameter, paths):
+            yield ("fit", "parameters", i, key), message
 
 
 def _parameter(scenario: Any, parameter: Any, paths: set[Path]) -> Iterator[tuple[str, str]]:

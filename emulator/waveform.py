@@ -69,9 +69,9 @@ def harmonics(power: np.ndarray) -> np.ndarray:
 
 def nominal_iteration(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tuple[float, np.ndarray]:
     """Mean length of an iteration, and (ticks,) MW over the last one. Starts are known to a tick."""
-    alone, stands_for = _alone(scenario, site, job)
-    layout, params = layout_of(alone), params_of(alone, {})
-    inputs = inputs_of(alone, {}, 0, ticks_nearest(alone.run.duration_s, alone.run.dt_s))
+    its, stands_for = alone(scenario, site, job)
+    layout, params = layout_of(its), params_of(its, {})
+    inputs = inputs_of(its, {}, 0, ticks_nearest(its.run.duration_s, its.run.dt_s))
     state = initial_state(layout, params)
     _, jobs, _, _ = emulated(layout, params, state, inputs)
     starts = np.flatnonzero(np.asarray(jobs.bits)[:, 0] & ITERATION)
@@ -79,7 +79,7 @@ def nominal_iteration(scenario: schema.Scenario, site: schema.Site, job: Trainin
     return float(period_s), stands_for * np.asarray(jobs.mw)[starts[-2] : starts[-1], 0]
 
 
-def _alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tuple[schema.Scenario, float]:
+def alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tuple[schema.Scenario, float]:
     """The scenario with this job only, from 0 s on and never interrupted; and how many devices each of it stands for.
 
     Floors, ceilings and dummy work stay.
@@ -108,7 +108,7 @@ def _alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tu
     settling_s = SETTLING_S if by_devices(site, job) else 0.0
     length_s = settling_s + ITERATIONS * sum(phase.duration_s for phase in phases)
     ticks = math.ceil(length_s / scenario.run.dt_s / SPAN_TICKS) * SPAN_TICKS
-    alone = scenario.model_copy(
+    by_itself = scenario.model_copy(
         update=dict(
             run=scenario.run.model_copy(update=dict(duration_s=ticks * scenario.run.dt_s)),
             site=(site.model_copy(update=dict(job=(its,), power_limit=None)),),
@@ -117,4 +117,4 @@ def _alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tu
             record=schema.Record(),
         )
     )
-    return alone, job.devices / devices
+    return by_itself, job.devices / devices

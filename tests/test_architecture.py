@@ -20,10 +20,10 @@ ONLY_IN = {  # a library, and the only files that may import it
         )
     },
     "isal": {"emulator/traces/chunks.py"},
-    "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py"},
+    "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py", "emulator/plot_fit.py"},
     "optax": {"emulator/tune_search.py"},
     "helics": {"emulator/federation.py"},
-    "tqdm": {f"emulator/commands/{name}.py" for name in ("run", "sweep", "tune")},
+    "tqdm": {f"emulator/commands/{name}.py" for name in ("run", "sweep", "tune", "fit")},
 }
 TUNER = {"tune", "tune_batch", "tune_check", "tune_problem", "tune_report", "tune_result", "tune_search", "plot_tune"}
 BEFORE_JAX = (
@@ -95,8 +95,16 @@ def test_imports_point_one_way():
     assert ours(ROOT / "emulator/plant.py") <= LEAVES | BOXES | {"disturbance", "frame", "power_limit"}
     assert ours(ROOT / "emulator/rollout.py") <= LEAVES | {"plant", "cluster", "frame"}
     drivers = {"simulate", "cosimulate", "federation", "sweep", "bench", "cli"}
+    fits = {"fit", "fit_area", "fit_power"}
     for path in sources():
-        if path.parent.name != "commands" and path.stem not in {*drivers, *TUNER, "sweeps", "__init__", "__main__"}:
+        if path.parent.name != "commands" and path.stem not in {
+            *drivers,
+            *fits,
+            *TUNER,
+            "sweeps",
+            "__init__",
+            "__main__",
+        }:
             assert not ours(path) & drivers, path
     for path in sources():
         if path.parent.name != "commands" and path.stem not in {*TUNER, "rules", "schema", "__init__"}:
@@ -123,7 +131,18 @@ def test_global_settings_in_one_place():
 def test_only_drivers_compile():
     """No jit inside the library: one boundary per driver."""
     users = {p.stem for p in sources() if "jax.jit" in p.read_text()}
-    assert users <= {"simulate", "cosimulate", "bench", "sweep", "modes_report", "waveform", "lqr_design", *TUNER}
+    assert users <= {
+        "simulate",
+        "cosimulate",
+        "bench",
+        "sweep",
+        "modes_report",
+        "waveform",
+        "lqr_design",
+        "fit_area",
+        "fit_emulation",
+        *TUNER,
+    }
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

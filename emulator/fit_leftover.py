@@ -1,0 +1,151 @@
+"""What a search leaves over: errors of its parameters, jitter of the iterations, noise of the phases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from emulator import schema
+from emulator.fit_emulation import SEEDS, Emulation, Record, bounds_of
+from emulator.fit_iterations import Iterations, noise_of
+from emulator.fit_problem import phase_paths
+from emulator.fit_result import Estimate, Fitted, estimates_of, held, opened, with_estimates
+from emulator.fit_schema import Fit
+from emulator.fit_solve import Solution, information
+from emulator.jobs_schema import TrainingJob
+from emulator.topology import rack_size, server_power_w
+
+WITHIN = 0.995  # share of the job that is in a phase where the phase's fluctuation is looked at
+MOST_JITTER = 0.15  # that a configuration takes
+
+
+def fitted(
+    scenario: schema.Scenario,
+    job: TrainingJob,
+    at: str,
+    emulation: Emulation,
+    record: Record,
+    found: Solution,
+    moments: tuple[str, ...],
+) -> Fitted:
+    """The result of a search: its own estimates and those that moments give.
+
+    Args:
+      at: dotted path of the job.
+      moments: dotted paths of what is wanted of the latter.
+    """
+    task, its = emulation.task, record.iterations
+    where, inside = record.places(emulation.iteration(found.place)[0])
+    rows = emulation.rows(found.place, where)
+    plain = replace(
+        found, residual=(rows - record.values)[inside], jacobian=emulation.slopes(found.place, where)[inside]
+    )
+    bounds = bounds_of(task)
+    moving = np.array([bound == "" for bound in held(found.place, bounds)])
+    says = information(plain, moving, max(1, round(its.period_s / record.row_s)))
+    luck_s = float(emulation.lengths_s(found.place).std())
+    estimates = [_with_luck(each, its, luck_s, job.devices) for each in estimates_of(task, plain, says, bounds)]
+    residual = np.where(inside, record.values - rows, 0.0)
+    shares = emulation.shares(found.place, where) * _per_level(job) * inside[:, None]
+    noises = _noises(scenario, job, at, shares, residual, record.row_s)
+    every = {**_jitter(at, job, its, luck_s), **noises}
+    estimates += [every[name] for name in moments if name in every]
+    return Fitted(
+        scenario=with_estimates(scenario, estimates),
+        quantity="power",
+        place=at,
+        estimates=tuple(estimates),
+        open=opened(says.open, tuple(parameter.path for parameter in task.parameters)),
+        notes=_notes(record, task.layout.dt_s, inside, residual),
+        time_s=np.arange(len(record.values)) * record.row_s,
+        measured=record.values,
+        fitted=np.where(inside, rows, np.nan),
+        row_s=record.row_s,
+        message=found.message,
+        complete=found.complete,
+    )
+
+
+def _with_luck(estimate: Estimate, its: Iterations, luck_s: float, devices: int) -> Estimate:
+    """With the error of few draws, recorded and emulated. Lengths: of jitter, which stretches all phases alike, and of
+    how long all happen to wait for the slowest device. Spreads: of as many devices as there are, 1/2N of the variance.
+    """
+    count, key = len(its.length_s), estimate.name.rpartition(".")[2]
+    drawn = {
+        "duration_s": np.hypot(
+            estimate.value * its.jitter / np.sqrt(count), luck_s * np.sqrt(1.0 / count + 0.5 / SEEDS)
+        ),
+        "spread_s": estimate.value * np.sqrt(0.5 / devices * (0.5 + 1.0 / count)),
+        "release_skew_s": estimate.value * np.sqrt(0.5 / devices * (0.5 + 1.0 / count)),
+    }
+    return replace(estimate, deviation=float(np.hypot(estimate.deviation, drawn.get(key, 0.0))))
+
+
+def _jitter(at: str, job: TrainingJob, its: Iterations, luck_s: float) -> dict[str, Estimate]:
+    """S.d. of the lengths, less that of waiting for the slowest device, which the emulator draws by itself."""
+    variance = its.jitter**2 - (luck_s / its.period_s) ** 2
+    value = min(float(np.sqrt(max(variance, 0.0))), MOST_JITTER)
+    unsure = its.jitter**2 * np.sqrt(2.0 / (len(its.length_s) - 1))  # s.d. of a variance of so many draws
+    error = 0.5 * unsure / max(value, np.sqrt(unsure))
+    name = f"{at}.workload.jitter"
+    return {name: Estimate(name, job.workload.jitter, value, float(error), "high" if value == MOST_JITTER else "")}
+
+
+def _noises(
+    scenario: schema.Scenario, job: TrainingJob, at: str, shares: np.ndarray, residual: np.ndarray, row_s: float
+) -> dict[str, Estimate]:
+    """Noise of every phase that is long enough to tell, and its correlation time.
+
+    Args:
+      shares: (rows, phases) MW per unit of level in each phase, 0 in rows that do not count.
+      residual: (rows,) MW.
+    """
+    workload, whole_mw = job.workload, shares.max()
+    phase = np.where(shares.max(axis=1) >= WITHIN * whole_mw, shares.argmax(axis=1), -1)
+    found = noise_of(residual, phase, len(workload.phase), row_s, workload.noise_correlation_s)
+    scale_mw = whole_mw * np.sqrt(_common(scenario, job))
+    estimates = {}
+    for i, (path, its) in enumerate(zip(phase_paths(at, workload.phase), workload.phase, strict=True)):
+        if np.isfinite(found.deviation[i]):
+            value, error = found.deviation[i] / scale_mw, found.deviation_error[i] / scale_mw
+            estimates[f"{path}.noise"] = Estimate(f"{path}.noise", its.noise, float(value), float(error))
+    if np.isfinite(found.correlation_s) and any(each.value > 0.0 for each in estimates.values()):
+        name = f"{at}.workload.noise_correlation_s"
+        given_s = workload.noise_correlation_s
+        estimates[name] = Estimate(name, given_s, float(found.correlation_s), float(found.correlation_error_s))
+    return estimates
+
+
+def _common(scenario: schema.Scenario, job: TrainingJob) -> float:
+    """Share of the noise's variance that shows in the mean over the devices that were measured."""
+    measured, coherence = (scenario.fit or Fit()).measured, job.workload.noise_coherence
+    devices = {"device": 1, "rack": rack_size(job)}.get(measured, job.devices)
+    return coherence + (1.0 - coherence) / devices
+
+
+def _per_level(job: TrainingJob) -> float:
+    """Change of a level as a share of the device's range, per change of the level as the workload gives it."""
+    if job.workload.level_of == "range":
+        return 1.0
+    idle_w, peak_w = (server_power_w(job.accelerator, w) for w in (job.accelerator.idle_w, job.accelerator.tdp_w))
+    return peak_w / (peak_w - idle_w)
+
+
+def _notes(record: Record, dt_s: float, inside: np.ndarray, residual: np.ndarray) -> tuple[str, ...]:
+    """How the record was read, and what kind of residual is left."""
+    its = record.iterations
+    out = f", {its.left_out} left out as unlike the others" if its.left_out else ""
+    rows_s = np.arange(len(residual)) * record.row_s
+    which = np.searchsorted(its.start_s, rows_s, side="right") - 1
+    share = ((rows_s - its.start_s[which]) / its.length_s[which])[inside]
+    bins = max(1, int(its.period_s / record.row_s))
+    place = np.clip((share * bins).astype(int), 0, bins - 1)
+    count = np.maximum(np.bincount(place, minlength=bins), 1)
+    mean = np.bincount(place, residual[inside], bins) / count
+    within = np.bincount(place, (residual[inside] - mean[place]) ** 2, bins) / np.maximum(count - 1, 1)
+    same = np.sqrt(max(float(np.mean(mean**2 - within / count)), 0.0))
+    return (
+        f"{len(its.length_s)} iterations of {its.period_s:.5g} s{out}; emulated at ticks of {1e3 * dt_s:.4g} ms",
+        f"of the residual {same:.3g} MW rms is the same in every iteration: what the phases' shape does not show",
+    )

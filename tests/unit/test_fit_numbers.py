@@ -1,0 +1,143 @@
+"""The parts of a fit that need no emulation: errors from residuals, iterations in a record, noise, bad recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from emulator import fit_data, fit_iterations, fit_solve
+from emulator.fit_data import Columns
+from emulator.fit_iterations import FitError
+from emulator.fit_solve import Solution
+from emulator.trace import TraceError
+
+
+def ornstein(rng: np.random.Generator, rows: int, correlation_rows: float) -> np.ndarray:
+    """(rows,) of unit variance and correlation exp(-|k|/T)."""
+    keep = np.exp(-1.0 / correlation_rows)
+    draws = rng.standard_normal(rows + 20 * int(correlation_rows))
+    return lfilter([np.sqrt(1.0 - keep**2)], [1.0, -keep], draws)[-rows:]
+
+
+def test_errors_hold_for_correlated_residuals():
+    """A line fitted to noise correlated over 20 rows: the stated s.d. is that of the fits, where taking it for white
+    would make it six times too small (sqrt((1 + r)/(1 - r)), r = exp(-1/20)). 300 fits know it to 1/sqrt(600) = 4 %;
+    Bartlett's weights take some 1/LAGS = 12 % off the variance, the fitted line some more."""
+    rng, rows = np.random.default_rng(1), 2000
+    jacobian = np.stack([np.ones(rows), np.linspace(-1.0, 1.0, rows)], axis=1)
+    found, said = [], []
+    for _ in range(300):
+        noise = ornstein(rng, rows, 20.0)
+        place = np.linalg.lstsq(jacobian, noise, rcond=None)[0]
+        solution = Solution(place, jacobian @ place - noise, jacobian, 1, "")
+        bandwidth = fit_solve.bandwidth_of(solution.residual)
+        said.append(fit_solve.information(solution, np.array([True, True]), bandwidth).deviation())
+        found.append(place)
+    ratio = np.median(said, axis=0) / np.std(found, axis=0)
+    assert (ratio > 0.75).all() and (ratio < 1.12).all(), ratio
+
+
+def test_blocks_carry_bartlett_weights():
+    """The sum over blocks is the double sum over rows that it stands for."""
+    scores, bandwidth = np.random.default_rng(0).standard_normal((50, 3)), 7
+    rows = np.arange(50)
+    weight = np.maximum(0.0, 1.0 - np.abs(rows[:, None] - rows[None, :]) / bandwidth)
+    np.testing.assert_allclose(fit_solve.long_run(scores, bandwidth), scores.T @ weight @ scores, rtol=1e-12)
+
+
+def test_what_leaves_no_trace_is_named():
+    """Of five columns the second is the negative of the first, and the fourth is nothing: a trade and a mute one."""
+    rng = np.random.default_rng(2)
+    jacobian = rng.standard_normal((400, 5))
+    jacobian[:, 1], jacobian[:, 3] = -jacobian[:, 0], 0.0
+    solution = Solution(np.zeros(5), 0.01 * rng.standard_normal(400), jacobian, 1, "")
+    says = fit_solve.information(solution, np.ones(5, bool), 1)
+    named = [tuple(np.flatnonzero(fit_solve.part_of(each))) for each in says.open]
+    assert sorted(named) == [(0, 1), (3,)]
+    trade = next(each for each in says.open if len(np.flatnonzero(fit_solve.part_of(each))) == 2)
+    np.testing.assert_allclose(trade.step[:2], np.sqrt(0.5) * np.array([1.0, 1.0]), atol=1e-9)
+    assert np.isnan(says.deviation()[[0, 1, 3]]).all()
+    np.testing.assert_allclose(says.deviation()[[2, 4]], 0.01 / 20.0, rtol=0.2)  # 1/sqrt(400) of the noise
+
+
+def test_an_interrupted_search_keeps_its_best():
+    calls = []
+
+    def residual(x: np.ndarray) -> np.ndarray:
+        calls.append(x.copy())
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return np.array([x[0] ** 3 - 8.0, x[1] - 1.0])
+
+    def jacobian(x: np.ndarray) -> np.ndarray:
+        return np.array([[3.0 * x[0] ** 2, 0.0], [0.0, 1.0]])
+
+    bounds = np.full(2, -10.0), np.full(2, 10.0)
+    found = fit_solve.solve(residual, jacobian, np.array([5.0, 5.0]), bounds, 50, lambda rms: None)
+    assert not found.complete and found.message == "interrupted"
+    assert abs(found.place[0] ** 3 - 8.0) < 117.0  # of the start
+    np.testing.assert_array_equal(found.place, min(calls[:3], key=lambda x: np.sum(residual_of(x) ** 2)))
+
+
+def residual_of(x: np.ndarray) -> np.ndarray:
+    return np.array([x[0] ** 3 - 8.0, x[1] - 1.0])
+
+
+def stretched(rng: np.random.Generator, jitter: float, count: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of 0.02 s and the lengths of the iterations in them: two levels, a slope, each stretched as a whole."""
+    lengths = 3.0 / (1.0 + jitter * rng.standard_normal(count))
+    starts = np.concatenate([[0.7], 0.7 + np.cumsum(lengths)])
+    rows = np.arange(0.0, starts[-1], 0.02)
+    which = np.clip(np.searchsorted(starts, rows, side="right") - 1, 0, count - 1)
+    share = (rows - starts[which]) / lengths[which]
+    shape = np.interp(share % 1.0, [0.0, 0.02, 0.6, 0.65, 0.9, 1.0], [0.2, 1.0, 0.9, 0.2, 0.3, 0.2])
+    return shape + 0.01 * rng.standard_normal(len(rows)), lengths
+
+
+@pytest.mark.parametrize("jitter", [0.003, 0.05])
+def test_iterations_are_found(jitter):
+    """Every whole iteration, its length to half a row: the noise shifts an edge of slope 13/s by 0.01/13 s only."""
+    values, lengths = stretched(np.random.default_rng(5), jitter)
+    period_s = fit_iterations.period_of(values, 0.02, 3.6)
+    assert period_s == pytest.approx(3.0, rel=0.01 + jitter)  # the peak is as broad as the lengths are
+    found = fit_iterations.iterations_at(fit_iterations.recurrences(values, 0.02, period_s))
+    assert found.left_out == 0 and len(found.length_s) >= len(lengths) - 2
+    # An edge within an iteration recurs after parts of two: lengths from edge to edge are weighted means of neighbours.
+    assert found.period_s == pytest.approx(1.0 / np.mean(1.0 / lengths), rel=jitter)
+
+
+def test_noise_is_told_from_a_meters_own():
+    """Two phases of 0.05 and 0.02 with 0.1 s of correlation, and white noise of 0.03 on top, which a meter adds.
+    4 s.d. as stated."""
+    rng, row_s, rows = np.random.default_rng(3), 0.02, 30_000
+    phase = (np.arange(rows) // 100) % 2
+    fine = ornstein(rng, rows * 10, 50.0)  # at 2 ms
+    level = np.array([0.05, 0.02])[phase]
+    residual = level * fine.reshape(rows, 10).mean(axis=1) + 0.03 * rng.standard_normal(rows)
+    found = fit_iterations.noise_of(residual, phase, 2, row_s, 1.0)
+    assert abs(found.correlation_s - 0.1) < 4.0 * found.correlation_error_s
+    assert found.correlation_error_s < 0.015
+    assert (np.abs(found.deviation - [0.05, 0.02]) < 4.0 * found.deviation_error).all()
+    assert (found.deviation_error < [0.003, 0.0015]).all()
+
+
+def test_bad_recordings_are_refused(tmp_path):
+    with pytest.raises(FitError, match="constant"):
+        fit_iterations.period_of(np.ones(1000), 0.01, 1.0)
+    with pytest.raises(FitError, match=r"covers 1 s; 3 whole iterations of some 1 s"):
+        fit_iterations.period_of(np.random.default_rng(0).standard_normal(100), 0.01, 1.0)
+    with pytest.raises(FitError, match="does not repeat itself after 0.625 to 1.6 s"):
+        fit_iterations.period_of(np.linspace(0.0, 1.0, 1000) ** 2, 0.01, 1.0)
+    with pytest.raises(FitError, match="holds 1 whole iterations"):
+        fit_iterations.iterations_at(np.array([0.0, 1.0]))
+    with pytest.raises(TraceError, match="cannot be read: No such file"):
+        fit_data.is_trace(tmp_path / "none.h5")
+    path = tmp_path / "f.csv"
+    path.write_text("t_s,f_hz\n0,60\n1,59\n")
+    with pytest.raises(TraceError, match="--frequency-column"):
+        fit_data.frequency(path, Columns(), "main")
+    with pytest.raises(TraceError, match="no column 'hz'; nearest: f_hz"):
+        fit_data.frequency(path, Columns(frequency="hz"), "main")
+    with pytest.raises(TraceError, match="holds one load, CONFIG has 2 sites"):
+        fit_data.loads(path, Columns(power="f_hz"), ("a", "b"))
