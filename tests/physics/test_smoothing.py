@@ -12,8 +12,7 @@ import pytest
 from emulator import simulate
 from emulator.cluster import demand, smoothing
 from emulator.cluster.iteration import Window
-from emulator.kernels.device_power import dense_device_power, device_power
-from emulator.kernels.device_tick import Devices, Drive, Settings, State, Switches, at_rest, limited
+from emulator.kernels.device_tick import limited
 
 # Ceiling of arXiv 2508.14318 Figure 6, break-points read off the vector figure; the floor lies 0.2 below it.
 CEILING = [
@@ -295,99 +294,6 @@ def test_a_cap_holds_from_the_next_chunk_and_stretches_iterations(emulate):
     # Iterations start at 1, 3 and then as the cap lets compute: 1.5 x 1.216 + 0.5 s.
     starts = t[1:][(power[1:] > 400) & (power[:-1] < 400)]
     np.testing.assert_allclose(np.diff(starts)[2:], 1.5 * (9 / 5) ** (1 / 3) + 0.5, atol=0.0101)
-
-
-ALL = Switches(noisy=True, own=True, smoothing=True, timers=True, averaged=True, dummy=True, cap=True)
-SOME = Switches(noisy=True, own=True, smoothing=True, timers=False, averaged=False, dummy=False, cap=False)
-
-
-def made(switches: Switches, devices: int, ticks: int, events: int = 6) -> tuple[Settings, Devices, State, Drive]:
-    rng = np.random.default_rng(devices + ticks)
-    numbers = [0.05, 0.6, 0.8, 0.99, 0.14, 0.7, 0.0, 3e-3, 2e-3, 0.9, 0.2, 0.02, 0.1, 20.0, 10.0, 0.5, 5.0]
-    sign = np.where(np.arange(events) % 2, -1.0, 1.0)
-    sign[2:4] = 0.0  # events that change nothing are events too, and may fall together with others
-    tick = np.sort(rng.integers(-30, ticks + 10, events))[:, None] + rng.integers(0, 25, (events, devices))
-    tick, fraction = np.concatenate([tick, tick[:3]]), rng.uniform(size=(events, devices))
-    sign = np.concatenate([sign, np.zeros(3)])
-    drive = Drive(
-        tick=jnp.asarray(tick, jnp.int32),
-        fraction=jnp.asarray(np.concatenate([fraction, fraction[:3]])),
-        level_step=jnp.asarray(0.85 * sign),
-        noise_step=jnp.asarray(0.05 * sign),
-        common=jnp.asarray(rng.normal(size=ticks)),
-        cap=jnp.full(ticks, 0.8),
-        poll=jnp.arange(ticks) % 7 == 0,
-    )
-    weight, key = np.full(devices, 1.0 / devices), rng.integers(0, 2**32, devices, dtype=np.uint32)
-    its = Devices(jnp.asarray(1 + 0.03 * rng.normal(size=devices)), jnp.asarray(weight), jnp.asarray(key))
-    return Settings(*map(jnp.asarray, numbers)), its, at_rest(switches, devices, jnp.float64), drive
-
-
-@pytest.mark.parametrize(
-    ("switches", "devices", "ticks"),
-    [(ALL, 63, 97), (SOME, 700, 96), (SOME._replace(smoothing=False, cap=True), 1, 64)],
-)
-def test_blocks_are_the_definition(x64, switches, devices, ticks):
-    """Values and gradients; the order of some thousand additions differs: 1e-13, allowed 1e-12."""
-    args = made(switches, devices, ticks)
-    first = jnp.int32(45)
-
-    def total(settings, its, drive, method):
-        _, sums = device_power(switches, settings, its, args[2], drive, first, method=method)
-        return jnp.sum(sums * jnp.cos(jnp.arange(2.0 * ticks).reshape(ticks, 2)))
-
-    results = []
-    for method in ("blocked", "dense"):
-        _, sums = device_power(switches, *args, first, method=method)
-        real = []
-        if switches is ALL:
-            slope = jax.jit(jax.grad(total, argnums=(0, 1, 2), allow_int=True), static_argnums=3)
-            slopes = slope(args[0], args[1], args[3], method)
-            real = [x for x in jax.tree.leaves(slopes) if x.dtype == jnp.float64]
-        results.append((np.asarray(sums), real))
-    np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-12)
-    for blocked, dense in zip(results[0][1], results[1][1], strict=True):
-        assert np.isfinite(np.asarray(blocked)).all()
-        np.testing.assert_allclose(blocked, dense, atol=1e-10 * max(1.0, float(jnp.max(jnp.abs(dense)))))
-
-
-def test_two_windows_are_one(x64):
-    switches = SOME._replace(timers=True)
-    settings, its, state, drive = made(switches, 100, 96, 3)
-    whole, sums = device_power(switches, settings, its, state, drive, jnp.int32(0))
-    parts = []
-    for first in (0, 48):
-        ticks = slice(first, 48 if first == 0 else 96)
-        part = drive._replace(
-            tick=drive.tick - first, common=drive.common[ticks], cap=drive.cap[ticks], poll=drive.poll[ticks]
-        )
-        state, found = device_power(switches, settings, its, state, part, jnp.int32(first))
-        parts.append(found)
-    np.testing.assert_allclose(np.concatenate(parts), sums, atol=1e-13)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), whole, state)
-
-
-@pytest.mark.parametrize("correlation_ticks", [10.0, 100.0])
-def test_own_fluctuation_has_its_variance_and_correlation(x64, correlation_ticks):
-    """4000 devices: s.d. of a variance sqrt(2/4000) = 0.022, of a correlation 0.016."""
-    switches = Switches(True, True, False, False, False, False, False)
-    settings, its, state, drive = made(switches, 4000, 200)
-    fade = np.exp(-1.0 / correlation_ticks)
-    settings = settings._replace(
-        response=jnp.asarray(1.0), coherent=jnp.asarray(0.0), incoherent=jnp.asarray(1.0),
-        fade=jnp.asarray(fade), innovation=jnp.asarray(np.sqrt(1 - fade**2)),
-    )  # fmt: skip
-    start = state._replace(own=jnp.asarray(np.random.default_rng(0).normal(size=4000)))
-    flat = drive._replace(
-        tick=jnp.full((1, 4000), -1, jnp.int32), fraction=jnp.zeros((1, 4000)),
-        level_step=jnp.zeros(1), noise_step=jnp.ones(1),
-    )  # fmt: skip
-    its = its._replace(gain=jnp.ones(4000))
-    _, power = dense_device_power(switches, settings, its, start, flat, jnp.int32(7), keep=True)
-    last, before = np.asarray(power[-1]), np.asarray(power[-11])
-    assert last.var() == pytest.approx(1.0, abs=0.07)
-    assert np.corrcoef(last, before)[0, 1] == pytest.approx(fade**10, abs=0.05)
-    assert abs(np.corrcoef(power[50:, 0], power[50:, 1])[0, 1]) < 0.9
 
 
 def of_job(its, params, state, window):
