@@ -246,7 +246,7 @@ def test_a_rising_ceiling_lengthens_the_first_iteration_only(emulate):
 def test_no_work_is_lost_under_a_ceiling(emulate, smoothing):
     """The devices' own state machine against the nominal one that lays iterations out: of what is recorded, the
     integral of (P / W)^(1/3) over each computing is its 1.5 s, however its ceiling moved. Runs of several iterations
-    after idle times of several lengths, and faults that cut iterations short.
+    after idle times of several lengths.
 
     Ticks of 2 ms: two of events and one of ramps that the tick takes at its end.
     """
