@@ -52,11 +52,11 @@ def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_floor_after_pieces_is_that_of_a_device(x64, case):
-    """Ten random rows of work and rest: at the end of every piece, and where a row is cut short. A device reaches the
+    """Four random rows of work and rest: at the end of every piece, and where a row is cut short. A device reaches the
     top at the end of a tick, and stays for up to one longer: one tick's fall allowed."""
     settings = settings_of(case)
     heights = set()
-    for seed in range(10):
+    for seed in range(4):
         level, ticks = drawn(seed)
         series = np.pad(np.repeat(level, ticks), (0, TICKS - ticks.sum()))
         _, floor = ticked(settings, jnp.asarray(series), jnp.asarray(0.9 * (seed % 2)))
@@ -66,7 +66,7 @@ def test_floor_after_pieces_is_that_of_a_device(x64, case):
         for until in [*ends, *(ends - ticks // 2)]:
             found = slowdown.followed(settings, begin, pieces, float(until)).height
             if until > 0:
-                assert found == floor[until - 1], (seed, until)
+                assert found == pytest.approx(float(floor[until - 1]), abs=float(settings.down)), (seed, until)
                 heights.add(float(found))
     assert len(heights) > 10
 
