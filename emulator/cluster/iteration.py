@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from emulator.cluster import pauses, slowdown
 from emulator.cluster import workload as wl
-from emulator.cluster.pauses import PauseLayout, PauseParams, Standing
+from emulator.cluster.pauses import Pause, PauseLayout, PauseParams, Standing
 from emulator.cluster.schedule import Event, Fleet, JobTime, PhaseLayout, draw_fleet, later, passages, paused
 from emulator.cluster.slowdown import Floor, Piece
 from emulator.kernels.device_tick import Settings

@@ -265,6 +265,16 @@ def test_no_work_is_lost_under_a_ceiling(emulate, smoothing):
     assert took[~stopped].max() > 1.6 and trace.metrics["job.campus.train.lost_iteration_s"] > 0.1
 
 
+def test_windows_of_a_slowed_job_are_one(emulate, monkeypatch):
+    """The nominal floor goes from window to window. Float32 times to 2^-12 of a tick, of steps of 850 W x 10."""
+    ramps = "site.0.job.0.smoothing={floor_fraction=0.8, ramp_up_w_per_s=300.0, ramp_down_w_per_s=900.0}"
+    whole = emulate(SMOOTHED, ramps)
+    monkeypatch.setattr(simulate, "WINDOW_TICKS", 100)
+    cut = emulate(SMOOTHED, ramps)
+    np.testing.assert_allclose(cut.job_power_mw, whole.job_power_mw, rtol=0, atol=850e-5 * 2.0**-12)
+    assert whole.metrics["job.campus.train.lost_iteration_s"] > 0.3
+
+
 def test_dummy_work_fills_dips_late_and_costs_time(emulate):
     """Looks every 50 ms, fills 100 ms after a dip began; iterations take 10 % longer."""
     text = SMOOTHED.replace(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emulator.cluster import slowdown
-from emulator.kernels.device_tick import Devices, Settings, Switches, at_rest, device_tick
+from emulator.kernels.device_tick import ABSENT, Devices, Settings, Switches, at_rest, device_tick
 from emulator.kernels.device_tick import settled as settled_device
 
 SWITCHES = Switches(noisy=False, own=False, smoothing=True, timers=True, averaged=False, dummy=False, cap=False)
@@ -36,7 +36,7 @@ def ticked(settings: Settings, level: jax.Array, start: jax.Array) -> tuple[jax.
 
     def tick(state, level):
         zero = jnp.zeros(())
-        state, power, _ = device_tick(SWITCHES, settings, one, state, (level * one, one), zero, None, zero, zero)
+        state, power, _ = device_tick(SWITCHES, settings, one, state, (level * one, one), zero, ABSENT, zero, zero)
         return state, (power[0], state.floor[0])
 
     return jax.lax.scan(tick, state, level)[1]
