@@ -63,10 +63,7 @@ class Account:
 def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:
     """What each job has added up, by its place; names as in the metrics."""
     found = {
-        job: {
-            "lost_iteration_s": float(its.progress.lost_s),
-            "estimated_ceiling_lost_iteration_s": float(its.ceiling_lost_s),
-        }
+        job: {"lost_iteration_s": float(its.progress.lost_s)}
         for job, its in zip(layout.training_job, state.training, strict=True)
     }
     for job, its in zip(layout.inference_job, state.inference, strict=True):

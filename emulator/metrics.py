@@ -23,7 +23,6 @@ from emulator.wear import Wear
 JOB_COUNTS = {"iterations": 1, "checkpoints": 2, "evaluations": 4, "data_stalls": 8, "faults": 16, "restarts": 32}
 JOB_TOTALS = (  # added up by the jobs themselves
     "lost_iteration_s",
-    "estimated_ceiling_lost_iteration_s",
     "requests_arrived",
     "requests_completed",
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,8 @@ from emulator.kernels.device_tick import (
 )
 
 BLOCK = 512  # devices: their state and events stay in the first and second cache
-LANES = 64  # sums are taken over rows of so many devices, and over the lanes at the end
+LANES = 64  # sums are taken tick by tick over rows of so many devices,
+KEPT = 16  # group by group over lanes until so many are left, and over those at the end
 WORD = 32
 FEW = 4  # events under way in a group: more are rare, and cost what all of them cost
 
@@ -39,16 +39,15 @@ def blocked_device_power(
 ) -> tuple[State, jax.Array]:
     """As `device_power.device_power`, sums only."""
     count = devices.gain.shape[0]
-    lanes = min(LANES, count)
-    rows = _rows(count, lanes)
-    block = rows * lanes
+    rows = _rows(count)
+    block = rows * LANES
     blocks = -(-count // block)
     padding = blocks * block - count
 
     def cut(x: jax.Array) -> jax.Array:
-        """(..., devices) to (blocks, ..., rows, lanes), filled up with copies of the last device."""
+        """(..., devices) to (blocks, ..., rows, LANES), filled up with copies of the last device."""
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, padding)], mode="edge")
-        return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, rows, lanes), -3, 0)
+        return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, rows, LANES), -3, 0)
 
     def nothing(weight: jax.Array) -> jax.Array:
         """Weights, with none for what was filled up."""
@@ -66,14 +65,14 @@ def blocked_device_power(
 
     parts = (parts[0]._replace(weight=nothing(parts[0].weight)), *parts[1:])
     ticks = drive.common.shape[0]
-    total, after = jax.lax.scan(one, jnp.zeros((ticks, 2), devices.gain.dtype), parts)
-    return jax.tree.map(join, after), total
+    total, after = jax.lax.scan(one, jnp.zeros((ticks, 2, KEPT), devices.gain.dtype), parts)
+    return jax.tree.map(join, after), jnp.sum(total, axis=2)
 
 
-def _rows(count: int, lanes: int) -> int:
+def _rows(count: int) -> int:
     """Rows of a block: a power of two, so that sums halve."""
     rows = 1
-    while rows * lanes < min(count, BLOCK):
+    while rows * LANES < min(count, BLOCK):
         rows *= 2
     return rows
 
@@ -81,11 +80,13 @@ def _rows(count: int, lanes: int) -> int:
 def _block(
     switches: Switches, settings: Settings, devices: Devices, state: State, drive: Drive, first_tick: jax.Array
 ) -> tuple[State, jax.Array]:
-    """One block of devices, (rows, lanes), through all ticks: its state, and sums (ticks, 2)."""
+    """One block of devices, (rows, lanes), through all ticks: its state, and sums (ticks, 2, KEPT)."""
     ticks = drive.common.shape[0]
     length = max(g for g in range(1, WORD + 1) if ticks % g == 0)
     first = length * jnp.arange(ticks // length, dtype=jnp.int32)
-    earliest, latest = (reduce(drive.tick, axis=(1, 2)) for reduce in (jnp.min, jnp.max))
+    by_rows = jnp.moveaxis(drive.tick, 1, 0)
+    earliest = jnp.min(_halved(by_rows, jnp.minimum), axis=1)
+    latest = jnp.max(_halved(by_rows, jnp.maximum), axis=1)
     passed = latest[None, :] < first[:, None]
     under_way = ~passed & (earliest[None, :] < first[:, None] + length)
 
@@ -93,8 +94,18 @@ def _block(
         return _group(switches, settings, devices, drive, first_tick, state, xs)
 
     grouped = [x.reshape(-1, length) for x in (drive.common, drive.cap, drive.poll)]
-    state, sums = jax.lax.scan(group, state, (first, passed, under_way, jnp.argsort(~under_way, axis=1), *grouped))
-    return state, sums.reshape(ticks, 2)
+    state, sums = jax.lax.scan(group, state, (first, passed, under_way, _first_few(under_way), *grouped))
+    return state, sums.reshape(ticks, *sums.shape[2:])
+
+
+def _first_few(marked: jax.Array) -> jax.Array:
+    """(groups, FEW or less) which of (groups, events) are marked, in order; beyond their number anything."""
+    events = marked.shape[1]
+    place = jnp.where(marked, jnp.arange(events, dtype=jnp.int32), events)
+    found = [jnp.min(place, axis=1)]
+    for _ in range(min(FEW, events) - 1):
+        found.append(jnp.min(jnp.where(place > found[-1][:, None], place, events), axis=1))
+    return jnp.minimum(jnp.stack(found, axis=1), events - 1)
 
 
 def _group(
@@ -106,18 +117,16 @@ def _group(
     state: State,
     xs: tuple[jax.Array, ...],
 ) -> tuple[State, jax.Array]:
-    """One block through one group of ticks: its state, and sums (length, 2).
+    """One block through one group of ticks: its state, and sums (length, 2, KEPT).
 
     Args:
-      xs: the group's first tick; (events,) whether all devices have passed each event before, whether some pass it
-        within, and the order in which those come first; (length,) series.
+      xs: the group's first tick; (events,) whether all devices have passed each event before, and whether some pass it
+        within; (FEW or less,) the first of those; (length,) series.
     """
     start, is_passed, is_under_way, which, *series = xs
     tick, length = first_tick + start, series[0].shape[0]
     words = (hashed(devices.key, tick >> 5), hashed(devices.key, (tick >> 5) + 1)) if switches.own else ABSENT
     before = (_sum_where(is_passed, drive.level_step), _sum_where(is_passed, drive.noise_step))
-    steps = [jnp.where(is_under_way, x, 0.0)[which] for x in (drive.level_step, drive.noise_step)]
-    few = min(FEW, drive.tick.shape[0])
 
     def through(target: Callable[[jax.Array], Means], steady: bool, state: State) -> tuple[State, jax.Array]:
         """All ticks, with levels by `target`."""
@@ -136,32 +145,35 @@ def _group(
             after = after._replace(quiet=jnp.zeros_like(after.quiet), held=after.held + length)
         return after, sums
 
-    def times(events: int) -> jax.Array:
-        """From the group's start: within it float32 keeps them to 2e-6 of a tick."""
-        near = which[:events]
-        since = (drive.tick[near] - start).astype(drive.fraction.dtype) + drive.fraction[near]
-        return jnp.where(is_under_way[near][:, None, None], since, -1.0)
+    def events(of: jax.Array | slice, here: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """Times from the group's start, within it good to 2e-6 of a tick in float32, and steps where they are here."""
+        since = (drive.tick[of] - start).astype(drive.fraction.dtype) + drive.fraction[of]
+        return since, [jnp.where(here, x[of], 0.0) for x in (drive.level_step, drive.noise_step)]
 
     def calm(steady: bool, state: State) -> tuple[State, jax.Array]:
         return through(lambda k: before, steady, state)
 
-    def often(state: State) -> tuple[State, jax.Array]:
-        at = times(drive.tick.shape[0])
+    def one(steady: bool, state: State) -> tuple[State, jax.Array]:
+        at, steps = events(which[0], jnp.asarray(True))
+        return through(lambda k: _passing(before, at, steps, k), steady, state)
+
+    def few(state: State) -> tuple[State, jax.Array]:
+        at, steps = events(which, jnp.arange(which.shape[0]) < count)
         return through(lambda k: _means(before, at, steps, k), False, state)
 
-    def busy(steady: bool, state: State) -> tuple[State, jax.Array]:
-        single, alone = _single(before, times(few), [x[:few] for x in steps], length)
-        return jax.lax.cond(alone, functools.partial(through, single.means, steady), often, state)
+    def many(state: State) -> tuple[State, jax.Array]:
+        at, steps = events(slice(None), is_under_way)
+        return through(lambda k: _means(before, at, steps, k), False, state)
 
-    branches = [functools.partial(calm, False), functools.partial(busy, False), often]
-    under = jnp.sum(is_under_way)
-    branch = jnp.where(under == 0, 0, jnp.where(under <= few, 1, 2))
+    count = jnp.sum(is_under_way)
+    branches = [functools.partial(calm, False), functools.partial(one, False), few, many]
+    branch = jnp.where(count > FEW, 3, jnp.minimum(count, 2))
     if switches.smoothing:
-        branches += [functools.partial(calm, True), functools.partial(busy, True)]
+        branches += [functools.partial(calm, True), functools.partial(one, True)]
         steady = _steady(switches, settings, devices.gain, state, drive, is_under_way, before, series[0])
-        branch = jnp.where(steady & (branch < 2), branch + 3, branch)
+        branch = jnp.where(steady & (count < 2), count + 4, branch)
     after, sums = jax.lax.switch(branch, branches, state)
-    return after, jnp.sum(sums, axis=2)
+    return after, _halved(jnp.moveaxis(sums.reshape(length, 2, LANES // KEPT, KEPT), 2, 0))
 
 
 def _innovations(settings: Settings, words: tuple[jax.Array, jax.Array], place: jax.Array) -> jax.Array:
@@ -191,36 +203,14 @@ def _steady(
         swing = swing + settings.incoherent * (jnp.abs(state.own) + common.shape[0] * settings.innovation)
     least = gain * (jnp.minimum(state.level, lowest) - amplitude * swing)
     seen = least if not switches.averaged else jnp.minimum(least, state.seen)
-    return jnp.all((state.floor >= settings.floor) & (gain > 0.0) & (seen > settings.active_above))
+    so = (state.floor >= settings.floor) & (gain > 0.0) & (seen > settings.active_above)
+    return jnp.all(_halved(so, jnp.logical_and))
 
 
-class _Single(NamedTuple):
-    """Devices of which each has at most one event in the group."""
-
-    before: Means  # (rows, lanes) each
-    at: jax.Array  # of the event, from the group's start
-    step: Means
-
-    def means(self, k: jax.Array) -> Means:
-        """As `tick_means` in tick k of the group."""
-        share = jnp.clip((k + 1).astype(self.at.dtype) - self.at, 0.0, 1.0)
-        return self.before[0] + self.step[0] * share, self.before[1] + self.step[1] * share
-
-
-def _single(before: Means, at: jax.Array, steps: list[jax.Array], length: int) -> tuple[_Single, jax.Array]:
-    """The one event of each device, and whether indeed none has more. Arguments as of `_means`."""
-    zero = jnp.zeros(at.shape[1:], at.dtype)
-    level, noise, when, level_step, noise_step, count = before[0] + zero, before[1] + zero, zero, zero, zero, zero
-    for k in range(at.shape[0]):
-        over = at[k] < 0.0
-        inside = ~over & (at[k] < length)
-        level = level + jnp.where(over, steps[0][k], 0.0)
-        noise = noise + jnp.where(over, steps[1][k], 0.0)
-        level_step = jnp.where(inside, steps[0][k], level_step)
-        noise_step = jnp.where(inside, steps[1][k], noise_step)
-        when = jnp.where(inside, at[k], when)
-        count = count + jnp.where(inside, 1.0, 0.0)
-    return _Single((level, noise), when, (level_step, noise_step)), jnp.all(count <= 1.0)
+def _passing(before: Means, at: jax.Array, steps: list[jax.Array], k: jax.Array) -> Means:
+    """As `_means`, with one event."""
+    share = jnp.clip((k + 1).astype(at.dtype) - at, 0.0, 1.0)
+    return before[0] + steps[0] * share, before[1] + steps[1] * share
 
 
 def _means(before: Means, at: jax.Array, steps: list[jax.Array], k: jax.Array) -> Means:
@@ -233,17 +223,16 @@ def _means(before: Means, at: jax.Array, steps: list[jax.Array], k: jax.Array) -
     zero = jnp.zeros(at.shape[1:], at.dtype)
 
     def event(means: Means, xs: tuple[jax.Array, ...]) -> tuple[Means, None]:
-        since, level_step, noise_step = xs
-        share = jnp.clip((k + 1).astype(since.dtype) - since, 0.0, 1.0)
-        return (means[0] + level_step * share, means[1] + noise_step * share), None
+        since, *steps = xs
+        return _passing(means, since, steps, k), None
 
     # A loop, not a sum: fused into its several uses a sum would be computed once for each.
     return jax.lax.scan(event, (before[0] + zero, before[1] + zero), (at, *steps))[0]
 
 
-def _halved(x: jax.Array) -> jax.Array:
-    """Sum over rows, (rows, lanes) to (lanes,), as a tree: vectorises where a reduction would not."""
+def _halved(x: jax.Array, add: Callable[[jax.Array, jax.Array], jax.Array] = jnp.add) -> jax.Array:
+    """Sum over rows, (rows, ...) to (...), as a tree: vectorises where a reduction would not."""
     while x.shape[0] > 1:
         half = x.shape[0] // 2
-        x = x[:half] + x[half:]
+        x = add(x[:half], x[half:])
     return x[0]

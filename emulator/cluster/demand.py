@@ -75,7 +75,6 @@ class TrainingState:
     own: jax.Array = quantity("1", "groups", "by events: unit-variance sum of the devices' own fluctuations")
     devices: tuple[kernel.State, ...] = quantity("1", "groups, devices", "by devices")
     watched: tuple[Progress, kernel.State] | None = quantity("1", "devices", "recorded one by one")
-    ceiling_lost_s: jax.Array = quantity("s", "", "estimate: work that a smoothing ceiling held back; not acted on")
 
 
 @struct
@@ -91,7 +90,7 @@ class Demand:
 
 def initial(layout: TrainingLayout, dtype: jnp.dtype) -> TrainingState:
     """Idle, before the first tick. The filters settle at the first tick's level when that tick is computed."""
-    progress = iteration.initial(layout.job, dtype)
+    progress = iteration.initial(layout.job, layout.limits.smoothing, dtype)
     by_events = layout.path == "events"
     groups = jnp.zeros(len(layout.groups) if by_events else 0, dtype)
     switches = _switches(layout)
@@ -102,7 +101,6 @@ def initial(layout: TrainingLayout, dtype: jnp.dtype) -> TrainingState:
         own=groups,
         devices=() if by_events else tuple(kernel.at_rest(switches, n, dtype) for n in _row_counts(layout)),
         watched=(progress, kernel.at_rest(switches, len(layout.watched), dtype)) if layout.watched else None,
-        ceiling_lost_s=jnp.zeros((), dtype),
     )
 
 
@@ -119,7 +117,8 @@ def advance(
     Args:
       ordered_w: power cap per accelerator that the site's controller has ordered; infinite = none.
     """
-    job = iteration.draw_job(layout.job, params.job, seed_key)
+    smoothing = _setting(layout, params, window.dt_s).settings if layout.limits.smoothing else None
+    job = iteration.draw_job(layout.job, params.job, smoothing, seed_key)
     limited = jnp.isfinite(ordered_w)
     above_idle_w = jnp.where(limited, ordered_w, 0.0) - params.device.idle_w
     ordered = jnp.where(limited, above_idle_w / (params.device.tdp_w - params.device.idle_w), jnp.inf)
@@ -131,12 +130,7 @@ def advance(
     after, power, wanted, bits, overflow = path(layout, params, state, job, ordered, series, window)
     watched, watched_share = _watch(layout, params, state, job, ordered, series, window)
     counts = jnp.asarray(layout.groups, power.dtype)[None, :]
-    lost_s = state.ceiling_lost_s
-    if layout.limits.smoothing:
-        free = jnp.isinf(_cap(layout, params, ordered, window))
-        share = jnp.where(free[:, None], _held_back(power, wanted, params.job.power_exponent), 0.0)
-        lost_s = lost_s + window.dt_s * jnp.sum(share * counts) / layout.job.devices
-    after = TrainingState(**{**after, "common": common, "watched": watched, "ceiling_lost_s": lost_s})
+    after = TrainingState(**{**after, "common": common, "watched": watched})
     demand = Demand(
         power_w=counts * _server_w(params.device, power),
         wanted_w=counts * _server_w(params.device, wanted),
@@ -145,14 +139,6 @@ def advance(
         overflow=overflow,
     )
     return after, demand
-
-
-def _held_back(power: jax.Array, wanted: jax.Array, power_exponent: jax.Array) -> jax.Array:
-    """Share of the work that is not done where a ceiling withholds power: as under a cap, power above idle goes with
-    clock speed to `power_exponent`, and work with clock speed."""
-    held = (power > 0.0) & (power < wanted)
-    share = jnp.where(held, power, 1.0) / jnp.where(held, wanted, 1.0)
-    return 1.0 - share ** (1.0 / power_exponent)
 
 
 def _server_w(device: DeviceParams, share: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ from emulator.cluster.schedule import JobTime, later
 from emulator.kernels import device_tick as kernel
 from emulator.kernels.device_power import device_power
 
-SPAN_TICKS = 1024  # ticks whose events are laid out at a time
+SPAN_TICKS = 2048  # ticks whose events are laid out at a time
 
 
 class Group(NamedTuple):
@@ -164,7 +164,7 @@ def _laid_out(
     visits = most_iterations(layout, span)
     count = steps_in(layout, overshoot is not None) * (1 if overshoot is None else 3)
     nothing = _Events(
-        tick=jnp.zeros((visits, count, rows), jnp.int32),
+        tick=jnp.full((visits, count, rows), -1, jnp.int32),  # passed before; no step
         fraction=jnp.zeros((visits, count, rows), dtype),
         level_step=jnp.zeros((visits, count), dtype),
         noise_step=jnp.zeros((visits, count), dtype),

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emulator.cluster import pauses
+from emulator.cluster import pauses, slowdown
 from emulator.cluster import workload as wl
-from emulator.cluster.pauses import PauseLayout, PauseParams, Standing
+from emulator.cluster.pauses import Pause, PauseLayout, PauseParams, Standing
 from emulator.cluster.schedule import Event, Fleet, JobTime, PhaseLayout, draw_fleet, later, passages, paused
+from emulator.cluster.slowdown import Floor, Piece
+from emulator.kernels.device_tick import Settings
 from emulator.struct import quantity, static, struct
 
 
@@ -57,8 +59,9 @@ class Progress:
     start: JobTime = quantity("tick", "", "when it started")
     level: jax.Array = quantity("1", "", "with which the one before it ended")
     standing: Standing = quantity("")
-    lost_s: jax.Array = quantity("s", "", "by which power caps and dummy work have made iterations longer")
+    lost_s: jax.Array = quantity("s", "", "by which caps, ceilings and dummy work have made iterations longer")
     ordered: jax.Array = quantity("1", "iterations", "caps that were ordered when the latest iterations began")
+    floor: Floor | None = quantity("", "", "of a nominal device, where power is smoothed")
 
 
 class Window(NamedTuple):
@@ -70,11 +73,12 @@ class Window(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What a job keeps from its random streams for all iterations."""
+    """What a job keeps for all iterations: from its random streams, and what smoothing is set to."""
 
     fleet: Fleet
     rate: jax.Array
     key: jax.Array
+    smoothing: Settings | None
 
 
 class Live(NamedTuple):
@@ -87,8 +91,8 @@ class Live(NamedTuple):
     marks: list[tuple[jax.Array, int]]  # (time, or negative where it does not occur; bit)
 
 
-def initial(layout: JobLayout, dtype: jnp.dtype) -> Progress:
-    """Before the first run."""
+def initial(layout: JobLayout, smoothing: bool, dtype: jnp.dtype) -> Progress:
+    """Before the first run; with `smoothing` a ceiling may make work slower."""
     zero = jnp.zeros((), dtype)
     start = JobTime(tick=jnp.asarray(layout.runs[0][0], jnp.int32), fraction=zero)
     return Progress(
@@ -98,16 +102,17 @@ def initial(layout: JobLayout, dtype: jnp.dtype) -> Progress:
         standing=pauses.initial(dtype),
         lost_s=zero,
         ordered=jnp.full(layout.tail_ticks + 2, jnp.inf, dtype),  # no iteration is shorter than a tick
+        floor=slowdown.at_rest(dtype) if smoothing else None,
     )
 
 
-def draw_job(layout: JobLayout, params: JobParams, seed_key: jax.Array) -> Job:
+def draw_job(layout: JobLayout, params: JobParams, smoothing: Settings | None, seed_key: jax.Array) -> Job:
     """The job's streams, its devices and its rate."""
     key = jax.random.fold_in(seed_key, layout.stream)
     fleet = draw_fleet(
         jax.random.fold_in(key, wl.SLOW), params.workload, layout.devices, layout.stages, layout.slow, layout.alike
     )
-    return Job(fleet, wl.job_rate(params.workload, key), key)
+    return Job(fleet, wl.job_rate(params.workload, key), key, smoothing)
 
 
 def cap_at(layout: JobLayout, params: JobParams, ordered: jax.Array, tick: jax.Array) -> jax.Array:
@@ -123,10 +128,14 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
     """The iteration that starts at `here`, under the power cap that holds then."""
     fold = jax.random.fold_in
     workload = params.workload
-    stretch = params.stretch * _slower(params, cap)
-    drawn = wl.draw_iteration(workload, job.rate, stretch, fold(fold(job.key, wl.ITERATIONS), here.number))
+    asked = wl.draw_iteration(workload, job.rate, fold(fold(job.key, wl.ITERATIONS), here.number))
     stream = fold(fold(job.key, wl.PAUSES), here.number)
-    held_up = pauses.draw(layout.pauses, params.pauses, here.standing, here.number, stream, drawn.level[0])
+    held_up = pauses.draw(layout.pauses, params.pauses, here.standing, here.number, stream, asked.level[0])
+    rests, floor = _rests(here, held_up, dt_s), _floor_before(job, here, held_up, asked.level[0])
+    duration_s = slowdown.slowed(
+        job.smoothing, floor, cap, params.power_exponent, rests, asked.level, asked.duration_s * params.stretch, dt_s
+    )
+    drawn = replace(asked, duration_s=duration_s)
     before, begin_s = paused(held_up, job.fleet, layout.devices, here.level)
     during, length_s = passages(
         layout.phases, workload, drawn, fold(fold(job.key, wl.DEVICES), here.number), job.fleet, begin_s
@@ -154,18 +163,57 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
         number=here.number + 1,
         start=start,
         level=jnp.where(over, 0.0, ended),
-        lost_s=here.lost_s + jnp.sum(drawn.duration_s * (1.0 - 1.0 / stretch)),
+        lost_s=here.lost_s + jnp.sum(drawn.duration_s - asked.duration_s),
         standing=pauses.after(here.standing, held_up, length_s, failed, over),
         ordered=here.ordered,
+        floor=_floor_after(job, floor, rests, drawn, until_s, here.start, start, over, dt_s),
     )
     return Live(here.level, events, until_s, following, marks)
 
 
-def _slower(params: JobParams, cap: jax.Array) -> jax.Array:
-    """(phases,) how much longer a phase takes under a cap: power above idle goes with clock speed to `power_exponent`,
-    and work with clock speed."""
-    excess = jnp.maximum(params.workload.level / cap, 1.0)
-    return excess ** (1.0 / params.power_exponent)
+def _rests(here: Progress, held_up: list[Pause], dt_s: float) -> list[Piece]:
+    """The pauses of a nominal device; where devices enter one evenly over its length, it does in the middle."""
+    pieces, level = [], here.level
+    for pause in held_up:
+        ticks = pause.duration_s / dt_s
+        pieces += [(level, 0.5 * ticks), (pause.level, 0.5 * ticks)] if pause.staged else [(pause.level, ticks)]
+        level = jnp.where(pause.occurs, pause.level, level)
+    return pieces
+
+
+def _floor_before(job: Job, here: Progress, held_up: list[Pause], level: jax.Array) -> Floor | None:
+    """Floor with which the iteration begins. Before its first one a job is idle, or, where it begins with the run,
+    settled at its first level, as its devices are; `level` is that of its first phase."""
+    if job.smoothing is None or here.floor is None:
+        return None
+    for pause in reversed(held_up):
+        level = jnp.where(pause.occurs, here.level if pause.staged else pause.level, level)
+    active = (here.start.tick == 0) & (level > job.smoothing.active_above)
+    first = slowdown.settled(job.smoothing, active)
+    return jax.tree.map(lambda first, later: jnp.where(here.number == 0, first, later), first, here.floor)
+
+
+def _floor_after(
+    job: Job,
+    floor: Floor | None,
+    rests: list[Piece],
+    drawn: wl.Iteration,
+    until_s: jax.Array,
+    begin: JobTime,
+    end: JobTime,
+    over: jax.Array,
+    dt_s: float,
+) -> Floor | None:
+    """Floor with which the next iteration begins: after this one, cut short at `until_s`, and, where it was the last
+    of its run, an idle time."""
+    if job.smoothing is None or floor is None:
+        return None
+    until = jnp.mean(until_s) / dt_s
+    gone = (end.tick - begin.tick).astype(until.dtype) + end.fraction - begin.fraction
+    idle = jnp.where(over, gone - until, 0.0)
+    phases = zip(drawn.level, drawn.duration_s / dt_s, strict=True)
+    floor = slowdown.followed(job.smoothing, floor, [*rests, *phases], until)
+    return slowdown.followed(job.smoothing, floor, [(jnp.zeros_like(idle), idle)])
 
 
 def _stopped(

@@ -59,9 +59,8 @@ def job_rate(params: WorkloadParams, key: jax.Array) -> jax.Array:
     return 1.0 + params.rate_spread * even(jax.random.fold_in(key, JOB), (), params.rate_spread.dtype)
 
 
-def draw_iteration(params: WorkloadParams, rate: jax.Array, stretch: jax.Array, key: jax.Array) -> Iteration:
-    """Durations and levels of the iteration whose random stream is `key`, of a job with rate `rate`; `stretch` is how
-    much longer (phases,) take, under a power cap or with dummy work.
+def draw_iteration(params: WorkloadParams, rate: jax.Array, key: jax.Array) -> Iteration:
+    """Durations and levels of the iteration whose random stream is `key`, of a job with rate `rate`.
 
     T_i = T / (r (1 + xi_i)) with xi_i normal per iteration (arXiv 2508.16457, Table I);
     an end shift moves time between a phase and the next and leaves the iteration's length alone.
@@ -69,7 +68,7 @@ def draw_iteration(params: WorkloadParams, rate: jax.Array, stretch: jax.Array, 
     phases = params.duration_s.shape[0]
     draws = even(key, (2 * phases + 1,), params.duration_s.dtype)
     xi = params.jitter * normal_of(draws[0])
-    duration_s = params.duration_s * stretch / (rate * (1.0 + xi))
+    duration_s = params.duration_s / (rate * (1.0 + xi))
     shift_s = params.end_shift * draws[1 : phases + 1] * jnp.sum(duration_s)
     offset = params.level_jitter * normal_of(draws[phases + 1 :])
     return Iteration(

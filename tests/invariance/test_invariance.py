@@ -136,8 +136,8 @@ def test_devices_keep_their_draws_whatever_the_company(scenario):
     lives, gains = [], []
     for devices in (512, 100):
         its = dataclasses.replace(at.job, devices=devices)
-        job = iteration.draw_job(its, numbers.job, key)
-        start = iteration.initial(its, jnp.float32)
+        job = iteration.draw_job(its, numbers.job, None, key)
+        start = iteration.initial(its, False, jnp.float32)
         live = iteration.live_iteration(its, numbers.job, job, start, jnp.float32(jnp.inf), 0.001)
         lives.append(live.events[1].after_s)
         gains.append(demand._gains(dataclasses.replace(at, job=its), numbers, job))

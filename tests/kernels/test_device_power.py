@@ -226,7 +226,8 @@ SPLIT = "smoothing, averaged, own noise, cap"
 
 @pytest.mark.parametrize("at", [96, 91])
 def test_two_windows_are_one(x64, at):
-    """Cut where groups of ticks end: bit by bit. Elsewhere sums over events come in another order: to rounding."""
+    """Cut where groups of ticks end: devices bit by bit, their sums to the order of a compiler's additions, 1e-15.
+    Elsewhere sums over events come in another order too: to rounding."""
     switches, count, ticks = CASES[SPLIT]
     args = made(switches, count, ticks)
     whole = power_of(switches, args, FIRST, method="blocked")
@@ -239,7 +240,8 @@ def test_two_windows_are_one(x64, at):
         part = args._replace(state=state, drive=drive)
         state, sums = power_of(switches, part, FIRST + begin, method="blocked")
         parts.append(sums)
-    assert_close((state, jnp.concatenate(parts)), whole, 0.0 if at % 32 == 0 else 1e-12)
+    assert_close(state, whole[0], 0.0 if at % 32 == 0 else 1e-12)
+    assert_close(jnp.concatenate(parts), whole[1], 1e-15 if at % 32 == 0 else 1e-12)
 
 
 def test_order_of_devices_does_not_matter(x64):
