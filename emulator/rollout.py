@@ -163,15 +163,15 @@ def batch(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple
     if any(site.power_limit is not None for site in params.sites):
         return jax.lax.map(lambda each: rollout(layout, *each), (params, state, inputs))
     work = jax.lax.map(lambda each: job_power(layout, *each), (params, state, inputs))
-    return jax.vmap(partial(_closed_loop, layout))(params, state, work)
+    return jax.vmap(partial(closed_loop, layout))(params, state, work)
 
 
 def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
     """A window in which orders to the jobs do not change."""
-    return _closed_loop(layout, params, state, job_power(layout, params, state, inputs))
+    return closed_loop(layout, params, state, job_power(layout, params, state, inputs))
 
 
-def _closed_loop(layout: Layout, params: Params, state: State, work: Work) -> tuple[State, Frame]:
+def closed_loop(layout: Layout, params: Params, state: State, work: Work) -> tuple[State, Frame]:
     """The plant under what its jobs do in a window."""
     (training, served), jobs, watched_w, overflow = work
     settled = plant.equilibrium(layout, params, jobs.mw[0])
