@@ -24,8 +24,8 @@ from emulator.tune_schema import COSTS
 
 LARGEST_GRADIENT = 1.0  # global norm above which a gradient is scaled down: far starts have slopes of thousands
 UPDATE_STEPS = 10  # between updates of the multipliers
-FIRST_WEIGHT, MOST_WEIGHT = 10.0, 100.0  # mu; excess is a share of what is allowed, the objective one of its start
-MOST_MOVE = 0.25  # of lambda in one update: 1 weighs as much as the whole objective of the start, per what is allowed
+FIRST_WEIGHT, MOST_WEIGHT = 10.0, 200.0  # mu; excess is a share of what is allowed, the objective one of its start
+MOST_MOVE = 0.25  # of lambda in one update, or twofold; 1: what is allowed weighs as much as the start's objective
 AIM = 1e-3  # aims so far inside each clause, so that places on either side of the aim keep it
 INSIDE = 0.02  # starts at a bound begin so far inside it, as a share of the range: at it there is no slope
 
@@ -212,7 +212,8 @@ def step_of(task: Task, scale: float, weights: jax.Array, aims: jax.Array) -> St
 
 def _updated(carry: Carry, excess: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Multipliers, mu and largest excess after an update."""
-    multiplier = jnp.maximum(0.0, carry.multiplier + jnp.clip(carry.weight * excess, -MOST_MOVE, MOST_MOVE))
+    most = jnp.maximum(MOST_MOVE, carry.multiplier)
+    multiplier = jnp.maximum(0.0, carry.multiplier + jnp.clip(carry.weight * excess, -most, most))
     largest = jnp.max(excess, initial=-jnp.inf)
     slow = (largest > 0.5 * carry.before) & (largest > AIM)
     return multiplier, jnp.where(slow, jnp.minimum(2.0 * carry.weight, MOST_WEIGHT), carry.weight), largest

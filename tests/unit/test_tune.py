@@ -15,7 +15,7 @@ import pytest
 from scipy.optimize import brentq
 
 import emulator as em
-from emulator import config, limits, limits_schema, simulate, tunables, tune_batch, tune_result, tune_search
+from emulator import config, limits, limits_schema, simulate, tunables, tune_batch, tune_check, tune_result, tune_search
 from emulator.complaint import ConfigError
 from emulator.struct import as_array
 from emulator.tune import TuningError, tune
@@ -423,11 +423,16 @@ def test_a_schedule_is_tuned_around_but_not_through(campus):
     with pytest.raises(ConfigError, match="schedule that 'feed_forward' plays would change"):
         task_of(campus(True, *known))
     task = task_of(campus(False, *known))
-    seeds = batch_of(task, (0,))
+    seeds = batch_of(task, (0, 5))
     found = jax.jit(lambda x: measures(task, x, seeds))(as_array(task.start))
-    trace = simulate.run(tunables.replaced(task.variants[0], ("run", "seed"), 0))
-    throughput = float(found.cost[0, task.costs.index("throughput")])
-    assert throughput == pytest.approx(np.abs(trace.site_bess_power_mw).mean(), rel=1e-4)
+    runs = [tunables.replaced(task.variants[0], ("run", "seed"), seed) for seed in (0, 5)]
+    for i, run in enumerate(runs):  # the plan is the same whatever the seed
+        throughput = float(found.cost[i, task.costs.index("throughput")])
+        assert throughput == pytest.approx(np.abs(simulate.run(run).site_bess_power_mw).mean(), rel=1e-4)
+    clauses = limits_schema.load(task.tune.limits)
+    assert [one.limits[0].margin for one in tune_check.judged(runs, clauses)] == pytest.approx(
+        list(map(float, found.room[:, 0])), rel=1e-3
+    )
 
 
 def test_limits_out_of_reach_are_said_before_the_search(toy, tmp_path, scenario):
