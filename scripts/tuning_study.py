@@ -82,8 +82,7 @@ def two_areas(out: Path) -> dict[str, Any]:
 
 
 def hour(case: str, out: Path) -> dict[str, Any]:
-    """An hour at 1 ms on each held-out seed: the tuned composite, the low-pass set by hand with the same battery, or the
-    tuned low-pass with its own."""
+    """An hour at 1 ms on each held-out seed: tuned composite, low-pass by hand with that battery, tuned low-pass."""
     name = "composite" if case == "composite" else "low_pass"
     found = dict(result_of("low_pass" if case == "low_pass" else "composite", out)["parameters"])
     if case == "by_hand":

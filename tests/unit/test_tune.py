@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 import tomllib
 from dataclasses import replace
 
@@ -73,6 +74,15 @@ def toy(scenario, tmp_path):
     return lambda *overrides: scenario(STEP, *overrides)
 
 
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """The step tuned once for several tests, and the folder of its scenario, results in `out`."""
+    folder = tmp_path_factory.mktemp("tuned")
+    (folder / "limits.toml").write_text(RAMP)
+    (folder / "scenario.toml").write_text(textwrap.dedent(STEP))
+    return tune(config.load(folder / "scenario.toml"), folder / "out"), folder
+
+
 def steepest(hz):
     """MW/min of the largest change over OVER_S. The grid's power t after the step is D (1 - exp(-a t)), a = 2 pi f, and
     rows are its means over ticks: the first lies at D (1 - m), m = (1 - exp(-a dt))/(a dt), half a tick's rise above
@@ -86,14 +96,14 @@ def widest_corner_hz() -> float:
     return brentq(lambda hz: steepest(hz) - MOST_MW_PER_MIN, 0.01, 5.0)
 
 
-def test_known_optimum(toy, tmp_path):
+def test_known_optimum(tuned):
     """Throughput falls with the corner and the ramp rises: the optimum is the widest corner that the rule allows. The
     search aims AIM inside the rule, and the steps of Adam end as small as the cosine lets them: twice AIM is left."""
-    found = tune(toy(), tmp_path / "out")
+    found, folder = tuned
     corner_hz = found.parameters["site.campus.controller.cutoff_hz"]
     assert 0.0 <= 1.0 - steepest(corner_hz) / MOST_MW_PER_MIN < 2.0 * tune_search.AIM
     assert corner_hz == pytest.approx(widest_corner_hz(), rel=2.0 * tune_search.AIM)  # to first order steepest ~ f
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary = json.loads((folder / "out" / "summary.json").read_text())
     assert summary["held_out"]["own_tick"]["verdict_before"] == "fail"
     assert summary["held_out"]["own_tick"]["verdict"] == "pass" and summary["limits"][0]["passed"] is True
     assert summary["objective_after"] > summary["objective_before"]  # throughput was less where the rule was broken
@@ -104,17 +114,16 @@ def test_known_optimum(toy, tmp_path):
     assert slope == pytest.approx(-difference, rel=1e-5)
 
 
-def test_result_is_a_controller_preset(toy, tmp_path):
-    found = tune(toy("tune.steps=3"), tmp_path / "out")
-    text = (tmp_path / "out" / "tuned.toml").read_text()
-    about = tomllib.loads(text)["about"]
+def test_result_is_a_controller_preset(tuned):
+    found, folder = tuned
+    about = tomllib.loads((folder / "out" / "tuned.toml").read_text())["about"]
     assert about["train_seeds"] == [0] and "objective_after" in about and about["parameters"]
     bare = STEP.replace('    kind = "low_pass"\n    cutoff_hz = 1.0\n', '    preset = "out/tuned.toml"\n')
-    path = tmp_path / "again.toml"
+    path = folder / "again.toml"
     path.write_text(bare.split("    [tune]")[0].replace("\n    ", "\n"))
     again = config.load(path)
     assert again.site[0].controller == found.scenario.site[0].controller
-    assert config.load(tmp_path / "out" / "tuned_scenario.toml").site == found.scenario.site
+    assert config.load(folder / "out" / "tuned_scenario.toml").site == found.scenario.site
     path.write_text(path.read_text().replace("tuned.toml", "absent.toml"))
     with pytest.raises(ConfigError, match="site.0.controller.preset: no such file"):
         config.load(path)
