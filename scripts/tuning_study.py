@@ -173,8 +173,9 @@ def by_cma_es(cost: _Count, start: np.ndarray) -> None:
 
 
 def by_differential_evolution(cost: _Count, start: np.ndarray) -> None:
-    """SciPy's own settings; the start is one of the first population."""
-    differential_evolution(cost, [(-4.0, 4.0)] * len(start), x0=start, seed=0, polish=False, maxiter=10_000)
+    """SciPy's own settings; the start is one of the first population. SciPy 1.15 calls the seed rng, and takes both."""
+    bounds = [(-4.0, 4.0)] * len(start)
+    differential_evolution(cost, bounds, x0=start, seed=0, polish=False, maxiter=10_000)  # pyright: ignore[reportCallIssue]
 
 
 RIVALS = {"cma_es": by_cma_es, "differential_evolution": by_differential_evolution}
