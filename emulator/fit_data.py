@@ -147,7 +147,7 @@ def loads(path: Path, columns: Columns, sites: tuple[str, ...]) -> Mapping[str, 
 
 
 def _csv(path: Path, time: str, column: str, unit: Literal["w", "kw", "mw"]) -> Series:
-    its = recording.of_csv(path, time, column, unit)
+    its = recording.of_file(path, time, column, unit)
     return Series(its.time_s, its.values["power"][column], "linear")
 
 

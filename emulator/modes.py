@@ -23,6 +23,7 @@ INTEGRATOR_S = 1e6  # time constants beyond it count as none: an integrator; rou
 FADED = 0.1  # what is left of a delay's own mode once the delay is over
 LIGHT = 0.1  # damping ratio below which a mode is worth avoiding
 LEAST_FACTOR = 0.01  # participation worth listing
+SWINGS_HZ = (0.1, 2.0)  # inter-area and local modes. Reference: Kundur, 1994, sec. 12.1
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,23 @@ def damping_ratio(
     a = linearised(layout, params, job_mw, where).a.astype(phi.dtype)
     s = jnp.log(psi.conj() @ a @ phi / (psi.conj() @ phi)) / layout.dt_s
     return -s.real / jnp.abs(s)
+
+
+def least_damping_ratio(layout: Layout, params: Params, job_mw: jax.Array) -> jax.Array:
+    """Least damping ratio of any mode between `SWINGS_HZ`, 1 where there is none; differentiable in `params`.
+
+    By the same quotient as `damping_ratio`, the mode being found anew at each point. Runs where JAX has an eigensolver
+    for any matrix: on a CPU. In float32 it is good to 1e-6 over dt_s times the mode's frequency.
+    """
+    a = linearised(layout, params, job_mw, Where("site", 0)).a
+    mu, left, right = jax.lax.linalg.eig(jax.lax.stop_gradient(a))
+    rate = jnp.log(jnp.where(jnp.abs(mu) > 0.0, mu, 1.0)) / layout.dt_s
+    hz = rate.imag / (2.0 * jnp.pi)
+    ratio = jnp.where((SWINGS_HZ[0] <= hz) & (hz <= SWINGS_HZ[1]), -rate.real / jnp.abs(rate), jnp.inf)
+    i = jnp.argmin(ratio)
+    phi, psi = right[:, i], left[:, i].conj()
+    s = jnp.log(psi @ a.astype(phi.dtype) @ phi / (psi @ phi)) / layout.dt_s
+    return jnp.where(jnp.isfinite(ratio[i]), -s.real / jnp.abs(s), 1.0)
 
 
 def directions_of(linear: Linear, mode: Mode) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_ROWS = 20_000  # of a curve that is drawn
+MOST_NAMED = 8  # curves in a legend
 
 
 def picture(path: Path, scenario: schema.Scenario, tuned: schema.Scenario, task: Task, history: History) -> None:
@@ -59,12 +60,13 @@ def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str
     rows = values.reshape(len(values), -1, len(names)) if names else np.zeros((len(values), 0, 0))
     for i, name in enumerate(names):
         for start in range(rows.shape[1]):
-            label = name if start == 0 else None
+            label = name if start == 0 and i < MOST_NAMED else None
             axes.plot(np.arange(1, len(rows) + 1), rows[:, start, i], color=CYCLE[i % len(CYCLE)], label=label, lw=1)
     axes.set(xlabel="step", ylabel=title)
     axes.axhline(0.0, color="0.7", lw=0.8)
     if names:
-        axes.legend(fontsize="small")
+        more = len(names) - MOST_NAMED
+        axes.legend(fontsize="small", title=f"and {more} more" if more > 0 else None, title_fontsize="small")
 
 
 def _values(axes: Axes, task: Task, history: History) -> None:

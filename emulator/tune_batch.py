@@ -18,10 +18,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import limit_terms, tunables
 from emulator.bess.ageing import cycle_fade
-from emulator.frame import Frame
+from emulator.frame import Frame, Jobs
 from emulator.limits import KINDS
+from emulator.modes import least_damping_ratio
 from emulator.plant import Inputs, Layout, Params
-from emulator.rollout import State, batch, initial_state, job_power
+from emulator.rollout import State, batch, closed_loop, initial_state, job_power
 from emulator.scenario import inputs_of, records_of
 from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_chunks
 from emulator.storages import batteries_of
@@ -38,8 +39,7 @@ class Batch:
 
     variant: jax.Array = quantity("1", "scenarios", "place of its combination of values, int32")
     inputs: Inputs = quantity("")
-    given_mw: jax.Array | None = quantity("MW", "scenarios, ticks, jobs", "of all jobs, where none is tuned")
-    added_mw: jax.Array | None = quantity("MW", "scenarios", "mean power that mitigations add, likewise")
+    jobs: Jobs | None = quantity("", "scenarios, ticks, ...", "what they do, where neither tuning nor orders change it")
     count: int = static()  # without the repeats
 
 
@@ -82,26 +82,25 @@ def batch_of(task: Task, seeds: Sequence[int]) -> Batch:
 
     variant = _spread(jnp.asarray([i for i, _ in cases], jnp.int32))
     if task.jobs_tuned or task.orders:
-        return Batch(variant, inputs(0, task.ticks), None, None, count)
+        return Batch(variant, inputs(0, task.ticks), None, count)
     params = _spread(jax.tree.map(lambda leaf: leaf[variant], params_at(task, as_array(task.start))))
     step = jax.jit(jax.shard_map(_jobs_of(task), mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False))
     state = _spread(jax.vmap(lambda p: initial_state(task.layout, p))(params))
     window = whole_chunks(task.layout, -(-task.ticks // -(-task.ticks // WINDOW_TICKS)))  # windows of equal length
     parts = []
     for first in range(0, task.ticks, window):
-        state, power, wanted = step(params, state, inputs(first, window))
-        parts.append((power, wanted))
+        state, jobs = step(params, state, inputs(first, window))
+        parts.append(jobs)
     if bool(jnp.any(state.overflow)):
         raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
-    power, wanted = (jnp.concatenate(x, axis=1)[:, : task.ticks] for x in zip(*parts, strict=True))
-    added = jnp.mean(jnp.sum(power - wanted, axis=2), axis=1)
-    return Batch(variant, inputs(0, 1), _spread(power), _spread(added), count)
+    jobs = jax.tree.map(lambda *each: jnp.concatenate(each, axis=1)[:, : task.ticks], *parts)
+    return Batch(variant, inputs(0, 1), _spread(jobs), count)
 
 
 def _jobs_of(task: Task) -> Any:
-    """(params, state, inputs) of scenarios -> state after the window, power and wanted power of the jobs."""
+    """(params, state, inputs) of scenarios -> state after the window, and what the jobs do in it."""
 
-    def one(each: tuple[Params, State, Inputs]) -> tuple[State, jax.Array, jax.Array]:
+    def one(each: tuple[Params, State, Inputs]) -> tuple[State, Jobs]:
         params, state, inputs = each
         (training, served), jobs, _, overflow = job_power(task.layout, params, state, inputs)
         after = replace(
@@ -111,7 +110,7 @@ def _jobs_of(task: Task) -> Any:
             inference=served,
             overflow=state.overflow | overflow,
         )
-        return after, jobs.mw, jobs.wanted_mw
+        return after, jobs
 
     return lambda *each: jax.lax.map(one, each)
 
@@ -158,45 +157,40 @@ def separately(task: Task, values: jax.Array, scenarios: Batch) -> jax.Array:
 def _measured(task: Task, values: jax.Array, scenarios: Batch) -> Measures:
     params = jax.tree.map(lambda leaf: leaf[scenarios.variant], params_at(task, values))
     power_mw, energy_mwh = (size[scenarios.variant] for size in _sizes(task, values))
-    frames, added_mw = _frames(task, params, scenarios)
-    cost = [_cost(name, task, power_mw, energy_mwh, frames, added_mw) for name in task.costs]
+    frames = _frames(task, params, scenarios)
+    cost = [
+        _lack_of_damping(task, params, frames) if name == "damping" else _cost(name, task, power_mw, energy_mwh, frames)
+        for name in task.costs
+    ]
     room = [jax.vmap(lambda f, c=clause: _room_of(task, c, f))(frames) for clause in task.clauses]
     none = jnp.zeros((power_mw.shape[0], 0), power_mw.dtype)
     return Measures(cost=jnp.stack(cost, axis=1), room=jnp.stack(room, axis=1) if room else none)
 
 
-def _frames(task: Task, params: Params, scenarios: Batch) -> tuple[Frame, jax.Array]:
-    """Frames (scenarios, rows, ...) and the mean power that mitigations add (scenarios,)."""
-    rows = run_ticks(task.scenario)
+def _frames(task: Task, params: Params, scenarios: Batch) -> Frame:
+    """(scenarios, rows, ...) of the run."""
+    state = jax.vmap(lambda p: initial_state(task.layout, p))(params)
     if task.orders:
-        state = jax.vmap(lambda p: initial_state(task.layout, p))(params)
         _, frames = batch(task.layout, params, state, scenarios.inputs)
-        frames = replace(frames, watched_w=None)
-        added_mw = jnp.mean(jnp.sum(frames.job_mw - frames.job_wanted_mw, axis=2), axis=1)
-        return jax.tree.map(lambda x: x[:, :rows], frames), added_mw
-    given_mw, added_mw = scenarios.given_mw, scenarios.added_mw
-    if given_mw is None or added_mw is None:
-        state = jax.vmap(lambda p: initial_state(task.layout, p))(params)
-        one = jax.checkpoint(lambda each: job_power(task.layout, *each)[1])
-        jobs = jax.lax.map(one, (params, state, scenarios.inputs))
-        given_mw, added_mw = jobs.mw, jnp.mean(jnp.sum(jobs.mw - jobs.wanted_mw, axis=2), axis=1)
-    layout, params = _given(task.layout), replace(params, training=(), inference=())
-    state = jax.vmap(lambda p: initial_state(layout, p))(params)
-    _, frames = batch(layout, params, state, replace(scenarios.inputs, given_mw=given_mw))
-    return jax.tree.map(lambda x: x[:, :rows], replace(frames, watched_w=None)), added_mw
+    else:
+        jobs = scenarios.jobs
+        if jobs is None:
+            one = jax.checkpoint(lambda each: job_power(task.layout, *each)[1])
+            jobs = jax.lax.map(one, (params, state, scenarios.inputs))
+        frames = jax.vmap(lambda p, s, j: _known(task.layout, p, s, j))(params, state, jobs)
+    rows = run_ticks(task.scenario)
+    return jax.tree.map(lambda x: x[:, :rows], replace(frames, watched_w=None))
 
 
-def _given(layout: Layout) -> Layout:
-    """The layout whose jobs all come in from outside, their power being known."""
-    none: dict[str, Any] = dict.fromkeys(
-        ("training", "training_job", "training_halls", "inference", "inference_job", "inference_hall", "given_hall"), ()
-    )
-    return replace(layout, **none, halls=0, given_job=tuple(range(layout.jobs)))
+def _known(layout: Layout, params: Params, state: State, jobs: Jobs) -> Frame:
+    """Frames of the closed loop under what its jobs are known to do."""
+    nobody = jnp.zeros((0, 0), jobs.mw.dtype)
+    return closed_loop(layout, params, state, ((state.training, state.inference), jobs, nobody, state.overflow), None)[
+        1
+    ]
 
 
-def _cost(
-    name: str, task: Task, power_mw: jax.Array, energy_mwh: jax.Array, frames: Frame, added_mw: jax.Array
-) -> jax.Array:
+def _cost(name: str, task: Task, power_mw: jax.Array, energy_mwh: jax.Array, frames: Frame) -> jax.Array:
     """(scenarios,) one of COSTS. Powers are means over the run; sizes count all batteries."""
     match name:
         case "bess_power":
@@ -206,7 +200,7 @@ def _cost(
         case "throughput":
             return jnp.sum(jnp.mean(jnp.abs(frames.bess_mw), axis=1), axis=1)
         case "smoothing_energy":
-            return added_mw
+            return jnp.mean(jnp.sum(frames.job_mw - frames.job_wanted_mw, axis=2), axis=1)
         case "fade":
             return jax.vmap(lambda soc: _fade(task, soc))(frames.soc)
         case _:  # losses: what went in and neither came out nor is still there; SOC is that at a row's start
@@ -215,6 +209,12 @@ def _cost(
             soc = jnp.where(energy_mwh > 0.0, frames.soc[:, -1] - frames.soc[:, 0], 0.0)
             lost_mwh = jnp.where(energy_mwh > 0.0, taken_mwh - soc * energy_mwh, 0.0)
             return jnp.sum(lost_mwh, axis=1) / ((frames.soc.shape[1] - 1) * hours)
+
+
+def _lack_of_damping(task: Task, params: Params, frames: Frame) -> jax.Array:
+    """(scenarios,) 1 less the least damping ratio, the plant linearised under the load of the first tick."""
+    ratio = jax.vmap(lambda p, mw: least_damping_ratio(task.layout, p, mw))(params, frames.job_mw[:, 0])
+    return 1.0 - ratio
 
 
 def _fade(task: Task, soc: jax.Array) -> jax.Array:

@@ -74,9 +74,8 @@ class Task:
 
     @property
     def orders(self) -> bool:
-        """True where jobs and closed loop must run together: a site orders power caps, or sees iterations begin."""
-        capped = any(site.power_limit is not None for site in self.scenario.site)
-        return capped or any(site.planned for site in self.layout.sites)
+        """True where jobs and closed loop must run together: a site orders power caps."""
+        return any(site.power_limit is not None for site in self.scenario.site)
 
 
 def task_of(scenario: schema.Scenario) -> Task:
@@ -99,6 +98,8 @@ def task_of(scenario: schema.Scenario) -> Task:
     aged = [site.name for site in coarse.site if site.bess is not None and site.bess.ageing is not None]
     if "fade" in asked and (not aged or any(site.store for site in coarse.site)):
         raise _refused("tune.objective", "'fade' needs [site.bess.ageing], and one battery a site")
+    if "damping" in asked and not (coarse.grid.area and coarse.site):
+        raise _refused("tune.objective", "'damping' needs [[grid.area]] and [[site]]: nothing else swings")
     costs = tuple(dict.fromkeys(["bess_power", "bess_energy", *asked]))
     ticks = whole_chunks(layout, run_ticks(coarse))
     task = Task(coarse, tune, paths, variants, combinations, records, layout, costs, clauses, ticks)

@@ -57,7 +57,8 @@ def _controllers(
         first = place == (sites or [0])[0]
         about = _about(scenario, site, task, summary)
         name = "tuned.toml" if first else f"tuned_{site.name}.toml"
-        yield name, f"{config.to_toml(site.controller)}\n{about}"
+        made = f"# Made by: wattswing tune {scenario.run.name}"
+        yield name, f"{made}\n\n{config.to_toml(site.controller)}\n{about}"
 
 
 def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Mapping[str, Any]) -> str:
@@ -80,6 +81,9 @@ def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Ma
     lines = ["[about]", *(f"{name} = {config.toml_value(value)}" for name, value in values.items())]
     lines += ["", "[about.parameters]"]
     lines += [f"{config.toml_value(path)} = {value!r}" for path, value in summary["parameters"].items()]
+    chosen = f"choice of wattswing tune {scenario.run.name} where about.parameters has it, else of its configuration"
+    keys = [name for name in type(site.controller).model_fields if name != "kind"]
+    lines += ["", "[about.sources]", *(f"{name} = {config.toml_value(chosen)}" for name in keys)]
     return "\n".join(lines) + "\n"
 
 

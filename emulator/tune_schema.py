@@ -18,6 +18,7 @@ COSTS = {  # terms of the objective that are no limits, and their units
     "losses": "MW",
     "fade": "1/a",
     "smoothing_energy": "MW",
+    "damping": "1",
 }
 
 

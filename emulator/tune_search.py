@@ -10,7 +10,6 @@ far from the limits does not wind it up.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,12 +24,13 @@ from emulator.tune_schema import COSTS
 
 LARGEST_GRADIENT = 1.0  # global norm above which a gradient is scaled down: far starts have slopes of thousands
 UPDATE_STEPS = 10  # between updates of the multipliers
-FIRST_WEIGHT, MOST_WEIGHT = 10.0, 1000.0  # mu; excess is a share of what is allowed, the objective one of its start
-MOST_EXCESS = 0.05  # that one update of lambda takes account of
+FIRST_WEIGHT, MOST_WEIGHT = 10.0, 200.0  # mu; excess is a share of what is allowed, the objective one of its start
+MOST_MOVE = 0.25  # of lambda in one update, or twofold; 1: what is allowed weighs as much as the start's objective
 AIM = 1e-3  # aims so far inside each clause, so that places on either side of the aim keep it
 INSIDE = 0.02  # starts at a bound begin so far inside it, as a share of the range: at it there is no slope
 
 
+Step = Any  # (Carry, Batch) -> (Carry, Record), jitted: typed by no public name of JAX
 Wish = tuple[jax.Array, jax.Array]  # weights of the terms and aim of a start
 
 
@@ -167,9 +167,7 @@ def constrained(task: Task) -> np.ndarray:
     return np.array([clause.limit.kind not in weighed for clause in task.clauses], bool)
 
 
-def step_of(
-    task: Task, scale: float, weights: jax.Array, aims: jax.Array
-) -> Callable[[Carry, Batch], tuple[Carry, Record]]:
+def step_of(task: Task, scale: float, weights: jax.Array, aims: jax.Array) -> Step:
     """One step of all starts, compiled.
 
     Args:
@@ -208,13 +206,14 @@ def step_of(
         return after, Record(**{**vars(record), "gradient": slope})
 
     axes = Carry(step=None, place=0, optimizer=0, multiplier=0, weight=0, before=0)  # type: ignore[arg-type]
-    step = jax.jit(jax.vmap(one, in_axes=(axes, None, 0), out_axes=(axes, 0)))
-    return lambda carry, scenarios: step(carry, scenarios, (weights, aims))
+    all_starts = jax.vmap(one, in_axes=(axes, None, 0), out_axes=(axes, 0))
+    return jax.jit(lambda carry, scenarios: all_starts(carry, scenarios, (weights, aims)))
 
 
 def _updated(carry: Carry, excess: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Multipliers, mu and largest excess after an update."""
-    multiplier = jnp.maximum(0.0, carry.multiplier + carry.weight * jnp.clip(excess, -MOST_EXCESS, MOST_EXCESS))
+    most = jnp.maximum(MOST_MOVE, carry.multiplier)
+    multiplier = jnp.maximum(0.0, carry.multiplier + jnp.clip(carry.weight * excess, -most, most))
     largest = jnp.max(excess, initial=-jnp.inf)
     slow = (largest > 0.5 * carry.before) & (largest > AIM)
     return multiplier, jnp.where(slow, jnp.minimum(2.0 * carry.weight, MOST_WEIGHT), carry.weight), largest

@@ -97,6 +97,17 @@ def test_flicker_proxy_of_an_even_swing(x64, hz, lamp_v):
     assert meter > 0.3
 
 
+def test_slope_of_the_flicker_proxy(x64):
+    """Smooth where anything swings: a central difference of 1e-6 along a random direction in float64."""
+    limit = clause({"kind": "flicker_pst", "lamp_v": 120, "frequency_hz": 60.0, "max_pst": 1.0}).limit[0]
+    values = series("voltage")
+    direction = np.random.default_rng(2).standard_normal(values.shape)
+    term = jax.jit(lambda x: limit_terms.room(limit, x, 0.005))
+    slope = float(jnp.sum(jax.grad(term)(jnp.asarray(values)) * direction))
+    difference = (float(term(values + 1e-6 * direction)) - float(term(values - 1e-6 * direction))) / 2e-6
+    assert slope == pytest.approx(difference, rel=1e-6) and abs(slope) > 1e-3
+
+
 def test_still_rows_have_finite_slopes():
     """A constant has no swing: shares and flicker are 0 there, and so are their slopes."""
     for table in CLAUSES + [{"kind": "flicker_pst", "lamp_v": 120, "frequency_hz": 60.0, "max_pst": 1.0}]:
