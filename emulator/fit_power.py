@@ -65,8 +65,9 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     guess_s = sum(phase.duration_s for phase in job.workload.phase)
     period_s = fit_iterations.period_of(values, row_s, guess_s)
     its = fit_iterations.iterations_at(fit_iterations.recurrences(values, row_s, period_s))
-    searched, moments = _parameters(scenario, place)
-    emulation = Emulation(_task(scenario, place, measured, searched, row_s, max(its.period_s, guess_s)), measured)
+    fine = _at_tick(scenario, job, row_s)
+    searched, moments = _parameters(fine, place)
+    emulation = Emulation(_task(fine, place, measured, searched, max(its.period_s, guess_s)), measured)
     found, record = _search(emulation, Record(values, row_s, its), progress)
     return fit_leftover.fitted(scenario, job, f"site.{site.name}.job.{job.name}", emulation, record, found, moments)
 
@@ -104,6 +105,12 @@ def _at(scenario: schema.Scenario, place: tuple[int, int]) -> tuple[schema.Site,
     job = site.job[place[1]]
     assert isinstance(job, TrainingJob)
     return site, job
+
+
+def _at_tick(scenario: schema.Scenario, job: TrainingJob, row_s: float) -> schema.Scenario:
+    """The scenario at an even part of a row: no longer than the accelerators' response, no shorter than CONFIG's."""
+    longest_s = min(row_s / FINER, job.accelerator.response_s or np.inf)
+    return tick_of(scenario, row_s, max(scenario.run.dt_s, longest_s))[0]
 
 
 def _spelled_out(scenario: schema.Scenario, place: tuple[int, int]) -> schema.Scenario:
@@ -147,7 +154,6 @@ def _task(
     place: tuple[int, int],
     measured: str,
     parameters: tuple[Parameter, ...],
-    row_s: float,
     period_s: float,
 ) -> Task:
     """The job by itself, every iteration like the others, for EMULATED iterations."""
@@ -157,8 +163,7 @@ def _task(
         stiff = {"ride_through": None, "constant_impedance_fraction": 0.0, "constant_current_fraction": 0.0}
         chain = site.facility.model_copy(update=stiff)
     bare = schema.Site(name=site.name, job=(job,), facility=chain)
-    fine, _ = tick_of(scenario, row_s, max(scenario.run.dt_s, row_s / FINER))
-    its, _ = waveform.alone(fine, bare, job)
+    its, _ = waveform.alone(scenario, bare, job)
     ticks = int(np.ceil(EMULATED * period_s / its.run.dt_s))
     run = its.run.model_copy(update={"duration_s": seconds_at(ticks, its.run.dt_s)})
     its = sound(its.model_copy(update={"run": run}), "fit")

@@ -10,7 +10,7 @@ from emulator import config
 from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, prepare_jax
 
 TEXT = "numbers of a workload, its accelerators or a grid area from a recording, with their errors"
-EXAMPLE = "wattswing fit campus_100mw campus.h5 --set fit.measured=job --out job.toml"
+EXAMPLE = "wattswing fit r1_load_step event.h5 --set grid.area.main.inertia_s=6.0 --out fitted.toml"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
