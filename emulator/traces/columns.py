@@ -243,4 +243,6 @@ def _smoothed(before: np.ndarray | None, here: np.ndarray, after: np.ndarray | N
     known = np.concatenate([head, here] if after is None else [head, here, after[:reach]])
     lacking = len(here) + 2 * reach - len(known)
     known = np.concatenate([known, np.repeat(known[-1:], lacking, axis=0)]).astype(np.float64)
-    return np.lib.stride_tricks.sliding_window_view(known, len(weights), axis=0)[::every] @ weights
+    about = np.lib.stride_tricks.sliding_window_view(known, len(weights), axis=0)[::every]
+    start = here[::every].astype(np.float64)
+    return start + (about - start[..., None]) @ weights  # a state that stands still stays what it is, to the last bit

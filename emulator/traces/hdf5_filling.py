@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import h5py
+
+from emulator.traces.columns import Columns
+from emulator.traces.text import ROWS_AT_ONCE
 
 # The format of HDF5 1.10, which all tools in use open.
 FORMAT = ("v110", "v110")
@@ -31,6 +34,24 @@ def filling(path: Path, **options: Any) -> Iterator[h5py.File]:
         except (OSError, RuntimeError):
             _drain(file)
             raise
+
+
+def fill(columns: Columns, time: h5py.Dataset, data: Mapping[str, h5py.Dataset], axis: int) -> None:
+    """Let datasets grow along their axis of time, by all rows of the columns.
+
+    Args:
+      data: by name, with an axis of places beside that of time; `time` has it too, of length 1, or not at all.
+    """
+    first = 0
+    for time_s, values in columns.blocks(ROWS_AT_ONCE):
+        at = slice(first, first + len(time_s))
+        first = at.stop
+        for grown in (time, *data.values()):
+            grown.resize(first, axis)
+        time[at if time.ndim == 1 else (0, at)] = time_s
+        for (pick, label), column in zip(columns.labelled, values, strict=True):
+            place = pick.labels.index(label)
+            data[pick.name][(at, place) if axis == 0 else (place, at)] = column
 
 
 def _drain(file: h5py.File) -> None:

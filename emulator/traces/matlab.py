@@ -19,7 +19,7 @@ import numpy as np
 
 from emulator.trace import TraceError
 from emulator.traces.columns import Columns, whole
-from emulator.traces.hdf5_filling import filling
+from emulator.traces.hdf5_filling import fill, filling
 from emulator.traces.text import ROWS_AT_ONCE
 
 MOST_BYTES_5 = 2**28  # in memory, far below the end of the format
@@ -73,15 +73,7 @@ def _write_73(columns: Columns, part: Path) -> None:
         for pick in columns.picks:
             _text(file, f"{pick.name}_places", pick.labels)
         _about(file.create_group("about"), columns)
-        first = 0
-        for time_s, values in columns.blocks(ROWS_AT_ONCE):
-            at = slice(first, first + len(time_s))
-            first += len(time_s)
-            for grown in (time, *data.values()):
-                grown.resize(first, axis=1)
-            time[0, at] = time_s
-            for (pick, label), column in zip(columns.labelled, values, strict=True):
-                data[pick.name][pick.labels.index(label), at] = column
+        fill(columns, time, data, axis=1)
     with part.open("r+b") as raw:
         text = f"MATLAB 7.3 MAT-file, Platform: wattswing, Created on: {columns.header.created_utc} HDF5 schema 1.00 ."
         raw.write(text.encode("ascii", "replace")[:116].ljust(116) + bytes(8) + b"\x00\x02IM")

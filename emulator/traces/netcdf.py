@@ -14,9 +14,8 @@ import h5py
 import numpy as np
 
 from emulator.traces.columns import Columns, Pick, whole
-from emulator.traces.hdf5_filling import filling
+from emulator.traces.hdf5_filling import fill, filling
 from emulator.traces.parquet import ATTRIBUTES
-from emulator.traces.text import ROWS_AT_ONCE
 
 CHUNK_ROWS = 16_384
 
@@ -37,15 +36,7 @@ def write(columns: Columns, path_out: str | os.PathLike[str]) -> None:
         time = _variable(file, "time_s", [], np.float64, "s", "start of the row")
         time.make_scale("time_s")
         data = {pick.name: _lay_out(file, pick, columns) for pick in columns.picks}
-        first = 0
-        for time_s, values in columns.blocks(ROWS_AT_ONCE):
-            at = slice(first, first + len(time_s))
-            first += len(time_s)
-            for grown in (time, *data.values()):
-                grown.resize(first, axis=0)
-            time[at] = time_s
-            for (pick, label), column in zip(columns.labelled, values, strict=True):
-                data[pick.name][at, pick.labels.index(label)] = column
+        fill(columns, time, data, axis=0)
 
 
 def _lay_out(file: h5py.File, pick: Pick, columns: Columns) -> h5py.Dataset:

@@ -144,4 +144,5 @@ def test_a_smoothed_step_does_not_overshoot(tmp_path):
     made["bess_soc"][:, 0] = np.where(np.arange(1000) < 437, 0.2, 0.9)
     _, found = read(columns_of(write(tmp_path / "t.h5", ONE_SITE, made), ["bess_soc"], 20))
     soc = found["bess_soc[campus]"]
+    assert (soc[:19] == 0.2).all() and (soc[24:] == 0.9).all()  # two new rows to either side of 437 / 20, exactly
     assert (np.diff(soc) > -1e-12).all() and soc.min() == pytest.approx(0.2) and soc.max() == pytest.approx(0.9)

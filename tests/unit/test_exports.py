@@ -25,7 +25,7 @@ from comtrade_io.parser.comtrade_file import ComtradeFile
 from emulator.cli import main
 from emulator.commands.export import FORMATS
 from emulator.trace import TraceError
-from emulator.traces import andes, comtrade, gridlabd, matlab, netcdf, opendss, pscad, psse
+from emulator.traces import andes, comtrade, gridlabd, hdf5_filling, matlab, netcdf, opendss, pscad, psse
 from emulator.traces.columns import columns_of
 
 from .synthetic import ONE_SITE, TWO_SITES, block, write
@@ -51,7 +51,7 @@ def trace(tmp_path_factory, rows) -> Path:
 @pytest.fixture(params=[400, 131_072], ids=["blocks", "whole"])
 def at_once(request, monkeypatch):
     """In several blocks and in one: a place between blocks must not show."""
-    for module in (comtrade, matlab, netcdf, opendss):
+    for module in (comtrade, hdf5_filling, matlab, opendss):
         monkeypatch.setattr(module, "ROWS_AT_ONCE", request.param)
 
 
@@ -96,6 +96,8 @@ def test_mat_73_by_mat73(tmp_path, trace, rows, at_once):
     assert_equal(found, rows)
     assert found["time_s"].tolist() == [i / 1000 for i in range(ROWS)]
     assert found["about"]["config"] == HEADER.config and found["about"]["seed"] == 7
+    places = found["job_power_mw_places"]  # a matrix of characters, which this reader strings up column by column
+    assert [places[i::3].rstrip() for i in range(3)] == list(HEADER.labels["job"])
     head = (tmp_path / "t.mat").read_bytes()[:128]
     assert head.startswith(b"MATLAB 7.3 MAT-file") and head[124:] == b"\x00\x02IM"
 
@@ -218,7 +220,7 @@ def test_opendss_draws_what_the_trace_says(tmp_path, trace, rows, at_once):
     say("clear")
     say("new circuit.c basekv=12.47 pu=1 phases=3 bus1=source mvasc3=1e9 mvasc1=1e9")
     say(f"redirect {tmp_path / 't.dss'}")
-    say("new load.l bus1=source phases=3 kv=12.47 kw=1 kvar=1 model=1 vminpu=0.1 daily=site_pcc_power_kw_east")
+    say("new load.l bus1=source phases=3 kv=12.47 kw=7 kvar=3 model=1 vminpu=0.1 daily=site_pcc_power_kw_east")
     say("set mode=daily stepsize=0.001s number=1")
     for row in range(5):
         opendssdirect.Solution.Solve()

@@ -238,6 +238,7 @@ def test_comtrade_of_two_rates_and_secondary_values(tmp_path):
     [
         (FOUR[:-12], {}, ("t_s", "feeder"), "r.dat holds 3 of the 4 samples"),
         (FOUR + FOUR, {}, ("t_s", "feeder"), "r.dat holds 8 of the 4 samples"),
+        (FOUR[:-1], {}, ("t_s", "feeder"), "r.dat: the last line does not end"),
         (FOUR.replace("4,1", "99999,1"), {}, ("t_s", "feeder"), "sample 3: feeder is not a finite number"),
         (FOUR, {"unit": "kV"}, ("t_s", "feeder"), "feeder is in kV there"),
         (FOUR, {"pors": "S", "secondary": "0"}, ("t_s", "feeder"), "no ratio to primary"),
