@@ -6,6 +6,8 @@ Reference: HDF5 File Format Specification 3.0, sec. IV.A.2.l (filters); RFC 1950
 
 from __future__ import annotations
 
+import itertools
+
 import h5py
 import numpy as np
 from isal import isal_zlib
@@ -20,19 +22,15 @@ def write_rows(data: h5py.Dataset, first: int, values: np.ndarray) -> None:
     and what has other filters, HDF5 packs.
     """
     data.resize(first + len(values), axis=0)
-    assert data.chunks is not None
-    if data.compression != "gzip" or not data.shuffle or first % data.chunks[0]:
+    chunk = data.chunks
+    assert chunk is not None
+    if data.compression != "gzip" or not data.shuffle or first % chunk[0]:
         data[first:] = values
         return
     values = values.astype(data.dtype, copy=False)
-    height, width = data.chunks[0], data.chunks[1:]
-    for top in range(0, len(values), height):
-        rows = values[top : top + height]
-        if not width:
-            data.id.write_direct_chunk((first + top,), packed(_padded(rows, data)))
-        for left in range(0, rows.shape[1] if width else 0, *width):
-            part = rows[:, left : left + width[0]]
-            data.id.write_direct_chunk((first + top, left), packed(_padded(part, data)))
+    for place in itertools.product(*(range(0, n, step) for n, step in zip(values.shape, chunk, strict=True))):
+        part = values[tuple(slice(start, start + n) for start, n in zip(place, chunk, strict=True))]
+        data.id.write_direct_chunk((first + place[0], *place[1:]), packed(_padded(part, chunk, data.fillvalue)))
 
 
 def packed(chunk: np.ndarray) -> bytes:
@@ -41,11 +39,10 @@ def packed(chunk: np.ndarray) -> bytes:
     return isal_zlib.compress(np.ascontiguousarray(by_value.T), LEVEL)
 
 
-def _padded(part: np.ndarray, data: h5py.Dataset) -> np.ndarray:
+def _padded(part: np.ndarray, chunk: tuple[int, ...], fill: object) -> np.ndarray:
     """A chunk is whole in the file, also where the dataset ends within it."""
-    assert data.chunks is not None
-    if part.shape == data.chunks:
+    if part.shape == chunk:
         return part
-    whole = np.full(data.chunks, data.fillvalue, data.dtype)
+    whole = np.full(chunk, fill, part.dtype)
     whole[tuple(slice(n) for n in part.shape)] = part
     return whole

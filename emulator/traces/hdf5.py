@@ -86,13 +86,16 @@ class TraceWriter:
             raise TraceError(f"cannot write {self._path}: another program writes it or holds it open") from error
         except OSError as error:
             raise TraceError(f"cannot create {self._path}: {cause(error)}") from error
-        self._groups = ["trace", "event", *(channel.axis for channel in watched(header))]
         if around is None:
             lay_out(self._file, header, _chunk_rows(rows_per_block))
         # Held open: closing a dataset writes its chunks, and h5py swallows the error of a full disk there.
-        self._growing = [data for group in self._groups for data in at(self._file, group).values()]
-        self._rows = len(at(self._file, "trace/time_s"))
-        self._device_rows = max((len(at(self._file, f"{c.axis}/time_s")) for c in watched(header)), default=0)
+        self._data = {
+            f"{group}/{name}": data
+            for group in ("trace", "event", *(channel.axis for channel in watched(header)))
+            for name, data in at(self._file, group).items()
+        }
+        self._rows = len(self._data["trace/time_s"])
+        self._device_rows = max((len(self._data[f"{c.axis}/time_s"]) for c in watched(header)), default=0)
         if not self.network:
             self._file.swmr_mode = True  # which gives HDF5's lock up
             fcntl.flock(self._file.id.get_vfd_handle(), fcntl.LOCK_SH)  # readers share it, other writers do not
@@ -202,20 +205,20 @@ class TraceWriter:
         if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
             raise OSError("another program has replaced it")  # and the state file is that one's
         os.fsync(descriptor)
-        rows = [data for group in self._groups if group != "event" for data in at(self._file, group).values()]
-        around = state_file.surroundings(self._path, (data for data in rows if data.chunks))
+        rows = [data for place, data in self._data.items() if data.chunks and not place.startswith("event/")]
+        around = state_file.surroundings(self._path, rows)
         state_file.write(self._state_path, checkpoint, around)
         now = time.monotonic()
         self._due_s = now + max(CHECKPOINT_S, CHECKPOINT_SHARE * (now - begun))
 
     def _write(self, first_tick: int, rows: int, arrays: dict[str, np.ndarray], events: tuple[Event, ...]) -> None:
         for channel in present(self._header):
-            write_rows(at(self._file, f"trace/{channel.name}"), self._rows, arrays[channel.name])
+            write_rows(self._data[f"trace/{channel.name}"], self._rows, arrays[channel.name])
         self._write_watched(first_tick, arrays)
-        _write_events(at(self._file, "event"), events)
+        self._write_events(events)
         self._file.flush()
         # A row counts once its time is there, so its values are on disk before its time is.
-        write_rows(at(self._file, "trace/time_s"), self._rows, row_times(self._header, first_tick, rows))
+        write_rows(self._data["trace/time_s"], self._rows, row_times(self._header, first_tick, rows))
         self._file.flush()
         self._rows += rows
 
@@ -224,10 +227,21 @@ class TraceWriter:
         for channel in watched(self._header):
             values = arrays[channel.name]
             rows = len(values)
-            write_rows(at(self._file, f"{channel.axis}/{dataset_of(channel)}"), self._device_rows, values)
+            write_rows(self._data[f"{channel.axis}/{dataset_of(channel)}"], self._device_rows, values)
             times = row_times(self._header, first_tick, rows, self._header.device_every_ticks)
-            write_rows(at(self._file, f"{channel.axis}/time_s"), self._device_rows, times)
+            write_rows(self._data[f"{channel.axis}/time_s"], self._device_rows, times)
         self._device_rows += rows
+
+    def _write_events(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        first = len(self._data["event/time_s"])
+        for name in ("kind", "where"):
+            data = self._data[f"event/{name}"]
+            texts = [fixed_text(getattr(event, name), data.dtype.itemsize) for event in events]
+            write_rows(data, first, np.array(texts))
+        for name in ("value", "time_s"):
+            write_rows(self._data[f"event/{name}"], first, np.array([getattr(event, name) for event in events]))
 
     @contextmanager
     def _failing_in_words(self) -> Iterator[None]:
@@ -293,17 +307,6 @@ def _chunk_rows(rows_per_block: int) -> int:
     """Rows of a chunk: an even part of a block, so that no chunk is written, hence compressed, twice."""
     parts = -(-rows_per_block // MOST_CHUNK_ROWS)
     return -(-rows_per_block // parts)
-
-
-def _write_events(group: h5py.Group, events: Sequence[Event]) -> None:
-    if not events:
-        return
-    first = len(at(group, "time_s"))
-    for name in ("kind", "where"):
-        data = at(group, name)
-        write_rows(data, first, np.array([fixed_text(getattr(event, name), data.dtype.itemsize) for event in events]))
-    for name in ("value", "time_s"):
-        write_rows(at(group, name), first, np.array([getattr(event, name) for event in events]))
 
 
 def _header(file: h5py.File) -> Header:

@@ -393,6 +393,20 @@ def test_damaged_files_read_right_or_are_refused(files, which, flips, hole, leng
         opening.PAUSES_S = pauses
 
 
+@pytest.mark.parametrize("compression", ["gzip", "none", "lzf"])
+@pytest.mark.parametrize("what", ["row", "metric"])
+def test_a_changed_number_is_refused(tmp_path, compression, what):
+    path = write(tmp_path / "t.h5", replace(HEADER, compression=compression), block(HEADER, 100), EVENTS)
+    with h5py.File(path) as file:
+        chunk = file["trace/job_power_mw"].id.get_chunk_info(0)
+        at = file["metrics/site.west.pcc_peak_mw"].id.get_offset() if what == "metric" else chunk.byte_offset + 21
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TraceError, match=r"t\.h5: cannot be read as HDF5"):
+        read(path)
+
+
 def test_a_file_of_an_older_program_reads(tmp_path):
     """Without the checked copies of header and metrics, which came later."""
     path = write(tmp_path / "t.h5", HEADER, block(HEADER, 100), EVENTS)
