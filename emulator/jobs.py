@@ -106,11 +106,6 @@ def _tick(run: schema.Run, at_s: float) -> int:
     return min(ticks_nearest(at_s, run.dt_s), NEVER)
 
 
-def _next_chunk(run: schema.Run, at_s: float) -> int:
-    """First tick of the chunk after the one in which an order is given."""
-    return (ticks_nearest(at_s, run.dt_s) // run.chunk_ticks + 1) * run.chunk_ticks
-
-
 def training_params(job: tables.TrainingJob) -> TrainingParams:
     """Numbers of a training job."""
     device, smoothing, dummy = job.accelerator, job.smoothing, job.dummy_work

@@ -228,9 +228,14 @@ def _clocks(scenario: Scenario) -> Problems:
         for j, job in enumerate(site.job):
             if isinstance(job, TrainingJob) and job.clock is not None:
                 other = first.setdefault(job.clock, job)
-                if (other.devices, other.workload) != (job.devices, job.workload):
-                    why = "of other devices or workload: they cannot keep in step"
+                if _pace(other) != _pace(job):
+                    why = "of other devices, workload or mitigations: they cannot keep in step"
                     yield ("site", i, "job", j, "clock"), f"{job.clock!r} is that of {other.name!r}, {why}"
+
+
+def _pace(job: TrainingJob) -> tuple:
+    """What the lengths of a job's iterations depend on, of its tables."""
+    return job.devices, job.workload, job.smoothing, job.dummy_work, job.cap
 
 
 def _watched(scenario: Scenario) -> Problems:

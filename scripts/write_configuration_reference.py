@@ -9,7 +9,17 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from emulator import bess_schema, controller_schema, governor_schema, grid_schema, jobs_schema, schema
+from emulator import (
+    bess_schema,
+    controller_schema,
+    cosim_schema,
+    fit_schema,
+    governor_schema,
+    grid_schema,
+    jobs_schema,
+    schema,
+    tune_schema,
+)
 from emulator.complaint import bounds, unit_of
 from emulator.tables import Table
 
@@ -92,6 +102,10 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ('[[disturbance]], kind = "bess_outage"', grid_schema.BessOutage),
     ("[record]", schema.Record),
     ("[sweep]", schema.Sweep),
+    ("[tune]", tune_schema.Tune),
+    ("[[tune.parameters]]", tune_schema.Parameter),
+    ("[fit]", fit_schema.Fit),
+    ("[cosim]", cosim_schema.Cosim),
 )
 
 

@@ -25,8 +25,7 @@ GRID_FIGURES = {  # name, unit and decimals
 JOB_COSTS = {
     "added_energy_mwh": "energy added by floors and dummy work MWh",
     "withheld_energy_mwh": "energy withheld by ceilings and caps MWh",
-    "lost_iteration_s": "iterations longer by caps and dummy work s",
-    "estimated_ceiling_lost_iteration_s": "and by ceilings, if they slowed the job (estimate) s",
+    "lost_iteration_s": "iterations longer by caps, ceilings and dummy work s",
 }
 BATTERY_COSTS = ("losses MWh", "throughput MWh", "equivalent cycles", "capacity fade")
 
