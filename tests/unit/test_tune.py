@@ -331,8 +331,9 @@ def test_measures_are_those_of_a_run(campus):
         assert cost["smoothing_energy"] == pytest.approx(added, rel=1e-3) and added > 0.0
 
 
-def test_held_out_seeds_never_enter_training(campus, monkeypatch):
+def test_held_out_seeds_never_enter_training(campus, tmp_path, monkeypatch):
     """Another held-out seed changes no bit of the search, and none is computed before it has ended."""
+    (tmp_path / "limits.toml").write_text(table(CLAUSES[0]))
     asked = []
     genuine = tune_batch.batch_of
     for module in ("emulator.tune", "emulator.tune_result"):
