@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from emulator import config
 from emulator.complaint import ConfigError
 
 GOOD = """
@@ -105,25 +104,32 @@ def test_a_model_that_does_not_fit_its_devices(scenario):
     assert f"{JOB}.devices: " in text
 
 
-def test_jobs_of_one_clock_must_be_alike(scenario, tmp_path):
-    other = (
-        GOOD
-        + """
-    [[site]]
-    name = "other"
-    [[site.job]]
-    name = "train"
-    kind = "training"
-    clock = "both"
-    devices = 95
-    accelerator = {idle_w = 100.0, tdp_w = 1000.0}
-    workload = {phase = [{name = "all", duration_s = 1.0, level = 1.0}]}
-    """
-    )
-    path = tmp_path / "two.toml"
-    path.write_text(other)
+CLOCK = f"{JOB}.clock='both'"
+
+
+def two_sites() -> str:
+    """The good scenario with a second site like the first, to a job of the same clock."""
+    site = GOOD[GOOD.index("    [[site]]") :]
+    return GOOD + site.replace('"campus"', '"other"').replace("devices = 96", "devices = 96\n    clock = 'both'")
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        "devices=95",
+        "workload.phase.exchange.level=0.2",
+        "cap=[{at_s=1.0, power_w=400.0}]",
+        "smoothing.floor_fraction=0.4",
+        "dummy_work={period_s=0.1, floor_fraction=0.3}",
+    ],
+)
+def test_jobs_of_one_clock_must_be_alike(scenario, different):
     with pytest.raises(ConfigError, match="cannot keep in step"):
-        config.load(path, [f"{JOB}.clock='both'"])
+        scenario(two_sites(), CLOCK, "site.0.hall=[]", "site.1.hall=[]", f"site.1.job.train.{different}")
+
+
+def test_jobs_of_one_clock_that_are_alike(scenario):
+    assert scenario(two_sites(), CLOCK).site[1].job[0].clock == "both"
 
 
 def test_too_many_watched_devices(scenario):
