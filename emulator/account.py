@@ -105,12 +105,15 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
 def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int, every: int) -> tuple[str, int]:
     """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
     rows = len(status)
+    broken = np.zeros(rows, bool)
+    for name, values in block.items():
+        finite = np.isfinite(values)
+        if name not in MAY_BE_NAN and not finite.all():
+            broken |= ~finite.all(axis=1)
     collapsed, overloaded = ((status & bit) > 0 for bit in (plant.VOLTAGE_COLLAPSE, plant.OVERLOAD))
-    values = np.concatenate([v for name, v in block.items() if name not in MAY_BE_NAN], axis=1)
-    broken = np.asarray(~np.isfinite(values).all(axis=1))
-    bad = broken | collapsed.any(axis=1) | overloaded.any(axis=1)
-    if not bad.any():
+    if not (broken.any() or collapsed.any() or overloaded.any()):
         return "", rows
+    bad = broken | collapsed.any(axis=1) | overloaded.any(axis=1)
     row = int(np.argmax(bad))
     at_s = seconds_at(first + row * every, header.dt_s)
     if broken[row]:

@@ -68,12 +68,14 @@ class Change:
         if not self._window or not block.shape[1]:
             return
         rows = np.concatenate([self._tail, block])
+        self._tail = rows[-self._window :]
+        if np.all(rows.max(axis=0) - rows.min(axis=0) <= self.largest):  # never of the first rows, nor with a NaN
+            return  # at a tenth of the time: no two of these rows, however close, differ by more
         size = min(self._window, len(rows)) + 1
         # "nearest" repeats the edge rows, which lie in the window anyway: it adds no new values.
         high = maximum_filter1d(rows, size, axis=0, mode="nearest")
         low = minimum_filter1d(rows, size, axis=0, mode="nearest")
         self.largest = np.fmax(self.largest, (high - low).max(axis=0))
-        self._tail = rows[-self._window :]
 
 
 class Rate:

@@ -7,6 +7,8 @@ Reference: HDF5 File Format Specification 3.0, sec. IV.A.2.l (filters); RFC 1950
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,22 +17,41 @@ from isal import isal_zlib
 LEVEL = 1
 
 
-def write_rows(data: h5py.Dataset, first: int, values: np.ndarray) -> None:
+@dataclass(frozen=True)
+class Growing:
+    """A dataset that grows along its first axis, with what is worth asking HDF5 for only once."""
+
+    data: h5py.Dataset
+    chunk: tuple[int, ...] | None  # shape of those packed here, None where HDF5 packs them
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        """Its rows."""
+        return len(self.data)
+
+
+def growing(data: h5py.Dataset) -> Growing:
+    """A dataset of a trace, its filters known."""
+    packed_here = data.compression == "gzip" and data.shuffle
+    return Growing(data, data.chunks if packed_here else None, data.dtype)
+
+
+def write_rows(growing: Growing, first: int, values: np.ndarray) -> None:
     """Let the dataset grow to hold `values` from row `first` on.
 
     Whole chunks, and one that begins here and is not full yet, are packed here; what goes on in a chunk begun before,
     and what has other filters, HDF5 packs.
     """
-    data.resize(first + len(values), axis=0)
-    chunk = data.chunks
-    assert chunk is not None
-    if data.compression != "gzip" or not data.shuffle or first % chunk[0]:
+    data, chunk = growing.data, growing.chunk
+    data.id.set_extent((first + len(values), *values.shape[1:]))
+    if chunk is None or first % chunk[0]:
         data[first:] = values
         return
-    values = values.astype(data.dtype, copy=False)
+    values = values.astype(growing.dtype, copy=False)
     for place in itertools.product(*(range(0, n, step) for n, step in zip(values.shape, chunk, strict=True))):
         part = values[tuple(slice(start, start + n) for start, n in zip(place, chunk, strict=True))]
-        data.id.write_direct_chunk((first + place[0], *place[1:]), packed(_padded(part, chunk, data.fillvalue)))
+        whole = part if part.shape == chunk else _padded(part, chunk, data.fillvalue)
+        data.id.write_direct_chunk((first + place[0], *place[1:]), packed(whole))
 
 
 def packed(chunk: np.ndarray) -> bytes:
@@ -41,8 +62,6 @@ def packed(chunk: np.ndarray) -> bytes:
 
 def _padded(part: np.ndarray, chunk: tuple[int, ...], fill: object) -> np.ndarray:
     """A chunk is whole in the file, also where the dataset ends within it."""
-    if part.shape == chunk:
-        return part
     whole = np.full(chunk, fill, part.dtype)
     whole[tuple(slice(n) for n in part.shape)] = part
     return whole

@@ -27,7 +27,7 @@ import numpy as np
 from emulator.carry import Checkpoint
 from emulator.trace import AXES, CHANNELS, WATCHED, Event, Header, Trace, TraceError, row_times
 from emulator.traces import checked, state_file
-from emulator.traces.chunks import write_rows
+from emulator.traces.chunks import growing, write_rows
 from emulator.traces.filesystem import network_filesystem
 from emulator.traces.hdf5_layout import (
     ATTRIBUTES,
@@ -90,7 +90,7 @@ class TraceWriter:
             lay_out(self._file, header, _chunk_rows(rows_per_block))
         # Held open: closing a dataset writes its chunks, and h5py swallows the error of a full disk there.
         self._data = {
-            f"{group}/{name}": data
+            f"{group}/{name}": growing(data)
             for group in ("trace", "event", *(channel.axis for channel in watched(header)))
             for name, data in at(self._file, group).items()
         }
@@ -129,17 +129,18 @@ class TraceWriter:
         """Hand over consecutive rows from `first_tick` on. Waits while several blocks are still to be written.
 
         Args:
-          block: every channel as (rows, length of its axis); copied, so the caller may reuse the arrays.
+          block: every channel as (rows, length of its axis); copied where it can be written to, so the caller may reuse
+            the arrays.
           events: those within the rows.
 
         Raises:
           TraceError: an earlier block could not be written.
           ValueError: channels of different length.
         """
-        arrays = {c.name: np.array(block[c.name], self._header.dtype_of(c)) for c in present(self._header)}
+        arrays = {c.name: _own(block[c.name], self._header.dtype_of(c)) for c in present(self._header)}
         rows = len(next(iter(block.values())))
         uneven = [name for name, values in arrays.items() if len(values) != rows]
-        arrays |= {c.name: np.array(block[c.name], self._header.dtype_of(c)) for c in watched(self._header)}
+        arrays |= {c.name: _own(block[c.name], self._header.dtype_of(c)) for c in watched(self._header)}
         if uneven:
             raise ValueError(f"a block of {rows} rows, but not in {', '.join(uneven)}")
         self._hand_over(self._write, first_tick, rows, arrays, tuple(events))
@@ -205,7 +206,7 @@ class TraceWriter:
         if not os.path.samestat(os.fstat(descriptor), self._path.stat()):
             raise OSError("another program has replaced it")  # and the state file is that one's
         os.fsync(descriptor)
-        rows = [data for place, data in self._data.items() if data.chunks and not place.startswith("event/")]
+        rows = [its.data for place, its in self._data.items() if its.data.chunks and not place.startswith("event/")]
         around = state_file.surroundings(self._path, rows)
         state_file.write(self._state_path, checkpoint, around)
         now = time.monotonic()
@@ -237,9 +238,9 @@ class TraceWriter:
             return
         first = len(self._data["event/time_s"])
         for name in ("kind", "where"):
-            data = self._data[f"event/{name}"]
-            texts = [fixed_text(getattr(event, name), data.dtype.itemsize) for event in events]
-            write_rows(data, first, np.array(texts))
+            its = self._data[f"event/{name}"]
+            texts = [fixed_text(getattr(event, name), its.dtype.itemsize) for event in events]
+            write_rows(its, first, np.array(texts))
         for name in ("value", "time_s"):
             write_rows(self._data[f"event/{name}"], first, np.array([getattr(event, name) for event in events]))
 
@@ -301,6 +302,11 @@ def open_rows(path: str | os.PathLike[str], block_rows: int) -> Iterator[Trace]:
 def count_rows(path: str | os.PathLike[str]) -> int:
     """Rows that a file holds. Raises as `read`."""
     return steadily(path, _whole_rows)
+
+
+def _own(values: np.ndarray, dtype: np.dtype[Any] | type) -> np.ndarray:
+    """Values that nobody changes any more: a copy, but for read-only ones, as those from the device are."""
+    return np.array(values, dtype, copy=True if values.flags.writeable else None)
 
 
 def _chunk_rows(rows_per_block: int) -> int:
