@@ -166,9 +166,9 @@ HALLS = (20, 50)  # the common part of the noise has 0.4 and 0.6 of their varian
 DT_S, CORRELATION_S, COHERENCE, AMPLITUDE = 0.01, 0.05, 0.03, 0.1
 NOISY_TICKS, SEGMENT = 80_000, 400
 SEGMENTS = NOISY_TICKS // SEGMENT
-# One s.d. of a variance over its value, and of a mean over the s.d.: integrals of the correlation's square and of itself.
-OF_VARIANCE = np.sqrt(2 * CORRELATION_S / (NOISY_TICKS * DT_S))
-OF_MEAN = np.sqrt(2 * CORRELATION_S / (NOISY_TICKS * DT_S))
+# S.d. of a variance over its value: root of 2 x the integral of the correlation's square, T, over the length; and of a
+# mean over the series' s.d.: of the integral of the correlation, 2 T, over the length.
+ERROR = np.sqrt(2 * CORRELATION_S / (NOISY_TICKS * DT_S))
 ODDS = 1e-5  # per bin of a spectrum, on either side: 800 bins below
 
 
@@ -203,13 +203,13 @@ def test_noisy_means_and_variances_of_the_paths_are_one(noisy):
     shared = AMPLITUDE**2 * COHERENCE * np.array([g.mean() ** 2 for g in gains])
     assert (own > 0.3 * shared).all() and (shared > 0.3 * own).all()
     apart = np.abs(events.mean(axis=0) - devices.mean(axis=0))
-    assert (apart < 4 * np.sqrt(2 * own) * OF_MEAN).all() and (apart > 0).all()
+    assert (apart < 4 * np.sqrt(2 * own) * ERROR).all() and (apart > 0).all()
     for series in (events, devices):
         mean = 0.5 * np.array([g.mean() for g in gains])
-        np.testing.assert_array_less(np.abs(series.mean(axis=0) - mean), 4 * np.sqrt(own + shared) * OF_MEAN)
-        np.testing.assert_allclose(series.var(axis=0), own + shared, rtol=4 * OF_VARIANCE)
+        np.testing.assert_array_less(np.abs(series.mean(axis=0) - mean), 4 * np.sqrt(own + shared) * ERROR)
+        np.testing.assert_allclose(series.var(axis=0), own + shared, rtol=4 * ERROR)
         # Between halls only what is common: s.d. of a covariance, (s1^2 s2^2 + c^2) T / length.
-        error = np.sqrt((np.prod(own + shared) + np.prod(shared)) / 2) * OF_VARIANCE
+        error = np.sqrt((np.prod(own + shared) + np.prod(shared)) / 2) * ERROR
         assert np.cov(series.T)[0, 1] == pytest.approx(np.sqrt(np.prod(shared)), abs=4 * error)
 
 
