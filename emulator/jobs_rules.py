@@ -223,19 +223,27 @@ def _halls(path: Path, site: Site) -> Problems:
 
 
 def _clocks(scenario: Scenario) -> Problems:
-    first: dict[str, TrainingJob] = {}
+    first: dict[str, tuple[Site, TrainingJob]] = {}
     for i, site in enumerate(scenario.site):
         for j, job in enumerate(site.job):
             if isinstance(job, TrainingJob) and job.clock is not None:
-                other = first.setdefault(job.clock, job)
-                if _pace(other) != _pace(job):
-                    why = "of other devices, workload or mitigations: they cannot keep in step"
-                    yield ("site", i, "job", j, "clock"), f"{job.clock!r} is that of {other.name!r}, {why}"
+                its, other = first.setdefault(job.clock, (site, job)), _pace(site, job)
+                different = [name for name, value in _pace(*its).items() if value != other[name]]
+                if different:
+                    why = f"which differs in {', '.join(different)}: they cannot keep in step"
+                    yield ("site", i, "job", j, "clock"), f"{job.clock!r} is that of {its[1].name!r}, {why}"
 
 
-def _pace(job: TrainingJob) -> tuple:
-    """What the lengths of a job's iterations depend on, of its tables."""
-    return job.devices, job.workload, job.smoothing, job.dummy_work, job.cap
+def _pace(site: Site, job: TrainingJob) -> dict[str, object]:
+    """What the lengths of a job's iterations depend on, by key: of the accelerator where power is withheld, as the
+    level that is wanted and the one that is let through are shares of its range. A site orders caps by its own draw.
+    """
+    withheld = job.smoothing or job.cap or site.power_limit
+    return {
+        **{name: getattr(job, name) for name in ("devices", "workload", "smoothing", "dummy_work", "cap")},
+        "accelerator": job.accelerator if withheld else None,
+        "site.power_limit": site.name if site.power_limit else None,
+    }
 
 
 def _watched(scenario: Scenario) -> Problems:

@@ -101,9 +101,8 @@ def settled(switches: Switches, settings: Settings, devices: Devices, state: Sta
     demand = devices.gain * level
     state = state._replace(level=level)
     if switches.own:
-        bins = (hashed(devices.key, jnp.asarray(-1, jnp.int32)) >> 9).astype(jnp.int32)
-        share = (bins.astype(level.dtype) + 0.5) * 2.0**-23  # the middles of 2^23 bins: exact in float32, never 0 or 1
-        state = state._replace(own=jnp.sqrt(2.0) * jax.lax.erf_inv(2.0 * share - 1.0))
+        word = hashed(devices.key, jnp.asarray(-1, jnp.int32))
+        state = state._replace(own=jnp.sqrt(2.0) * jax.lax.erf_inv(even(word, level.dtype)))
     if switches.averaged:
         state = state._replace(seen=demand)
     if switches.smoothing:
@@ -144,6 +143,11 @@ def hashed(key: jax.Array, count: jax.Array) -> jax.Array:
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
     return x ^ (x >> 16)
+
+
+def even(word: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Draws even on (-1, 1) from words: the middles of 2^23 bins, exact in float32 and never an end."""
+    return ((word >> 9).astype(jnp.int32).astype(dtype) + 0.5) * 2.0**-22 - 1.0
 
 
 def signed(word: jax.Array, bit: jax.Array, size: jax.Array) -> jax.Array:

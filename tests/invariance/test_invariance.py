@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emulator import simulate
+from emulator import config, simulate
 from emulator.cluster import demand, iteration
 from tests.unit.synthetic import summed_up_and_measured
 
@@ -143,6 +143,94 @@ def test_devices_keep_their_draws_whatever_the_company(scenario):
         gains.append(demand._gains(dataclasses.replace(at, job=its), numbers, job))
     np.testing.assert_array_equal(lives[0][:100], lives[1])
     np.testing.assert_array_equal(gains[0][:100], gains[1])
+
+
+SMOOTHED = """
+    [run]
+    duration_s = 1.0
+    dt_s = 0.005
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    devices = 70
+    accelerator = {idle_w = 100.0, tdp_w = 1100.0, gain_spread = 0.05, response_s = 0.02}
+    smoothing = {floor_fraction = 0.6, ramp_up_w_per_s = 3000.0, ramp_down_w_per_s = 2000.0}
+    [site.job.workload]
+    jitter = 0.02
+    noise_coherence = 0.5
+    [[site.job.workload.phase]]
+    name = "compute"
+    duration_s = 0.2
+    level = 0.9
+    noise = 0.05
+    spread_s = 0.02
+    barrier = true
+    wait_level = 0.3
+    [[site.job.workload.phase]]
+    name = "exchange"
+    duration_s = 0.15
+    level = 0.1
+    release_skew_s = 0.04
+"""
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """A job tick by tick in float64: its compiled step over windows of so many ticks, its layout changed, and the state
+    before the first."""
+    path = tmp_path_factory.mktemp("smoothed") / "job.toml"
+    path.write_text(SMOOTHED)
+    with jax.enable_x64(True):
+        layout, params, _, _ = simulate.build(config.load(path), ticks=100)
+
+    def made(ticks: int, **changes):
+        its, numbers, key = dataclasses.replace(layout.training[0], **changes), params.training[0], jax.random.key(6)
+
+        def advance(state, first):
+            window = iteration.Window(first, ticks, 0.005)
+            after, found = demand.advance(its, numbers, state, key, jnp.asarray(jnp.inf), window)
+            return after, found.power_w
+
+        return jax.jit(advance, compiler_options=QUICKLY), demand.initial(its, jnp.result_type(float))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole_w(cut):
+    with jax.enable_x64(True):
+        return powers(cut, 192)
+
+
+def powers(cut, ticks: int, **changes) -> np.ndarray:
+    """(192, halls) power in windows of so many ticks."""
+    (step, state), found = cut(ticks, **changes), []
+    for first in range(0, 192, ticks):
+        state, power = step(state, jnp.int32(first))
+        found.append(power)
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "changes"),
+    [(192, {"shards": 2, "groups": (20, 50)}), (96, {"groups": (50, 20)})],
+    ids=["processors and halls", "windows and halls in another order"],
+)
+def test_a_smoothed_job_is_the_same_however_it_is_cut(x64, cut, whole_w, ticks, changes):
+    """Devices keep their noise, gains and floors over how many processors, halls and windows they are spread. Sums of
+    70 shares in float64 in another order, after 192 ticks of recurrences: 1e-14 of each, allowed 1e-12."""
+    found, peak_w = powers(cut, ticks, **changes), 70 * 1100.0
+    assert found.shape == (192, 2) and np.ptp(whole_w) > 0.3 * peak_w
+    np.testing.assert_allclose(found.sum(axis=1), whole_w[:, 0], rtol=0, atol=1e-12 * peak_w)
+
+
+def test_processors_share_the_devices_of_a_job(x64, cut):
+    for shards in (1, 2):
+        step, state = cut(192, shards=shards)
+        assert ("shard_map" in str(step.trace(state, jnp.int32(0)).jaxpr)) == (shards == 2)
 
 
 def test_jobs_keep_their_draws_whatever_their_order(scenario, tmp_path):

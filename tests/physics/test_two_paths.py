@@ -1,9 +1,10 @@
-"""The path by events and the path by devices are the same job: whatever the job, without noise to rounding."""
+"""The path by events and the path by devices are the same job: whatever the job, without noise to rounding, and with
+noise in mean, variance and spectrum."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal, stats
 
 from emulator import config, simulate
 from emulator.cluster import demand
-from emulator.cluster.iteration import Window
+from emulator.cluster.iteration import Window, draw_job
 
 EVERYTHING = """
     [run]
@@ -138,3 +140,87 @@ def test_in_float32_to_its_rounding():
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
     (events, _), (devices, _) = (run(layout, params, way, compiled(way), 5) for way in ("events", "devices"))
     assert np.abs(events - devices).max() < 1e-5 * layout.job.devices * float(params.device.tdp_w)
+
+
+NOISY = """
+    [run]
+    duration_s = 1.0
+    dt_s = 0.01
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    devices = 70
+    accelerator = {idle_w = 0.0, tdp_w = 1000.0, gain_spread = 0.1}
+    [site.job.workload]
+    noise_correlation_s = 0.05
+    noise_coherence = 0.03
+    [[site.job.workload.phase]]
+    name = "compute"
+    duration_s = 1e5
+    level = 0.5
+    noise = 0.1
+"""
+HALLS = (20, 50)  # the common part of the noise has 0.4 and 0.6 of their variance
+DT_S, CORRELATION_S, COHERENCE, AMPLITUDE = 0.01, 0.05, 0.03, 0.1
+NOISY_TICKS, SEGMENT = 80_000, 400
+SEGMENTS = NOISY_TICKS // SEGMENT
+# S.d. of a variance over its value: root of 2 x the integral of the correlation's square, T, over the length; and of a
+# mean over the series' s.d.: of the integral of the correlation, 2 T, over the length.
+ERROR = np.sqrt(2 * CORRELATION_S / (NOISY_TICKS * DT_S))
+ODDS = 1e-5  # per bin of a spectrum, on either side: 800 bins below
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """Power of both halls by either path, as a share of theirs, and the gains of their devices."""
+    path = tmp_path_factory.mktemp("noisy") / "job.toml"
+    path.write_text(NOISY)
+    layout, params, _, _ = simulate.build(config.load(path), ticks=100)
+    layout, params, key = replace(layout.training[0], groups=HALLS), params.training[0], jax.random.key(4)
+    gains = demand._gains(layout, params, draw_job(layout.job, params.job, None, key))
+    series = {}
+    for way in ("events", "devices"):
+        its = replace(layout, path=way)
+        call = jax.jit(partial(demand.advance, its, window=Window(jnp.int32(0), NOISY_TICKS, DT_S)))
+        found = call(params, demand.initial(its, jnp.float32), key, jnp.asarray(jnp.inf))[1]
+        series[way] = np.asarray(found.power_w, np.float64) / (1000.0 * np.array(HALLS))
+    return series, np.split(np.asarray(gains, np.float64), [HALLS[0]])
+
+
+def spectrum(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of (ticks, halls) from segments side by side: a bin is its mean times a chi-square of 2 SEGMENTS, over these.
+    The mean is that of a segment without its own, and the last bin is real: both ends are left out."""
+    f_hz, density = signal.welch(series, 1 / DT_S, nperseg=SEGMENT, noverlap=0, axis=0)
+    return f_hz[2:-1], density[2:-1]
+
+
+def test_noisy_means_and_variances_of_the_paths_are_one(noisy):
+    """What devices have in common is the same series on both paths, what is their own is drawn anew; 4 s.d. of both."""
+    (events, devices), gains = noisy[0].values(), noisy[1]
+    own = AMPLITUDE**2 * (1 - COHERENCE) * np.array([np.sum(g**2) / len(g) ** 2 for g in gains])
+    shared = AMPLITUDE**2 * COHERENCE * np.array([g.mean() ** 2 for g in gains])
+    assert (own > 0.3 * shared).all() and (shared > 0.3 * own).all()
+    apart = np.abs(events.mean(axis=0) - devices.mean(axis=0))
+    assert (apart < 4 * np.sqrt(2 * own) * ERROR).all() and (apart > 0).all()
+    for series in (events, devices):
+        mean = 0.5 * np.array([g.mean() for g in gains])
+        np.testing.assert_array_less(np.abs(series.mean(axis=0) - mean), 4 * np.sqrt(own + shared) * ERROR)
+        np.testing.assert_allclose(series.var(axis=0), own + shared, rtol=4 * ERROR)
+        # Between halls only what is common: s.d. of a covariance, (s1^2 s2^2 + c^2) T / length.
+        error = np.sqrt((np.prod(own + shared) + np.prod(shared)) / 2) * ERROR
+        assert np.cov(series.T)[0, 1] == pytest.approx(np.sqrt(np.prod(shared)), abs=4 * error)
+
+
+def test_noisy_spectra_of_the_paths_are_one(noisy):
+    """Bin by bin against each other and against that of a first-order recurrence; the ratio of two bins is F."""
+    (f_hz, events), (_, devices) = (spectrum(series) for series in noisy[0].values())
+    low, high = stats.f.isf([1 - ODDS, ODDS], 2 * SEGMENTS, 2 * SEGMENTS)
+    assert (low < events / devices).all() and (events / devices < high).all()
+    fade = np.exp(-DT_S / CORRELATION_S)
+    shape = 2 * DT_S * (1 - fade**2) / np.abs(1 - fade * np.exp(-2j * np.pi * f_hz * DT_S)) ** 2
+    low, high = stats.chi2.isf([1 - ODDS, ODDS], 2 * SEGMENTS) / (2 * SEGMENTS)
+    for series, density in zip(noisy[0].values(), (events, devices), strict=True):
+        ratio = density / (shape[:, None] * series.var(axis=0))
+        assert (low < ratio).all() and (ratio < high).all()

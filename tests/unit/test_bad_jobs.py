@@ -113,19 +113,59 @@ def two_sites() -> str:
     return GOOD + site.replace('"campus"', '"other"').replace("devices = 96", "devices = 96\n    clock = 'both'")
 
 
+FREE = "smoothing", "cap"  # without these nothing withholds power
+UNLIKE = "site.1.job.train.accelerator.idle_w=90.0"
+
+
+def alone(scenario, *overrides: str):
+    """Two jobs of one clock at sites of their own, from whose powers nothing is withheld but what is given."""
+    text = "\n".join(line for line in two_sites().splitlines() if not line.strip().startswith(FREE))
+    return scenario(text, CLOCK, "site.0.hall=[]", "site.1.hall=[]", *overrides)
+
+
 @pytest.mark.parametrize(
-    "different",
+    ("key", "different"),
     [
-        "devices=95",
-        "workload.phase.exchange.level=0.2",
-        "cap=[{at_s=1.0, power_w=400.0}]",
-        "smoothing.floor_fraction=0.4",
-        "dummy_work={period_s=0.1, floor_fraction=0.3}",
+        ("devices", "devices=95"),
+        ("workload", "workload.phase.exchange.level=0.2"),
+        ("cap", "cap=[{at_s=1.0, power_w=400.0}]"),
+        ("smoothing", "smoothing.floor_fraction=0.4"),
+        ("dummy_work", "dummy_work={period_s=0.1, floor_fraction=0.3}"),
+        ("accelerator", "accelerator.idle_w=90.0"),
     ],
 )
-def test_jobs_of_one_clock_must_be_alike(scenario, different):
-    with pytest.raises(ConfigError, match="cannot keep in step"):
+def test_jobs_of_one_clock_must_be_alike(scenario, key, different):
+    with pytest.raises(ConfigError, match=rf"'train', which differs in {key}: they cannot keep in step"):
         scenario(two_sites(), CLOCK, "site.0.hall=[]", "site.1.hall=[]", f"site.1.job.train.{different}")
+
+
+@pytest.mark.parametrize(
+    "withholds",
+    [
+        "job.train.cap=[{at_s=1.0, power_w=400.0}]",
+        "job.train.smoothing={floor_fraction=0.5, ramp_up_w_per_s=100.0, ramp_down_w_per_s=100.0}",
+    ],
+)
+def test_accelerators_of_one_clock_differ_only_where_nothing_is_withheld(scenario, withholds):
+    """The length of an iteration then does not depend on them."""
+    alone(scenario, UNLIKE)
+    both = f"site.0.{withholds}", f"site.1.{withholds}"
+    alone(scenario, *both)
+    with pytest.raises(ConfigError, match="differs in accelerator"):
+        alone(scenario, *both, UNLIKE)
+
+
+@pytest.mark.parametrize("sites", [(0,), (1,), (0, 1)])
+def test_sites_that_order_caps_pull_the_jobs_of_one_clock_apart(scenario, sites):
+    with pytest.raises(ConfigError, match=r"differs in .*site\.power_limit"):
+        alone(scenario, *(f"site.{i}.power_limit={{max_mw = 1.0}}" for i in sites))
+
+
+def test_a_site_that_orders_caps_keeps_its_own_jobs_of_one_clock_in_step(scenario):
+    job = GOOD[GOOD.index("    [[site.job]]") :]
+    twins = GOOD + job.replace('"train"', '"twin"').replace("devices = 96", "devices = 96\n    clock = 'both'")
+    loaded = scenario(twins, CLOCK, "site.0.hall=[]", "site.0.power_limit={max_mw = 1.0}")
+    assert loaded.site[0].job[1].clock == "both"
 
 
 def test_jobs_of_one_clock_that_are_alike(scenario):

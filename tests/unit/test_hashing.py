@@ -1,4 +1,5 @@
-"""Keyed draws, `device_tick.hashed`: even, uncorrelated from tick to tick and from key to key.
+"""Keyed draws, `device_tick.hashed`: even, uncorrelated from tick to tick (or device to device, where these are
+counted) and from key to key.
 
 Tolerances are 4.5 standard errors of the statistic under independent even draws, one in 150,000.
 """
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emulator.kernels.device_tick import hashed
+from emulator.kernels import device_tick
 
 KEYS, TICKS = 512, 8192
 
@@ -20,7 +21,8 @@ def even(seed: int, first: int) -> np.ndarray:
     """(ticks, keys) on (-1, 1)."""
     keys = jax.random.bits(jax.random.key(seed), (KEYS,), jnp.uint32)
     ticks = jnp.arange(first, first + TICKS, dtype=jnp.int32)
-    return np.asarray(hashed(keys[None, :], ticks[:, None]), np.float64) * 2.0**-31 - 1.0
+    words = device_tick.hashed(keys[None, :], ticks[:, None])
+    return np.asarray(device_tick.even(words, jnp.dtype("float32")), np.float64)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def draws() -> np.ndarray:
 
 
 def test_mean_and_variance(draws):
-    """Even on (-1, 1): mean 0, variance 1/3, fourth moment 1/5."""
+    """Even on (-1, 1): mean 0, variance 1/3, fourth moment 1/5; each of 1000 bins as often as the others."""
+    counts = np.histogram(draws, 1000, (-1.0, 1.0))[0]
+    assert stats.chisquare(counts).pvalue > 1e-4 and np.abs(draws).max() < 1.0
     assert abs(draws.mean()) < 4.5 * np.sqrt(1 / 3 / draws.size)
     assert abs((draws**2).mean() - 1 / 3) < 4.5 * np.sqrt((1 / 5 - 1 / 9) / draws.size)
     # Of each key alone: the largest of 512, hence 5.5 standard errors.
