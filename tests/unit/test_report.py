@@ -15,7 +15,6 @@ import pytest
 
 from emulator import limits_schema, power_metrics
 from emulator.report import encode, gather, grid_modes, page
-from emulator.report.batteries import BatteryUse, Rated
 from emulator.report.distribution import ChangeCurve, Durations
 from emulator.trace import Event, TraceError
 from emulator.traces.hdf5 import TraceWriter
@@ -76,7 +75,7 @@ def test_gathered_curves_equal_those_of_the_whole(tmp_path, monkeypatch, at_once
     rows = block(TWO_SITES, 6000)
     path = write(tmp_path / "t.h5", TWO_SITES, rows, [Event(1.0, "load_step", "w", 5.0)])
     its = gather.plan(path)
-    found = gather.gather(its, 500, (), [])
+    found = gather.gather(its, 500, ())
     bins = np.arange(6000) * 500 // 6000
     frequency = rows["area_frequency_hz"]
     rate = np.full_like(frequency, np.nan)
@@ -163,22 +162,6 @@ def test_change_curve_equals_the_metric_that_limits_use(size):
     for window_s, change in zip(windows_s, largest, strict=True):
         whole = power_metrics.changes_within(np.arange(5000) * 0.001, power, window_s)[1].max()
         assert change == pytest.approx(whole, rel=1e-12)
-
-
-@pytest.mark.parametrize("size", [1, 999, 5000])
-def test_battery_use_equals_the_metric_of_the_whole(size):
-    rng = np.random.default_rng(3)
-    rows = {
-        "site_bess_power_mw": np.clip(rng.normal(0.0, 20.0, (5000, 2)), -30.0, 30.0),
-        "bess_soc": np.clip(0.5 + np.cumsum(rng.normal(0.0, 0.01, (5000, 2)), axis=0), 0.1, 0.9),
-    }
-    use = BatteryUse(Rated("campus/bess", "site_bess_power_mw", "bess_soc", 1, 30.0, 60.0, 0.1, 0.9), 0.001)
-    for start in range(0, 5000, size):
-        use.add({name: values[start : start + size] for name, values in rows.items()})
-    time_s, (power, soc) = np.arange(5000) * 0.001, (values[:, 1] for values in rows.values())
-    whole = power_metrics.battery(time_s, power, soc, 30.0, 60.0, (0.1, 0.9))
-    assert whole.at_power_limit_s > 0.1 and whole.at_soc_limit_s > 0.1, "limits are met"
-    assert vars(use.result()) == pytest.approx(vars(whole), rel=1e-9, abs=1e-12)
 
 
 def test_spectrogram_finds_a_tone_when_it_sounds():
