@@ -21,11 +21,11 @@ KEYS = (  # quantity, name, in words
     (
         "ride-through",
         "longest_return_s",
-        f"longest time with {RETURN_VOLTAGE_PU:g} pu of voltage back but not {RETURNED_SHARE:.0%} of the load",
+        f"longest time with {RETURN_VOLTAGE_PU:g} pu of voltage back but not {100 * RETURNED_SHARE:g} % of the load",
     ),
-    *(("frequency", f"rocof_{over_s:g}s_hz_per_s", f"fastest change over {over_s:g} s") for over_s in ROCOF_S),
+    *(("frequency", f"rocof_{over_s:g}s_hz_per_s", f"fastest rate of change over {over_s:g} s") for over_s in ROCOF_S),
     *(
-        ("frequency", f"outside_{band_hz:g}hz_s", f"time further than {band_hz:g} Hz from nominal")
+        ("frequency", f"outside_{band_hz:g}hz_s", f"time further than {band_hz:g} Hz from nominal frequency")
         for band_hz in FREQUENCY_BANDS_HZ
     ),
     ("tie", "line_1_hz", "frequency at which the tie swings most"),
@@ -53,8 +53,13 @@ def _keys(runs: Sequence[Run], quantity: str) -> Iterator[tuple[str, ...]]:
             known = [(run.label, its) for run, its in zip(runs, cells, strict=True) if its]
             if known:
                 remarks = shared([(label, its.remark) for label, its in known if its.remark])
-                values = [figure(its.value) if its else "–" for its in cells]
+                values = [_short(its.value) if its else "–" for its in cells]
                 yield (f"{at}: {words}", *values, _unit(known[0][1]), "; ".join(remarks))
+
+
+def _short(value: float) -> str:
+    """Four digits at most: some are counts."""
+    return f"{value:.4g}" if abs(value) < 1e4 else figure(value)
 
 
 def all_tables(runs: Sequence[Run]) -> str:

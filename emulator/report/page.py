@@ -140,7 +140,7 @@ def _plots(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit]) -> Itera
     groups = list(dict.fromkeys(title for run in runs for title, _ in run.found.plan.groups))
     for group in groups:
         yield from curves.power_plots(runs, group)
-    yield from curves.panels(runs)
+    yield from curves.panels(runs, clauses)
     for group in groups:
         yield from line_plots(runs, group, clauses)
 

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from emulator import limits_schema, power_metrics
+from emulator import cli, limits_schema, power_metrics
 from emulator.report import encode, gather, grid_modes, page
 from emulator.report.distribution import ChangeCurve, Durations
 from emulator.trace import Event, TraceError
@@ -183,24 +183,32 @@ def test_spectrogram_finds_a_tone_when_it_sounds():
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, and the rows of the table of findings as texts."""
+    """Elements with their attributes, and the rows of its tables as texts: those of findings, and all."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict]] = []
         self.findings: list[list[str]] = []
+        self.rows: list[list[str]] = []
+        self.within = False  # a table
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+            self.within = True
         if dict(attrs).get("class") == "finding":
-            self.findings.append([])
-        if tag == "td" and self.findings:
-            self.findings[-1].append("")
+            self.findings.append(self.rows[-1])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.within = self.within and tag != "table"
 
     def handle_data(self, data):
-        if self.findings and self.findings[-1]:
-            self.findings[-1][-1] += data
+        if self.within and self.rows[-1]:
+            self.rows[-1][-1] += data
 
 
 def test_the_page_needs_nothing_else(tmp_path):
@@ -231,6 +239,83 @@ def test_verdicts_and_rows_follow_the_assessment(tmp_path):
         assert [row[5] for row in rows] == [words, "n/a"]
         assert "too short" in rows[1][7] and rows[1][1] == "–"
     assert "nothing is judged" in reported(tmp_path, path)
+
+
+def test_all_metrics_are_those_of_assess(tmp_path, capsys):
+    path = write(tmp_path / "t.h5", TWO_SITES, block(TWO_SITES, 3000))
+    assert cli.main(["assess", str(path), "--metrics", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["metrics"]
+    rows = Page(reported(tmp_path, path)).rows
+    table = rows[rows.index(["metric", "value", "unit", "at s", "remark"]) + 1 :]
+    shown = iter(row for row in table if len(row) == 5)
+    for its, row in zip(told, shown, strict=False):
+        value = "–" if its["value"] is None else f"{its['value']:.6g}"
+        at_s = "" if its["at_s"] is None else f"{its['at_s']:.3f}"
+        assert row == [its["name"], value, "" if its["unit"] == "1" else its["unit"], at_s, its["remark"]]
+    heads = [row[0] for row in table if len(row) == 1]
+    assert heads[: heads.index("shaft, g 2-3") + 1] == list(
+        dict.fromkeys(f"{its['quantity']}, {its['where']}" for its in told)
+    )
+    assert len(told) > 150 and {"amplification", "pst_max_230v", "damage", "trips"} <= {its["name"] for its in told}
+
+
+def test_key_figures_stand_side_by_side(tmp_path):
+    """A step of 30 MW in one row: 30 MW/s over 1 s, 6 MW/s over 5 s; the record is too short for a ramp over 60 s."""
+    paths = []
+    for i, step_mw in enumerate((30.0, 0.0)):
+        rows = {name: np.full_like(values, 50.0) for name, values in block(ONE_SITE, 8000).items()}
+        rows["site_pcc_power_mw"][4000:] += step_mw
+        rows["site_pcc_voltage_pu"][:], rows["area_frequency_hz"][:] = 1.0, 60.0 + 0.3 * i
+        rows["site_connected_fraction"][:] = 1.0
+        rows["site_connected_fraction"][1000:3000] -= 0.5 * i
+        paths.append(write(tmp_path / f"{i}.h5", ONE_SITE, rows))
+    found = {row[0]: row[1:] for row in reversed(Page(reported(tmp_path, *paths)).rows)}
+    assert found["A: campus draws from the grid"][4:] == ["30.00", "30.00", "6.000", "–"]
+    assert found["B: campus draws from the grid"][4:] == ["0", "0", "0", "–"]
+    flicker = found["campus: largest flicker severity Pst, 120 V lamp"]
+    assert flicker == ["–", "–", "", "A, B: a record of 8 s is too short: 600 s are looked at"]
+    assert found["campus: times that load left the grid"] == ["0", "1", "", ""]
+    back = next(values for name, values in found.items() if name.startswith("campus: longest time with 0.9 pu"))
+    assert back == ["0", "2", "s", ""]
+    outside = [values[:2] for name, values in found.items() if name.startswith("main: time further than")]
+    assert sorted(outside) == [["0", "0"], ["0", "8"], ["0", "8"]]
+
+
+def test_plots_show_what_clauses_allow(tmp_path):
+    clauses = tmp_path / "limits.toml"
+    made = 'source = "made"\nstatus = "draft"\n'
+    kinds = (
+        'kind = "band_amplitude"\nlow_hz = 5.0\nhigh_hz = 20.0\nmax_mw = 700.0\n',
+        'kind = "band_energy"\nlow_hz = 0.1\nhigh_hz = 2.0\nmax_fraction = 0.5\nreading = "variance"\n',
+        'kind = "voltage_range"\nlow_pu = 0.9\nhigh_pu = 1.1\n',
+        'kind = "frequency_deviation"\nmax_hz = 0.5\n',
+        'kind = "rocof"\nover_s = 0.5\nmax_hz_per_s = 2.0\n',
+        'kind = "rocof"\nover_s = 0.1\nmax_hz_per_s = 3.0\n',
+        'kind = "soc_window"\nlow = 0.2\nhigh = 0.8\n',
+        'kind = "shaft_torque"\nmax_pu = 0.4\n',
+    )
+    clauses.write_text("".join(f'[[limit]]\nname = "clause {i}"\n{made}{kind}' for i, kind in enumerate(kinds)))
+    path = write(tmp_path / "t.h5", TWO_SITES, block(TWO_SITES, 3000))
+    plots = data_of(reported(tmp_path, path, limits=clauses))["plots"]
+    levels = {plot["title"]: plot["levels"] for plot in plots if plot.get("levels")}
+    assert levels == {
+        "frequency": [59.5, 60.5],
+        "rate of change of frequency, over 0.5 s": [-2.0, 2.0],
+        "voltage at the point of common coupling": [0.9, 1.1],
+        "state of charge": [20.0, 80.0],
+        "shaft torque, change since the start": [-0.4, 0.4],
+    }
+    spectrum = next(plot for plot in plots if "amplitude spectrum" in plot["title"])
+    band = {"from": 5.0, "to": 20.0, "text": "clause 0, 700 MW, 5 to 20 Hz", "allowed": 700.0}
+    assert spectrum["bands"] == [band, {"from": 0.1, "to": 2.0, "text": "clause 1, 0.1 to 2 Hz"}]
+    assert spectrum["y_range"][1] > 700.0 and spectrum["y_range"][0] < spectrum["y_range"][1]
+
+
+def test_runs_of_one_name_go_by_their_files(tmp_path):
+    paths = [write(tmp_path / f"{name}.h5", ONE_SITE, block(ONE_SITE, 50)) for name in ("before", "after")]
+    text = reported(tmp_path, *paths)
+    assert "<h1>A: before.h5 · B: after.h5</h1>" in text and '<li class="">A: before.h5: not judged' in text
+    assert "<h1>made</h1>" in reported(tmp_path, paths[0])
 
 
 def test_an_unfinished_run_is_judged_to_its_end_and_said_so(tmp_path):
