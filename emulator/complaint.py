@@ -97,12 +97,12 @@ def line_of(lines: Lines, path: Path) -> int | None:
     return None
 
 
-def translate(error: ValidationError) -> list[tuple[Path, str]]:
-    """Path and message of every problem that pydantic found, in our words."""
+def translate(error: ValidationError, root: type[Table] = Scenario) -> list[tuple[Path, str]]:
+    """Path and message of every problem that pydantic found in a table of type `root`, in our words."""
     found = error.errors(include_url=False)
     problems = []
     for item in found:
-        place = _Place.at(item["loc"])
+        place = _Place.at(item["loc"], root)
         inside = any(other is not item and other["loc"][: len(item["loc"])] == item["loc"] for other in found)
         if item["type"] == "too_short" and inside:
             continue  # pydantic counts only the items that passed
@@ -119,11 +119,11 @@ class _Place:
     field: FieldInfo | None
 
     @classmethod
-    def at(cls, location: Sequence[str | int]) -> _Place:
+    def at(cls, location: Sequence[str | int], root: type[Table]) -> _Place:
         path: list[str | int] = []
         holder: type[Table] | None = None
         field: FieldInfo | None = None
-        options: list[Any] = [Scenario]
+        options: list[Any] = [root]
         for part in location:
             tables = [o for o in options if isinstance(o, type) and issubclass(o, Table)]
             if isinstance(part, str) and len(tables) > 1:
@@ -207,12 +207,16 @@ def _say(place: _Place, kind: str, value: Any, context: Mapping[str, Any], fallb
         case "union_tag_not_found":
             return (*path, context["discriminator"].strip("'")), "missing key"
         case "literal_error":
-            allowed = re.findall(r"'([^']*)'", context["expected"])
+            allowed = [text or number for text, number in re.findall(r"'([^']*)'|(\d+)", context["expected"])]
             return path, f"{value!r} is unknown{choice(str(value), allowed)}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             return path, f"is {value!r}, must be {bounds(field) if field else ''}{unit}"
-        case "string_pattern_mismatch" | "string_too_short" | "string_too_long":
+        case "string_too_short":
+            return path, f"is {value!r}, must not be empty"
+        case "string_pattern_mismatch" | "string_too_long":
             return path, f"is {value!r}, must be 1 to 64 characters without space, dot, slash, bracket or quote"
+        case "value_error":
+            return path, fallback.removeprefix("Value error, ")
         case "too_short":
             return path, f"needs at least {context['min_length']} of it"
         case "too_long":

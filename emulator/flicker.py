@@ -73,6 +73,8 @@ def severities(time_s: np.ndarray, p_inst: np.ndarray) -> tuple[np.ndarray, np.n
 
 def intervals(time_s: np.ndarray, p_inst: np.ndarray) -> np.ndarray:
     """(n, rows) flicker in each whole 10 min from the first row on, as many as the record holds."""
+    if len(time_s) < 2:
+        return np.zeros((0, 1))
     rows = round(SHORT_S / (time_s[1] - time_s[0]))
     return p_inst[: len(p_inst) // rows * rows].reshape(-1, rows)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from emulator import catalog
-from emulator.complaint import ConfigError, Problem, dotted, line_index, line_of, nearest
+from emulator.complaint import ConfigError, Problem, dotted, line_index, line_of, nearest, translate
 from emulator.tables import Table, key
 
 
@@ -197,23 +197,7 @@ def load(limits: str | Path) -> Limits:
     try:
         return Limits.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(_problems(str(path), text, error)) from error
-
-
-def _problems(path: str, text: str, error: ValidationError) -> list[Problem]:
-    """What pydantic found, with file, line and key."""
-    lines, kinds = line_index(text), {get_args(t.model_fields["kind"].annotation)[0]: t for t in get_args(Clause)}
-    found = []
-    for item in error.errors(include_url=False):
-        if item["type"] == "too_short" and item["input"]:
-            continue  # pydantic counts only the clauses that passed
-        # Below the place of a clause pydantic names the clause's kind, which is no key of the user's.
-        at = (*item["loc"][:2], *item["loc"][3:])
-        message = f"is {item['input']!r}: {item['msg']}"
-        if item["type"] == "extra_forbidden":
-            table = kinds[item["loc"][2]] if len(item["loc"]) > 2 else Limits
-            message = f"unknown key{nearest(str(at[-1]), table.model_fields)}"
-        elif item["type"] in ("missing", "too_short", "union_tag_not_found", "union_tag_invalid", "value_error"):
-            message = item["msg"].removeprefix("Value error, ")
-        found.append(Problem(path, line_of(lines, at), dotted(at), message))
-    return found
+        lines = line_index(text)
+        found = translate(error, Limits)
+        problems = [Problem(str(path), line_of(lines, at), dotted(at), message) for at, message in found]
+        raise ConfigError(problems) from error

@@ -8,7 +8,8 @@ Signs: load positive = draws from the grid; battery positive = discharges; tie p
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,25 +44,33 @@ def overview(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str]) 
     """Draw the picture of an HDF5 trace as PNG (1600 x 1100 pixels), SVG or PDF, by the ending of `path_out`.
 
     Raises:
-      TraceError: no such trace, one without rows, an ending not known, or matplotlib is not installed.
+      TraceError: no such trace, one without rows, or as `picture`.
+    """
+    with picture(path_out) as figure:
+        figure.set_size_inches(16, 11)
+        _draw(figure, _gather(path_in))
+
+
+@contextmanager
+def picture(path_out: str | os.PathLike[str]) -> Iterator[Figure]:
+    """A figure to fill, 100 pixels to the inch; in the end it stands at `path_out` as PNG, SVG or PDF, by its ending.
+    What stood there stays until then, and where filling fails.
+
+    Raises:
+      TraceError: an ending not known, a file that cannot be written, or matplotlib is not installed.
     """
     if Path(path_out).suffix.lower() not in ENDINGS:
         raise TraceError(f"{path_out}: a picture ends in {', '.join(ENDINGS)}")
-    figure = _figure()
-    from matplotlib import rc_context
-
-    with rc_context({"text.parse_math": False}):  # names are text, also with a dollar sign
-        _draw(figure, _gather(path_in))
-        with whole(path_out) as part:
-            figure.savefig(part, format=Path(path_out).suffix[1:].lower())
-
-
-def _figure() -> Figure:
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
         raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
-    return Figure(figsize=(16, 11), dpi=100, layout="constrained")
+    with rc_context({"text.parse_math": False}):  # names are text, also with a dollar sign
+        figure = Figure(dpi=100, layout="constrained", facecolor="white")
+        yield figure
+        with whole(path_out) as part:
+            figure.savefig(part, format=Path(path_out).suffix[1:].lower())
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from emulator import plot
 from emulator.fit_result import Fitted
-from emulator.plot import BLUE, ENDINGS, GREEN, ORANGE
-from emulator.trace import TraceError
+from emulator.plot import BLUE, GREEN, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LABELS = {"power": "power, MW", "frequency": "frequency, Hz"}
 RESIDUALS = {"power": ("residual, MW", 1.0), "frequency": ("residual, mHz", 1e3)}
@@ -16,15 +20,14 @@ def picture(fitted: Fitted, path: Path) -> None:
     """Draw it as PNG, SVG or PDF, by the ending of `path`.
 
     Raises:
-      TraceError: an ending not known, matplotlib is not installed, or the file cannot be written.
+      TraceError: as `plot.picture`.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise TraceError(f"{path}: a picture ends in {', '.join(ENDINGS)}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
-    figure = Figure(figsize=(14, 8), dpi=100, layout="constrained")
+    with plot.picture(path) as figure:
+        figure.set_size_inches(14, 8)
+        _draw(figure, fitted)
+
+
+def _draw(figure: Figure, fitted: Fitted) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     above.plot(fitted.time_s, fitted.measured, color=ORANGE, lw=1.8, label="measured")
     above.plot(fitted.time_s, fitted.fitted, color=BLUE, lw=0.9, label="fitted")
@@ -37,8 +40,3 @@ def picture(fitted: Fitted, path: Path) -> None:
     below.set(xlabel="s", ylabel=label, xlim=(fitted.time_s[0], fitted.time_s[-1]))
     for axes in (above, below):
         axes.grid(color="0.92")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emulator import plot
 from emulator.modes import LIGHT
 from emulator.modes_report import Analysis
-from emulator.plot import CYCLE, ENDINGS
+from emulator.plot import CYCLE
 from emulator.resonance import LONGEST_S, SHORTEST_S
-from emulator.trace import TraceError
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -41,27 +40,17 @@ def picture(found: Analysis, path_out: str | os.PathLike[str]) -> None:
     """Draw it as PNG (1200 pixels wide), SVG or PDF, by the ending of `path_out`.
 
     Raises:
-      TraceError: an ending not known, a file that cannot be written, or matplotlib is not installed.
+      TraceError: as `plot.picture`.
     """
-    if Path(path_out).suffix.lower() not in ENDINGS:
-        raise TraceError(f"{path_out}: a picture ends in {', '.join(ENDINGS)}")
-    figure = drawn(found)
-    try:
-        Path(path_out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path_out)
-    except OSError as error:
-        raise TraceError(f"cannot write {path_out}: {error.strerror or error}") from error
+    with plot.picture(path_out) as figure:
+        draw(figure, found)
 
 
-def drawn(found: Analysis) -> Figure:
-    """The figure: a panel for each kind of output that answers, the resonance map below them."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
+def draw(figure: Figure, found: Analysis) -> None:
+    """A panel for each kind of output that answers, the resonance map below them."""
     rows = [(title, its) for kinds, title in PANELS if (its := _answering(found, kinds))]
     heights = [1.0] * len(rows) + [0.2, 1.1, 1.1]
-    figure = Figure(figsize=(12, 2.3 * sum(heights)), dpi=100, layout="constrained", facecolor="white")
+    figure.set_size_inches(12, 2.3 * sum(heights))
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for i, (panel, (title, its)) in enumerate(zip(axes, rows, strict=False)):
         _draw_response(panel, found, its, title, last=i == len(rows) - 1, named=i == 0)
@@ -72,7 +61,6 @@ def drawn(found: Analysis) -> Figure:
     _draw_rms(axes[-2], found)
     _draw_amplification(axes[-1], found)
     figure.suptitle(f"{found.name}: what swings of the {found.load} do", fontsize=14)
-    return figure
 
 
 def _waveform_words(found: Analysis) -> str:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emulator import schema, spectrum, tunables
+from emulator import plot, schema, spectrum, tunables
 from emulator.plot import BLUE, CYCLE, GREEN, ORANGE
 from emulator.simulate import run
-from emulator.trace import Trace, TraceError
+from emulator.trace import Trace
 from emulator.traces.history import History
 from emulator.tune_problem import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_ROWS = 20_000  # of a curve that is drawn
 MOST_NAMED = 8  # curves in a legend
@@ -26,16 +27,17 @@ def picture(path: Path, scenario: schema.Scenario, tuned: schema.Scenario, task:
     """Draw it as PNG, SVG or PDF, by the ending of `path`. Runs the first training scenario twice.
 
     Raises:
-      TraceError: matplotlib is not installed, or the file cannot be written.
+      TraceError: as `plot.picture`.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
+    with plot.picture(path) as figure:
+        figure.set_size_inches(16, 11)
+        _draw(figure, scenario, tuned, task, history)
+
+
+def _draw(figure: Figure, scenario: schema.Scenario, tuned: schema.Scenario, task: Task, history: History) -> None:
     coarse = tunables.replaced(task.variants[0], ("run", "seed"), task.tune.train_seeds[0])
     found = {place: tunables.value_at(tuned, place) for place in task.paths}
     traces = {"before": run(coarse), "after": run(tunables.with_values(coarse, found))}
-    figure = Figure(figsize=(16, 11), dpi=100, layout="constrained")
     axes = figure.subplots(3, 2)
     figure.suptitle(f"{scenario.run.name}: tuned on {len(task.tune.train_seeds)} seeds, {len(_steps(history))} steps")
     _convergence(axes[0, 0], "objective", history.columns["objective"], ["objective"])
@@ -44,11 +46,6 @@ def picture(path: Path, scenario: schema.Scenario, tuned: schema.Scenario, task:
     _soc(axes[1, 1], traces)
     _power(axes[2, 0], traces)
     _lines(axes[2, 1], traces)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _steps(history: History) -> np.ndarray:

@@ -43,6 +43,7 @@ CHANNELS: Mapping[Quantity, tuple[str, str]] = {  # channel of each quantity, an
     "job power": ("job_power_mw", "job"),
     "wanted job power": ("job_wanted_power_mw", "job"),
 }
+RATED_BY = {"units", "availability", "power_mw", "energy_mwh", "soc_min", "soc_max"}  # keys of a battery
 EVEN = 1e-3  # of the median interval: intervals that differ by less are equal
 
 
@@ -115,15 +116,18 @@ def of_trace(trace: Trace, name: str) -> Recording:
 
 
 def _ratings(config: Mapping[str, Any], listed: tuple[str, ...]) -> Mapping[str, Rating]:
-    """Of the batteries in a resolved configuration, by site or, where listed, by SITE/NAME."""
+    """Of the batteries in a resolved configuration, by site or, where listed, by SITE/NAME. None of those of which a
+    trace shows only the sum, or a foreign configuration not all."""
     found = {}
     for site in config.get("site", ()):
-        tables = {"bess": site["bess"]} | {its["name"]: its for its in site.get("store", ())} if "bess" in site else {}
+        stores = site.get("store", ())
+        tables = {"bess": site["bess"]} | {its["name"]: its for its in stores} if "bess" in site else {}
         for name, its in tables.items():
             at = f"{site['name']}/{name}"
-            units = its["units"] * its["availability"]
-            size = Rating(units * its["power_mw"], units * its["energy_mwh"], (its["soc_min"], its["soc_max"]))
-            found[at if at in listed else site["name"]] = size
+            if its.keys() >= RATED_BY and (at in listed or not stores):
+                units = its["units"] * its["availability"]
+                size = Rating(units * its["power_mw"], units * its["energy_mwh"], (its["soc_min"], its["soc_max"]))
+                found[at if at in listed else site["name"]] = size
     return found
 
 

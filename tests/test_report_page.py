@@ -55,6 +55,20 @@ max_fraction = 0.9
 reading = "variance"
 source = "made"
 status = "example"
+[[limit]]
+name = "line"
+kind = "band_amplitude"
+low_hz = 1.0
+high_hz = 4.0
+max_mw = 5.0
+source = "made"
+status = "example"
+[[limit]]
+name = "deviation"
+kind = "frequency_deviation"
+max_hz = 0.04
+source = "made"
+status = "example"
 """
 
 
@@ -211,6 +225,12 @@ def test_all_plots_are_drawn(browser, files):
     assert len(colours) == 4 and min(colours) > 20, "consumption and draw of two sites, in many shades"
     spectrum = plot_of(browser, "amplitude spectrum")
     assert "band, 0.1 to 20 Hz" in spectrum.text and spectrum.find_elements(By.CSS_SELECTOR, "rect.band")
+    drawn = spectrum.find_elements(By.CSS_SELECTOR, "path.curve")[1].get_attribute("d")
+    top = min(float(y) for y in re.findall(r"[ML][\d.-]+ ([\d.-]+)", drawn))
+    [line] = spectrum.find_elements(By.CSS_SELECTOR, "line.allowed")
+    assert float(line.get_attribute("y1")) == pytest.approx(top, abs=4.0), "the swing of 5 MW reaches what is allowed"
+    levels = plot_of(browser, "frequency").find_elements(By.CSS_SELECTOR, "line.allowed")
+    assert len(levels) == 2, "a swing of 0.05 Hz goes beyond 0.04 Hz on either side"
     marks = plot_of(browser, "voltage").find_elements(By.CSS_SELECTOR, "path.event")
     told = [its.find_element(By.TAG_NAME, "title").get_property("textContent") for its in marks]
     assert told == [f"load_step, 0{PLACE}, 8.000 s"], "what is no routine of a job"

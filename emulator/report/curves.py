@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from emulator import limits_schema
 from emulator.report import encode
 from emulator.report.gather import POWERS, ROCOF_OVER_S
 from emulator.report.moments import span_of
@@ -85,10 +86,36 @@ def events_data(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
-def panels(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
-    """A plot of every kind that a run has."""
+def panels(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit]) -> Iterator[dict[str, Any]]:
+    """A plot of every kind that a run has, with what clauses allow."""
+    nominal_hz = runs[0].found.plan.header.frequency_hz
     for panel in PANELS:
-        yield from _panel(runs, *panel)
+        for plot in _panel(runs, *panel):
+            for clause in clauses:
+                if ends := _allowed(clause, panel[-1], nominal_hz):
+                    place = getattr(clause, "site", None) or getattr(clause, "area", None)
+                    at = f" at {place}" if place else ""
+                    text = f"{clause.name}{at}: {ends[0]:g} to {ends[1]:g} {plot['unit']}"
+                    plot["legend"].append({"look": "allowed", "text": text})
+                    plot["levels"] += ends
+                    plot["note"] = "Red lines: what is allowed, where that lies within the plot."
+            yield plot
+
+
+def _allowed(clause: limits_schema.Limit, keys: Sequence[str], nominal_hz: float) -> tuple[float, ...]:
+    """Lowest and highest value that a clause allows in a plot of these quantities; nothing if it looks at others."""
+    match clause:
+        case limits_schema.FrequencyDeviation(max_hz=hz) if "frequency" in keys:
+            return nominal_hz - hz, nominal_hz + hz
+        case limits_schema.Rocof(max_hz_per_s=rate, over_s=over_s) if "rocof" in keys and over_s == ROCOF_OVER_S:
+            return -rate, rate
+        case limits_schema.VoltageRange(low_pu=low, high_pu=high) if "voltage" in keys:
+            return low, high
+        case limits_schema.SocWindow(low=low, high=high) if "soc" in keys:
+            return 100.0 * low, 100.0 * high
+        case limits_schema.ShaftTorque(max_pu=torque) if "torque" in keys:
+            return -torque, torque
+    return ()
 
 
 def power_plots(runs: Sequence[Run], group: str) -> list[dict[str, Any]]:
@@ -142,4 +169,5 @@ def _series(runs: Sequence[Run], i: int, key: str, curve: int, label: str, look:
 
 def _time_plot(section: str, title: str, unit: str, series: list[dict[str, Any]]) -> dict[str, Any]:
     legend = [{"look": one["look"], "text": one.pop("text")} for one in series]
-    return {"kind": "time", "section": section, "title": title, "unit": unit, "series": series, "legend": legend}
+    spec = {"kind": "time", "section": section, "title": title, "unit": unit, "series": series, "legend": legend}
+    return spec | {"levels": []}

@@ -1,16 +1,24 @@
-"""Key figures, batteries, grid, costs and events in tables. Signs: load positive = draws from the grid."""
+"""Sites, batteries, grid, costs and events in tables. Signs: load positive = draws from the grid."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from math import nan
 
+from emulator.power_metrics import RAMPS_S
 from emulator.report.gather import MOST_CURVES, MOST_EVENTS
 from emulator.report.html import count, figure, folded, note, table
 from emulator.report.run import Run
 
-SIDES = (("facility", "consumes"), ("pcc", "draws from the grid"))
-SITE_FIGURES = ("energy_mwh", "mean_mw", "peak_mw", "swing_mw", "change_5s_mw")
-SITE_HEAD = ("", "energy MWh", "mean MW", "peak MW", "p-p MW", "largest change in 5 s MW")
+SIDES = (("load", "consumes"), ("power", "draws from the grid"))
+SITE_FIGURES = (
+    "energy_mwh", "mean_mw", "peak_mw", "swing_mw", "change_5s_mw",
+    *(f"ramp_{over_s:g}s_mw_per_s" for over_s in RAMPS_S),
+)  # fmt: skip
+SITE_HEAD = (
+    "", "energy MWh", "mean MW", "peak MW", "p-p MW", "largest change in 5 s MW",
+    *(f"ramp over {over_s:g} s MW/s" for over_s in RAMPS_S),
+)  # fmt: skip
 BATTERY_HEAD = (
     "", "rated", "SOC", "in MWh", "out MWh", "losses MWh", "equivalent cycles", "full cycles", "capacity fade",
     "at power limit s", "at SOC limit s",
@@ -22,30 +30,36 @@ GRID_FIGURES = {  # name, unit and decimals
     "tie": ("tie flow", "MW", 2),
     "torque": ("change of shaft torque", "pu", 4),
 }
+BATTERY_FIGURES = (
+    "charged_mwh", "discharged_mwh", "losses_mwh", "equivalent_cycles", "full_cycles", "capacity_fade",
+    "at_power_limit_s", "at_soc_limit_s",
+)  # fmt: skip
 JOB_COSTS = {
     "added_energy_mwh": "energy added by floors and dummy work MWh",
     "withheld_energy_mwh": "energy withheld by ceilings and caps MWh",
+    "energy_overhead_pct": "net, of what the job wanted %",
     "lost_iteration_s": "iterations longer by caps, ceilings and dummy work s",
 }
 BATTERY_COSTS = ("losses MWh", "throughput MWh", "equivalent cycles", "capacity fade")
 
 
 def site_table(runs: Sequence[Run]) -> str:
-    """Energy, mean, peak, swing of consumption and draw of each site."""
-    sites = list(dict.fromkeys(site for run in runs for site in run.found.plan.header.labels["site"]))
+    """Energy, mean, peak, swing, change and ramps of consumption and draw of each site."""
     rows = []
-    for site in sites:
-        for key, words in SIDES:
+    for site in dict.fromkeys(site for run in runs for site in run.found.plan.header.labels["site"]):
+        for quantity, words in SIDES:
             for run in runs:
                 if site in run.found.plan.header.labels["site"]:
-                    values = [run.found.metric(f"site.{site}.{key}_{name}") for name in SITE_FIGURES]
+                    shown = quantity if site in run.places(quantity) else "power"  # without a battery they are one
+                    values = (run.value(shown, site, name) for name in SITE_FIGURES)
                     rows.append((run.named(f"{site} {words}"), *map(figure, values)))
-    return table(SITE_HEAD, rows, range(1, 6)) or note("No sites: the grid alone was emulated.")
+    found = table(SITE_HEAD, rows, range(1, len(SITE_HEAD)))
+    return found or note("No sites: the grid alone was emulated.")
 
 
 def battery_table(runs: Sequence[Run]) -> str:
     """Use, losses and wear of each battery."""
-    rows = [row for run in runs for row in _battery_rows(run)]
+    rows = [_battery_row(run, at) for run in runs for at in run.places("battery")]
     if not rows:
         return note("No battery.")
     losses = "Losses: energy in less energy out, less what is still stored."
@@ -53,26 +67,15 @@ def battery_table(runs: Sequence[Run]) -> str:
     return table(BATTERY_HEAD, rows, range(1, len(BATTERY_HEAD))) + note(f"{losses} {wear}")
 
 
-def _battery_rows(run: Run) -> Iterator[tuple[str, ...]]:
-    known = set()
-    for battery in run.found.batteries:
-        its, use, at = battery.rated, battery.result(), f"battery.{battery.rated.name.replace('/', '.')}"
-        known.add(its.name.rpartition("/")[0])
-        yield (
-            run.named(its.name),
-            f"{its.power_mw:g} MW, {its.energy_mwh:g} MWh",
-            f"{100.0 * use.soc_min:.2f} to {100.0 * use.soc_max:.2f} %",
-            *map(figure, (use.charged_mwh, use.discharged_mwh, use.losses_mwh, use.equivalent_cycles)),
-            *(figure(run.found.metric(f"{at}.{key}")) for key in ("full_cycles", "capacity_fade")),
-            f"{use.at_power_limit_s:g}",
-            f"{use.at_soc_limit_s:g}",
-        )
-    for site in run.found.plan.labels("bess"):
-        if site not in known:  # no configuration to tell its rating
-            keys = ("soc_min", "soc_max", "bess_energy_in_mwh", "bess_energy_out_mwh")
-            low, high, into, out = (run.found.metric(f"site.{site}.{key}") for key in keys)
-            soc = f"{100.0 * low:.2f} to {100.0 * high:.2f} %"
-            yield (run.named(site), "unknown", soc, figure(into), figure(out), *["–"] * 6)
+def _battery_row(run: Run, at: str) -> tuple[str, ...]:
+    rating = run.ratings.get(at)
+    low, high = (100.0 * run.value("battery", at, f"soc_{end}") for end in ("min", "max"))
+    return (
+        run.named(at),
+        f"{rating.power_mw:g} MW, {rating.energy_mwh:g} MWh" if rating else "unknown",
+        f"{low:.2f} to {high:.2f} %",
+        *(figure(run.value("battery", at, name)) for name in BATTERY_FIGURES),
+    )
 
 
 def grid_table(runs: Sequence[Run]) -> str:
@@ -97,19 +100,17 @@ def cost_table(runs: Sequence[Run]) -> str:
     jobs, batteries = [], []
     for run in runs:
         for job in run.found.plan.header.labels["job"]:
-            at = f"job.{job.replace('/', '.')}"
-            costs = (figure(run.found.metric(f"{at}.{key}")) for key in JOB_COSTS)
-            jobs.append((run.named(job), *costs, count(run.found.metric(f"{at}.iterations"))))
-        for battery in run.found.batteries:
-            use, fade = battery.result(), f"battery.{battery.rated.name.replace('/', '.')}.capacity_fade"
-            moved_mwh = use.charged_mwh + use.discharged_mwh
-            values = (use.losses_mwh, moved_mwh, use.equivalent_cycles, run.found.metric(fade))
-            batteries.append((run.named(battery.rated.name), *map(figure, values)))
+            costs = (figure(run.value("mitigation", job, name)) for name in JOB_COSTS)
+            iterations = run.found.plan.first.metrics.get(f"job.{job.replace('/', '.')}.iterations", nan)
+            jobs.append((run.named(job), *costs, count(iterations)))
+        for at in run.places("battery"):
+            values = {name: run.value("battery", at, name) for name in BATTERY_FIGURES}
+            moved_mwh = values["charged_mwh"] + values["discharged_mwh"]
+            costs = (values["losses_mwh"], moved_mwh, values["equivalent_cycles"], values["capacity_fade"])
+            batteries.append((run.named(at), *map(figure, costs)))
     parts = [
-        table(("job", *JOB_COSTS.values(), "iterations"), jobs, range(1, 6)),
-        table(
-            ("battery", "losses MWh", "throughput MWh", "equivalent cycles", "capacity fade"), batteries, range(1, 5)
-        ),
+        table(("job", *JOB_COSTS.values(), "iterations"), jobs, range(1, len(JOB_COSTS) + 2)),
+        table(("battery", *BATTERY_COSTS), batteries, range(1, len(BATTERY_COSTS) + 1)),
     ]
     if any(not run.found.plan.first.complete for run in runs):
         parts.append(note("A dash: only the run itself counts it, and only at its end."))

@@ -1,7 +1,7 @@
 """What the page shows of one trace, gathered in a single pass of windows: memory does not grow with its length.
 
 Curves over time are envelopes, the smallest and largest value in each of some ten thousand parts of the run, and, about
-moments that matter, every row. Spectra, distributions and the use of batteries come from every row.
+moments that matter, every row. Spectra and distributions come from every row.
 Signs: load positive = draws from the grid; battery positive = discharges; tie positive = from first area to second.
 """
 
@@ -12,17 +12,13 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from math import isnan
 from typing import Any
 
 import numpy as np
 
 from emulator.envelope import Envelope
-from emulator.metrics import Summary
 from emulator.plot import panels_of
 from emulator.power_metrics import ROCOF_S
-from emulator.report.batteries import BatteryUse
 from emulator.report.distribution import ChangeCurve, Durations
 from emulator.trace import CHANNELS, Event, Header, Trace, TraceError
 from emulator.traces.hdf5 import count_rows, read
@@ -169,20 +165,9 @@ class Gathered:
     spectrograms: Mapping[str, list[Spectrogram]]
     durations: Mapping[str, list[Durations]]
     changes: Mapping[str, list[ChangeCurve]]
-    batteries: Sequence[BatteryUse]
-    summary: Summary
     events: list[Event] = field(default_factory=list)  # the first ones
     marked: list[Event] = field(default_factory=list)  # the first ones of what is not ROUTINE
     counts: Counter[str] = field(default_factory=Counter)
-
-    @cached_property
-    def _metrics(self) -> dict[str, float]:
-        stored = {key: value for key, value in self.plan.first.metrics.items() if not isnan(value)}
-        return self.summary.result() | stored
-
-    def metric(self, key: str) -> float:
-        """By its name in `metrics`, of the rows that there are; NaN for what only a run that has ended counts."""
-        return self._metrics.get(key, np.nan)
 
     def range_of(self, key: str, curve: int) -> tuple[float, float]:
         """Lowest and highest value of a curve; NaN where it has none."""
@@ -190,7 +175,7 @@ class Gathered:
         return (float(np.nanmin(low)), float(np.nanmax(high))) if np.isfinite(low).any() else (np.nan, np.nan)
 
 
-def gather(its: Plan, bins: int, windows_s: Sequence[float], batteries: Sequence[BatteryUse]) -> Gathered:
+def gather(its: Plan, bins: int, windows_s: Sequence[float]) -> Gathered:
     """Read the trace once.
 
     Args:
@@ -209,8 +194,6 @@ def gather(its: Plan, bins: int, windows_s: Sequence[float], batteries: Sequence
         spectrograms=each(lambda: Spectrogram(rows, header.row_s, SPECTRUM_HZ[1], COLUMNS, LINES)),
         durations=each(Durations),
         changes=each(lambda: ChangeCurve((*WINDOWS_S, *windows_s), rows, header.dt_s, header.every_ticks)),
-        batteries=batteries,
-        summary=Summary(header),
     )
     for start in range(0, rows, ROWS_AT_ONCE):  # not to the end of the file: it may be growing
         _take(found, start, min(start + ROWS_AT_ONCE, rows))
@@ -226,13 +209,7 @@ def _take(found: Gathered, start: int, stop: int) -> None:
         for parts in (found.spectra, found.spectrograms, found.durations, found.changes):
             for i, part in enumerate(parts[key]):
                 part.add(values[key][:, i])
-    rows = slice(len(trace.time_s) - (stop - start), None)
-    block = {channel.name: getattr(trace, channel.name)[rows] for channel in CHANNELS}
-    for battery in found.batteries:
-        battery.add(block)
-    if not its.first.complete:
-        found.summary.update(block, start * its.header.every_ticks)
-    events = [event for event in trace.events if event.time_s >= trace.time_s[rows][0]]
+    events = [event for event in trace.events if event.time_s >= trace.time_s[-(stop - start)]]
     found.counts.update(event.kind for event in events)
     found.events.extend(events[: MOST_EVENTS - len(found.events)])
     unusual = [event for event in events if event.kind not in ROUTINE]

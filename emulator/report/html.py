@@ -43,7 +43,9 @@ def figure(value: float, digits: int = 4) -> str:
     """A number of so many digits, a dash where there is none."""
     if isnan(value):
         return "–"
-    return f"{value:.0f}" if abs(value) >= 10**digits or value == 0.0 else f"{value:#.{digits}g}".rstrip(".")
+    if value == 0.0:
+        return "0"  # also of -0.0
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")
 
 
 def count(value: float) -> str:

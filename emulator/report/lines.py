@@ -52,6 +52,8 @@ def _line_plot(lines: list[dict[str, Any]], **spec: Any) -> dict[str, Any]:
         spec.setdefault(f"{axis}_range", _range(values, spec[f"{axis}_log"]))
     legend = [{"look": line["look"], "text": line["label"]} for line in lines]
     legend += [{"look": "band", "text": band["text"]} for band in spec["bands"]]
+    if any("allowed" in band for band in spec["bands"]):
+        legend.append({"look": "allowed", "text": "largest amplitude allowed"})
     legend += [{"look": "mark", "text": "mode of grid, battery and controller"}] if spec["marks"] else []
     legend += [{"look": "limit", "text": limit["text"]} for limit in spec["limits"]]
     coded = [line | {axis: encode.floats(line[axis]) for axis in "xy"} for line in lines]
@@ -75,14 +77,12 @@ def _spectrum(runs: Sequence[Run], group: str, clauses: Clauses) -> dict[str, An
         return _thinned(*found.spectra[key][i].result(*SPECTRUM_HZ), share)
 
     lines = _lines(runs, group, curve_of)
+    bands = list(_bands(group, clauses))
     top = max((float(line["y"].max(initial=0.0)) for line in lines), default=0.0)
-    bands: dict[tuple[float, float], str] = {}
-    for clause in clauses:
-        if isinstance(clause, limits_schema.BandEnergy) and clause.site in (None, group):
-            edges_hz = (max(clause.low_hz, SPECTRUM_HZ[0]), clause.high_hz)
-            bands[edges_hz] = "; ".join([*filter(None, [bands.get(edges_hz)]), clause.name])
+    allowed_mw = [band["allowed"] for band in bands if "allowed" in band]
     positive = np.concatenate([line["y"][line["y"] > 0.0] for line in lines] or [np.zeros(0)])
     least = float(np.quantile(positive, 0.02)) if len(positive) else 0.0  # a notch or two may leave the plot
+    lowest = max(top / SPECTRUM_DEPTH, 0.5 * least)
     segments_s = {f"{run.found.spectra['pcc'][0].segment_s:g} s" for run in runs if run.found.spectra["pcc"]}
     return _line_plot(
         lines,
@@ -90,10 +90,7 @@ def _spectrum(runs: Sequence[Run], group: str, clauses: Clauses) -> dict[str, An
         title=f"{group}: amplitude spectrum of power",
         note=f"Amplitude of a sine (half its p-p). Welch's method: Hann windows of {' and '.join(sorted(segments_s))}, "
         "half overlapping, squares averaged; where lines are closer than the plot's points, the largest is kept.",
-        bands=[
-            {"from": low_hz, "to": high_hz, "text": f"{text}, {low_hz:g} to {high_hz:g} Hz"}
-            for (low_hz, high_hz), text in bands.items()
-        ],
+        bands=bands,
         marks=_marks(runs),
         x_name="frequency (Hz)",
         y_name="amplitude (MW)",
@@ -101,8 +98,24 @@ def _spectrum(runs: Sequence[Run], group: str, clauses: Clauses) -> dict[str, An
         y_unit="MW",
         x_log=True,
         y_log=True,
-        y_range=[max(top / SPECTRUM_DEPTH, 0.5 * least), 2.0 * top],
+        y_range=[min([lowest, *(0.5 * mw for mw in allowed_mw)]), 2.0 * max([top, *allowed_mw])],
     )
+
+
+def _bands(group: str, clauses: Clauses) -> Iterator[dict[str, Any]]:
+    """Those that limits judge, once where several look at the same; with the amplitude that is allowed, if one is."""
+    energy: dict[tuple[float, float], list[str]] = {}
+    for clause in clauses:
+        if isinstance(clause, limits_schema.BandEnergy) and clause.site in (None, group):
+            energy.setdefault((clause.low_hz, clause.high_hz), []).append(clause.name)
+        elif isinstance(clause, limits_schema.BandAmplitude) and clause.site in (None, group):
+            text = f"{clause.name}, {clause.max_mw:g} MW"
+            yield {**_band(clause.low_hz, clause.high_hz, text), "allowed": clause.max_mw}
+    yield from (_band(*edges_hz, "; ".join(names)) for edges_hz, names in energy.items())
+
+
+def _band(low_hz: float, high_hz: float, text: str) -> dict[str, Any]:
+    return {"from": max(low_hz, SPECTRUM_HZ[0]), "to": high_hz, "text": f"{text}, {low_hz:g} to {high_hz:g} Hz"}
 
 
 def _thinned(hz: np.ndarray, amplitude: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:

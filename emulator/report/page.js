@@ -295,6 +295,10 @@
       for (const [series, parts] of drawn) {
         svg(inner, "path", { class: `curve area ${series.look}`, d: outline(parts, x, y) });
       }
+      for (const level of this.spec.levels) {
+        const at = px(y.at(level)), ends = { x1: EDGE.left, x2: this.right, y1: at, y2: at };
+        if (level >= y.from && level <= y.to) svg(inner, "line", { class: "allowed", ...ends });
+      }
       this.axes(x, y, name, this.spec.unit, marks);
       for (const event of doc.events) {
         if (event.at < view.from || event.at > view.to) continue;
@@ -342,7 +346,9 @@
       };
       for (const band of spec.bands) {
         const [a, b] = [x.at(Math.max(band.from, from)), x.at(Math.min(Math.max(band.to, from), to))];
-        if (b > a) svg(inner, "rect", { class: "band", x: px(a), y: EDGE.top, width: px(b - a), height: this.bottom - EDGE.top });
+        if (!(b > a)) continue;
+        svg(inner, "rect", { class: "band", x: px(a), y: EDGE.top, width: px(b - a), height: this.bottom - EDGE.top });
+        if (band.allowed) svg(inner, "line", { class: "allowed", x1: px(a), x2: px(b), y1: px(y.at(band.allowed)), y2: px(y.at(band.allowed)) });
       }
       for (const line of this.data) svg(inner, "path", { class: `curve line ${line.look}`, d: this.path(line, x, y) });
       spec.marks.forEach((mark, row) => {
@@ -414,7 +420,7 @@
       pixels.putImageData(shades, 0, 0);
       const item = legend.appendChild(html("span"));
       const least = spec.top * 10 ** (-spec.depth_db / 20);
-      item.append(`${least.toPrecision(3)} MW or less`, bar, `${spec.top.toPrecision(3)} MW, in steps of decibel`);
+      item.append(`amplitude, logarithmic: ${least.toPrecision(3)} MW or less`, bar, `${spec.top.toPrecision(3)} MW`);
       return legend;
     }
 

@@ -9,21 +9,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from emulator import __version__, limits, limits_schema, recording, schema
-from emulator.report import curves, encode, figures, grid_modes, verdicts
-from emulator.report.batteries import batteries_of
-from emulator.report.gather import ROCOF_OVER_S, Gathered, Plan, gather, plan
+from emulator import __version__, limits, limits_schema, measures, recording, schema
+from emulator.report import curves, encode, figures, grid_modes, metrics, verdicts
+from emulator.report.gather import ROCOF_OVER_S, Plan, gather, plan
 from emulator.report.html import note
 from emulator.report.lines import line_plots
 from emulator.report.moments import clips_of, moments_of
-from emulator.report.run import Run
+from emulator.report.run import Run, shared
 from emulator.trace import TraceError
 from emulator.traces.columns import whole
 from emulator.traces.hdf5 import read
@@ -53,11 +52,12 @@ def write(
     plans = [plan(path) for path in paths]
     bins = min(MOST_BINS, ENVELOPE_BYTES // (4 * max(1, sum(its.curves for its in plans))))
     windows_s = [limit.window_s for limit in _table(clauses) if isinstance(limit, limits_schema.SlidingWindowChange)]
+    titles = _titles(plans)
     runs = []
     for i, its in enumerate(plans):
         label = chr(ord("A") + i) if len(plans) > 1 else ""
         parts = its.rows if its.rows <= 2 * bins else bins  # every row has one value, and needs no more than its ends
-        runs.append(_run(its, label, parts, windows_s, clauses, CLIP_BYTES // (2 * len(plans))))
+        runs.append(_run(its, label, titles[i], parts, windows_s, clauses, CLIP_BYTES // (2 * len(plans))))
     text = _page(runs, _table(clauses), name)
     with whole(path_out) as part:
         part.write_text(text, "utf-8", errors="replace")  # a file's name may be no text
@@ -67,18 +67,37 @@ def _table(clauses: limits_schema.Limits | None) -> tuple[limits_schema.Limit, .
     return clauses.limit if clauses else ()
 
 
+def _titles(plans: Sequence[Plan]) -> list[str]:
+    """Names of runs; those of their files where several have the same."""
+    names = [its.header.name for its in plans]
+    return [name if names.count(name) == 1 else Path(its.path).name for name, its in zip(names, plans, strict=True)]
+
+
 def _run(
-    its: Plan, label: str, bins: int, windows_s: Sequence[float], clauses: limits_schema.Limits | None, clip_values: int
+    its: Plan,
+    label: str,
+    title: str,
+    bins: int,
+    windows_s: Sequence[float],
+    clauses: limits_schema.Limits | None,
+    clip_values: int,
 ) -> Run:
-    assessment = None
-    if clauses is not None:
-        assessment = limits.assess(recording.of_trace(read(its.path), its.path), clauses)  # as `wattswing assess` does
+    assessment, measured, ratings = _assessed(its, clauses)
     scenario = grid_modes.scenario_of(its.header)
-    readable = isinstance(scenario, schema.Scenario)
-    found: Gathered = gather(its, bins, windows_s, batteries_of(scenario, its.header) if readable else [])
+    found = gather(its, bins, windows_s)
     moments = moments_of(found, assessment)
     clips = clips_of(its, moments, clip_values) if bins < its.rows else []
-    return Run(label, found, assessment, grid_modes.modes(scenario) if readable else scenario, moments, clips)
+    modes = grid_modes.modes(scenario) if isinstance(scenario, schema.Scenario) else scenario
+    return Run(label, title, found, assessment, measured, ratings, modes, moments, clips)
+
+
+def _assessed(
+    its: Plan, clauses: limits_schema.Limits | None
+) -> tuple[limits.Assessment | None, tuple[measures.Figure, ...], Mapping[str, recording.Rating]]:
+    """As `wattswing assess` does, with the whole trace at hand: verdict, metrics, and what the batteries are."""
+    whole_trace = recording.of_trace(read(its.path, slice(0, its.rows)), its.path)
+    assessment = limits.assess(whole_trace, clauses) if clauses else None
+    return assessment, measures.measure(whole_trace), whole_trace.ratings
 
 
 def _page(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit], name: str) -> str:
@@ -98,13 +117,13 @@ def _page(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit], name: str
         script_hash=_hash(script),
         style=style,
         script=script,
-        title=escape(" · ".join(run.named(run.found.plan.header.name) for run in runs)),
+        title=escape(" · ".join(run.named(run.title) for run in runs)),
         badges=verdicts.badges(runs),
         run=verdicts.run_table(runs),
         verdict=verdicts.verdict_table(runs, Path(name).name),
-        figures=figures.site_table(runs),
+        figures=figures.site_table(runs) + metrics.key_table(runs) + metrics.all_tables(runs),
         resolution=escape(_resolution(runs)),
-        modes="".join(note(text) for text in _shared([(run.label, _modes_words(run)) for run in runs])),
+        modes="".join(note(text) for text in shared([(run.label, _modes_words(run)) for run in runs])),
         battery=figures.battery_table(runs),
         grid=figures.grid_table(runs),
         costs=figures.cost_table(runs),
@@ -121,7 +140,7 @@ def _plots(runs: Sequence[Run], clauses: Sequence[limits_schema.Limit]) -> Itera
     groups = list(dict.fromkeys(title for run in runs for title, _ in run.found.plan.groups))
     for group in groups:
         yield from curves.power_plots(runs, group)
-    yield from curves.panels(runs)
+    yield from curves.panels(runs, clauses)
     for group in groups:
         yield from line_plots(runs, group, clauses)
 
@@ -148,14 +167,7 @@ def _resolution(runs: Sequence[Run]) -> str:
         said.append((run.label, f"{part}, over every row of {row_ms}{fine}"))
     how = "A column of pixels spans the smallest to the largest value that falls into it: no peak is lost at any zoom"
     means = "Powers and voltages are means over a row, frequency, charge, flows and torques values at its start"
-    return f"{how}; {'; '.join(_shared(said))}. {means}."
-
-
-def _shared(said: Sequence[tuple[str, str]]) -> list[str]:
-    """What is said of runs, by label; what holds for several once."""
-    words = dict.fromkeys(text for _, text in said)
-    labels = {text: ", ".join(label for label, its in said if its == text) for text in words}
-    return [f"{label}: {text}" if label else text for text, label in labels.items()]
+    return f"{how}; {'; '.join(shared(said))}. {means}."
 
 
 def _modes_words(run: Run) -> str:

@@ -30,7 +30,7 @@ def badges(runs: Sequence[Run]) -> str:
     lines = []
     for run in runs:
         verdict = run.assessment.verdict if run.assessment else "not judged: no limits given"
-        text = f"{run.named(run.found.plan.header.name)}: {verdict}"
+        text = f"{run.named(run.title)}: {verdict}"
         lines.append(f'<li class="{LOOKS.get(verdict, "")}">{escape(text)}</li>')
     warnings = [
         note(run.named(f"{ending(run)}. All below covers {run.found.plan.duration_s:g} s, up to there."), "warning")

@@ -490,6 +490,8 @@ def test_json_holds_what_the_table_says(x64, scenario):
 
 def test_picture(x64, scenario, tmp_path):
     pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
     from emulator import plot_modes
     from emulator.trace import TraceError
 
@@ -497,7 +499,8 @@ def test_picture(x64, scenario, tmp_path):
     plot_modes.picture(found, tmp_path / "a" / "modes.png")
     start = (tmp_path / "a" / "modes.png").read_bytes()[:24]
     assert int.from_bytes(start[16:20], "big") == 1200
-    figure = plot_modes.drawn(found)
+    figure = Figure(layout="constrained")
+    plot_modes.draw(figure, found)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert "frequency: response per MW of load" in titles and "amplification by modes; shaded: avoid" in titles
     with pytest.raises(TraceError, match="ends in"):

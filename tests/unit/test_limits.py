@@ -355,16 +355,23 @@ def test_presets_can_be_assessed(name):
 
 GOOD = '[[limit]]\nname = "a"\nkind = "dynamic_range"\nmax_mw = 1.0\nsource = "x"\nstatus = "draft"\n'
 
+FLICKER = "frequency_hz = 60\nlamp_v = 100\n"
+
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (GOOD.replace("1.0", "-1.0"), "limits.toml:4: limit.0.max_mw: is -1.0"),
+        (GOOD.replace("1.0", "-1.0"), "limits.toml:4: limit.0.max_mw: is -1.0, must be > 0 MW"),
         (GOOD + "max_mv = 2.0\n", "limits.toml:7: limit.0.max_mv: unknown key; nearest: max_mw"),
-        (GOOD.replace("dynamic_range", "dynamic"), "limits.toml:1: limit.0: Input tag 'dynamic'"),
-        (GOOD.replace('"draft"', '"law"'), "limits.toml:6: limit.0.status: is 'law'"),
-        (GOOD.replace("max_mw = 1.0\n", ""), "limits.toml:1: limit.0.max_mw: Field required"),
+        (GOOD.replace("dynamic_range", "dynamic"), "limits.toml:3: limit.0.kind: 'dynamic' is unknown; nearest: dyn"),
+        (GOOD.replace('"draft"', '"law"'), "limit.0.status: 'law' is unknown; allowed: draft, example, in"),
+        (GOOD.replace("max_mw = 1.0\n", ""), "limit.0.max_mw: missing key: largest peak-to-peak power, in MW"),
         (GOOD.replace("dynamic_range", "soc_window").replace("max_mw = 1.0", "low = 0.5\nhigh = 0.4"), "low 0.5 must"),
+        (GOOD.replace('"a"', '""'), "limits.toml:2: limit.0.name: is '', must not be empty"),
+        (
+            GOOD.replace("dynamic_range", "flicker_pst").replace("max_mw", "max_pst") + FLICKER,
+            "limits.toml:8: limit.0.lamp_v: 100 is unknown; nearest: 120 (allowed: 120, 230)",
+        ),
         ("[[limit]\n", "is not valid TOML"),
         ("limit = []\n", "limits.toml:1: limit: "),
         (GOOD + GOOD.replace("1.0", "true"), "limits.toml:10: limit.1.max_mw: is True"),

@@ -215,6 +215,13 @@ def test_a_battery_without_rating_and_a_tie_without_loads():
     assert np.isnan(figure.value) and "no load swings" in figure.remark
 
 
+@pytest.mark.parametrize("rows", [2, 3])
+def test_the_shortest_record_has_its_metrics(rows):
+    figures = found_in(everything(rows * 0.001, 0.001))
+    assert figures["voltage", "min_pu"].value == 1.0
+    assert np.isnan(figures["voltage", "pst_max_120v"].value) and np.isnan(figures["power", "ramp_1s_mw_per_s"].value)
+
+
 def test_places_stand_by_themselves_and_as_text():
     recording = everything()
     two = recording.values | {"power": recording.values["power"] | {"b\x1b[2J": 3.0 * recording.values["power"]["a"]}}
@@ -299,6 +306,16 @@ def test_batteries_of_a_trace_have_their_ratings(tmp_path):
     assert {where for where, _ in found} == {"west/bess", "west/fast", "öst"}
     assert found["öst", "at_power_limit_s"] == pytest.approx(0.01)
     assert found["öst", "equivalent_cycles"] == pytest.approx(0.5 * 4.0 * 0.01 / 3600.0 / 8.0)
+
+
+def test_batteries_whose_rating_a_trace_does_not_tell(tmp_path):
+    """A foreign configuration without all keys, and a trace that shows only the sum of two."""
+    bess = "units = 2\navailability = 0.5\npower_mw = 4.0\nenergy_mwh = 8.0\nsoc_min = 0.1\nsoc_max = 0.9\n"
+    config = f'[[site]]\nname = "west"\n[site.bess]\n{bess}[[site.store]]\nname = "fast"\n{bess}'
+    config += '[[site]]\nname = "öst"\n[site.bess]\npower_mw = 4.0\n'
+    header = replace(TWO_SITES, config=config, labels={**TWO_SITES.labels, "battery": ()})
+    trace = hdf5.read(write(tmp_path / "t.h5", header, block(header, 10)))
+    assert of_trace(trace, "t").ratings == {}
 
 
 def test_a_recorded_power_has_what_a_power_has(tmp_path):

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from emulator import plot
 from emulator.plot import overview
@@ -19,7 +20,7 @@ from .synthetic import ONE_SITE, TWO_SITES, block, write
 
 
 def figure_of(path):
-    figure = plot._figure()
+    figure = Figure(figsize=(16, 11), dpi=100, layout="constrained")
     plot._draw(figure, plot._gather(path))
     return figure
 
@@ -195,6 +196,11 @@ def test_refusals_in_words(tmp_path, monkeypatch):
         labels={axis: () for axis in (*AXES, "device", "rack")},
         nominal_kv=(),
     )
+    with pytest.raises(RuntimeError, match="half way"), plot.picture(tmp_path / "v.png") as figure:
+        (tmp_path / "v.png").write_text("what was there")
+        figure.text(0.5, 0.5, "half a picture")
+        raise RuntimeError("half way")
+    assert (tmp_path / "v.png").read_text() == "what was there" and not list(tmp_path.glob("*.tmp"))
     with pytest.raises(TraceError, match="nothing to draw"):
         overview(made(tmp_path, nothing, block(nothing, 9)), tmp_path / "u.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -13,9 +13,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from emulator import limits_schema, power_metrics
+from emulator import cli, limits_schema, power_metrics
 from emulator.report import encode, gather, grid_modes, page
-from emulator.report.batteries import BatteryUse, Rated
 from emulator.report.distribution import ChangeCurve, Durations
 from emulator.trace import Event, TraceError
 from emulator.traces.hdf5 import TraceWriter
@@ -76,7 +75,7 @@ def test_gathered_curves_equal_those_of_the_whole(tmp_path, monkeypatch, at_once
     rows = block(TWO_SITES, 6000)
     path = write(tmp_path / "t.h5", TWO_SITES, rows, [Event(1.0, "load_step", "w", 5.0)])
     its = gather.plan(path)
-    found = gather.gather(its, 500, (), [])
+    found = gather.gather(its, 500, ())
     bins = np.arange(6000) * 500 // 6000
     frequency = rows["area_frequency_hz"]
     rate = np.full_like(frequency, np.nan)
@@ -165,22 +164,6 @@ def test_change_curve_equals_the_metric_that_limits_use(size):
         assert change == pytest.approx(whole, rel=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 999, 5000])
-def test_battery_use_equals_the_metric_of_the_whole(size):
-    rng = np.random.default_rng(3)
-    rows = {
-        "site_bess_power_mw": np.clip(rng.normal(0.0, 20.0, (5000, 2)), -30.0, 30.0),
-        "bess_soc": np.clip(0.5 + np.cumsum(rng.normal(0.0, 0.01, (5000, 2)), axis=0), 0.1, 0.9),
-    }
-    use = BatteryUse(Rated("campus/bess", "site_bess_power_mw", "bess_soc", 1, 30.0, 60.0, 0.1, 0.9), 0.001)
-    for start in range(0, 5000, size):
-        use.add({name: values[start : start + size] for name, values in rows.items()})
-    time_s, (power, soc) = np.arange(5000) * 0.001, (values[:, 1] for values in rows.values())
-    whole = power_metrics.battery(time_s, power, soc, 30.0, 60.0, (0.1, 0.9))
-    assert whole.at_power_limit_s > 0.1 and whole.at_soc_limit_s > 0.1, "limits are met"
-    assert vars(use.result()) == pytest.approx(vars(whole), rel=1e-9, abs=1e-12)
-
-
 def test_spectrogram_finds_a_tone_when_it_sounds():
     """4 MW at 3 Hz in the second half only. A Hann window half over its beginning reads half of it."""
     time_s = np.arange(0.0, 120.0, 0.001)
@@ -200,24 +183,32 @@ def test_spectrogram_finds_a_tone_when_it_sounds():
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, and the rows of the table of findings as texts."""
+    """Elements with their attributes, and the rows of its tables as texts: those of findings, and all."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict]] = []
         self.findings: list[list[str]] = []
+        self.rows: list[list[str]] = []
+        self.within = False  # a table
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+            self.within = True
         if dict(attrs).get("class") == "finding":
-            self.findings.append([])
-        if tag == "td" and self.findings:
-            self.findings[-1].append("")
+            self.findings.append(self.rows[-1])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.within = self.within and tag != "table"
 
     def handle_data(self, data):
-        if self.findings and self.findings[-1]:
-            self.findings[-1][-1] += data
+        if self.within and self.rows[-1]:
+            self.rows[-1][-1] += data
 
 
 def test_the_page_needs_nothing_else(tmp_path):
@@ -248,6 +239,83 @@ def test_verdicts_and_rows_follow_the_assessment(tmp_path):
         assert [row[5] for row in rows] == [words, "n/a"]
         assert "too short" in rows[1][7] and rows[1][1] == "–"
     assert "nothing is judged" in reported(tmp_path, path)
+
+
+def test_all_metrics_are_those_of_assess(tmp_path, capsys):
+    path = write(tmp_path / "t.h5", TWO_SITES, block(TWO_SITES, 3000))
+    assert cli.main(["assess", str(path), "--metrics", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["metrics"]
+    rows = Page(reported(tmp_path, path)).rows
+    table = rows[rows.index(["metric", "value", "unit", "at s", "remark"]) + 1 :]
+    shown = iter(row for row in table if len(row) == 5)
+    for its, row in zip(told, shown, strict=False):
+        value = "–" if its["value"] is None else f"{its['value']:.6g}"
+        at_s = "" if its["at_s"] is None else f"{its['at_s']:.3f}"
+        assert row == [its["name"], value, "" if its["unit"] == "1" else its["unit"], at_s, its["remark"]]
+    heads = [row[0] for row in table if len(row) == 1]
+    assert heads[: heads.index("shaft, g 2-3") + 1] == list(
+        dict.fromkeys(f"{its['quantity']}, {its['where']}" for its in told)
+    )
+    assert len(told) > 150 and {"amplification", "pst_max_230v", "damage", "trips"} <= {its["name"] for its in told}
+
+
+def test_key_figures_stand_side_by_side(tmp_path):
+    """A step of 30 MW in one row: 30 MW/s over 1 s, 6 MW/s over 5 s; the record is too short for a ramp over 60 s."""
+    paths = []
+    for i, step_mw in enumerate((30.0, 0.0)):
+        rows = {name: np.full_like(values, 50.0) for name, values in block(ONE_SITE, 8000).items()}
+        rows["site_pcc_power_mw"][4000:] += step_mw
+        rows["site_pcc_voltage_pu"][:], rows["area_frequency_hz"][:] = 1.0, 60.0 + 0.3 * i
+        rows["site_connected_fraction"][:] = 1.0
+        rows["site_connected_fraction"][1000:3000] -= 0.5 * i
+        paths.append(write(tmp_path / f"{i}.h5", ONE_SITE, rows))
+    found = {row[0]: row[1:] for row in reversed(Page(reported(tmp_path, *paths)).rows)}
+    assert found["A: campus draws from the grid"][4:] == ["30.00", "30.00", "6.000", "–"]
+    assert found["B: campus draws from the grid"][4:] == ["0", "0", "0", "–"]
+    flicker = found["campus: largest flicker severity Pst, 120 V lamp"]
+    assert flicker == ["–", "–", "", "A, B: a record of 8 s is too short: 600 s are looked at"]
+    assert found["campus: times that load left the grid"] == ["0", "1", "", ""]
+    back = next(values for name, values in found.items() if name.startswith("campus: longest time with 0.9 pu"))
+    assert back == ["0", "2", "s", ""]
+    outside = [values[:2] for name, values in found.items() if name.startswith("main: time further than")]
+    assert sorted(outside) == [["0", "0"], ["0", "8"], ["0", "8"]]
+
+
+def test_plots_show_what_clauses_allow(tmp_path):
+    clauses = tmp_path / "limits.toml"
+    made = 'source = "made"\nstatus = "draft"\n'
+    kinds = (
+        'kind = "band_amplitude"\nlow_hz = 5.0\nhigh_hz = 20.0\nmax_mw = 700.0\n',
+        'kind = "band_energy"\nlow_hz = 0.1\nhigh_hz = 2.0\nmax_fraction = 0.5\nreading = "variance"\n',
+        'kind = "voltage_range"\nlow_pu = 0.9\nhigh_pu = 1.1\n',
+        'kind = "frequency_deviation"\nmax_hz = 0.5\n',
+        'kind = "rocof"\nover_s = 0.5\nmax_hz_per_s = 2.0\n',
+        'kind = "rocof"\nover_s = 0.1\nmax_hz_per_s = 3.0\n',
+        'kind = "soc_window"\nlow = 0.2\nhigh = 0.8\n',
+        'kind = "shaft_torque"\nmax_pu = 0.4\n',
+    )
+    clauses.write_text("".join(f'[[limit]]\nname = "clause {i}"\n{made}{kind}' for i, kind in enumerate(kinds)))
+    path = write(tmp_path / "t.h5", TWO_SITES, block(TWO_SITES, 3000))
+    plots = data_of(reported(tmp_path, path, limits=clauses))["plots"]
+    levels = {plot["title"]: plot["levels"] for plot in plots if plot.get("levels")}
+    assert levels == {
+        "frequency": [59.5, 60.5],
+        "rate of change of frequency, over 0.5 s": [-2.0, 2.0],
+        "voltage at the point of common coupling": [0.9, 1.1],
+        "state of charge": [20.0, 80.0],
+        "shaft torque, change since the start": [-0.4, 0.4],
+    }
+    spectrum = next(plot for plot in plots if "amplitude spectrum" in plot["title"])
+    band = {"from": 5.0, "to": 20.0, "text": "clause 0, 700 MW, 5 to 20 Hz", "allowed": 700.0}
+    assert spectrum["bands"] == [band, {"from": 0.1, "to": 2.0, "text": "clause 1, 0.1 to 2 Hz"}]
+    assert spectrum["y_range"][1] > 700.0 and spectrum["y_range"][0] < spectrum["y_range"][1]
+
+
+def test_runs_of_one_name_go_by_their_files(tmp_path):
+    paths = [write(tmp_path / f"{name}.h5", ONE_SITE, block(ONE_SITE, 50)) for name in ("before", "after")]
+    text = reported(tmp_path, *paths)
+    assert "<h1>A: before.h5 · B: after.h5</h1>" in text and '<li class="">A: before.h5: not judged' in text
+    assert "<h1>made</h1>" in reported(tmp_path, paths[0])
 
 
 def test_an_unfinished_run_is_judged_to_its_end_and_said_so(tmp_path):
