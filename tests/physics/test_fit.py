@@ -47,13 +47,14 @@ WRONG = ("grid.area.0.inertia_s=6.0", "grid.area.0.damping_pu=0.0", "grid.area.0
 JOB = """
     [run]
     duration_s = 60.0
+    seed = 1000
     dt_s = 0.01
     [[site]]
     name = "campus"
     [[site.job]]
     name = "pretrain"
     kind = "training"
-    devices = 256
+    devices = 20000
     [site.job.accelerator]
     idle_w = 100.0
     tdp_w = 1000.0
