@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from emulator import config, fit, fit_report, schema, simulate, tunables
+from emulator import config, fit, fit_data, fit_report, schema, simulate, tunables
 from emulator.complaint import ConfigError
 from emulator.fit_data import Columns
 from emulator.fit_iterations import FitError
@@ -275,6 +275,31 @@ def test_files_are_presets(job_fit, tmp_path):
     assert job.workload == fitted.scenario.site[0].job[0].workload  # type: ignore[union-attr]
     assert job.accelerator == fitted.scenario.site[0].job[0].accelerator  # type: ignore[union-attr]
     assert "fitted: s.d. " in written[tmp_path / "mine.toml"] and "sha256" in written[tmp_path / "mine.toml"]
+
+
+ALIKE = ("run.duration_s=15.0", "site.0.job.0.devices=64", "site.0.job.0.workload.jitter=0.0",
+         "site.0.job.0.workload.phase.0.spread_s=0.0", "site.0.job.0.workload.phase.0.noise=0.0",
+         "site.0.job.0.workload.phase.1.noise=0.0", "record.device_every_ticks=1",
+         "record.devices=[{job='campus/pretrain', first=3, count=2}]",
+         "record.racks=[{job='campus/pretrain', first=1, count=1}]",
+         "fit.parameters=[{path='site.campus.job.pretrain.workload.phase.exchange.level', low=0.0, high=0.5, "
+         "scale='linear'}, {path='site.campus.job.pretrain.workload.phase.update.duration_s', low=0.2, high=0.8}]",
+         )  # fmt: skip
+
+
+def test_racks_and_devices_stand_for_their_job(scenario, tmp_path):
+    """Of a job whose devices are alike, two devices or a rack tell as much as the whole: what a trace's float32 and the
+    alignment of iterations, to an eighth of a row, leave over."""
+    truth = scenario(JOB, *ALIKE)
+    path = recorded(truth, tmp_path / "run.h5")
+    site = truth.site[0]
+    series = {whose: fit_data.power(path, Columns(), site, site.job[0], whose) for whose in ("job", "rack", "device")}
+    for whose in ("rack", "device"):
+        np.testing.assert_allclose(series[whose].values, series["job"].values, rtol=1e-5)  # sums of float32
+    off = ("site.0.job.0.workload.phase.1.level=0.3", "site.0.job.0.workload.phase.2.duration_s=0.5")
+    fitted = fit.fit(scenario(JOB, *ALIKE, *off, "fit.measured='rack'"), path)
+    level, duration = (each.value for each in fitted.estimates)
+    assert (level, duration) == (pytest.approx(0.15, abs=2e-3), pytest.approx(0.4, abs=0.01 / 8))
 
 
 def test_production_trace(scenario, reference, tmp_path):
