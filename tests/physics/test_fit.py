@@ -255,7 +255,7 @@ def test_job_is_found_again(job_fit):
     assert fitted.complete and not fitted.open
     for each in fitted.estimates:
         true = tunables.value_at(truth, tunables.resolve(truth, each.name))
-        floor = 2e-3 if each.name.endswith(".noise") else 0.0  # what the alignment leaves over at edges
+        floor = 2e-3 if each.name.endswith(".noise") else 0.0  # set by hand, not derived: alignment at edges
         assert abs(each.value - true) < 4.0 * each.deviation + floor, each
         assert each.deviation < 0.25 * max(abs(true), 0.02), each
     period_s = sum(phase.duration_s for phase in fitted.scenario.site[0].job[0].workload.phase)  # type: ignore[union-attr]
