@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emulator.cluster import iteration
 from emulator.cluster.pauses import ITERATION
 from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_problem import Task
@@ -17,7 +18,12 @@ from emulator.struct import as_array, quantity, struct
 
 READ = 4  # starts of iterations that an emulation holds: one to settle, two iterations to compare with
 SHIFT = 0.05  # of an iteration: unit of the shift between record and emulation
-SEEDS = 64  # of which the one is taken whose iterations are as long as those of all in the mean
+SEEDS = 32  # of which the one is taken whose iterations are as long as those of all in the mean
+SUMMED = 4096  # devices about which the power of all is taken; how long they wait comes from every one of them
+COLUMNS = 8  # slopes in as many coordinates at once: each takes the memory of a job's events
+
+
+TOO_LONG = "the emulated iterations are far longer than the recorded ones: shorten CONFIG's phases"
 
 
 @struct
@@ -27,6 +33,15 @@ class Places:
     begin_s: jax.Array = quantity("s", "rows")
     length_s: jax.Array = quantity("s", "rows")
     unit_s: jax.Array = quantity("s", "", "by which the last coordinate shifts all of them")
+
+
+@dataclass(frozen=True)
+class Luck:
+    """What few draws do to an emulation without jitter."""
+
+    length_s: float  # s.d. of an iteration's length: of how long all wait for the slowest
+    emulated_s: float  # s.d. of the compared iterations' mean length about the expected one
+    summed: int  # devices about which the power is taken
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,13 @@ class Record:
         return Places(*(as_array(x) for x in (begin_s, self.row_s * pace, SHIFT * period_s))), inside
 
 
+def sampled(task: Task) -> Task:
+    """The task with the power of one in so many devices, SUMMED of them at most, in place of that of all."""
+    (its,) = task.layout.training
+    every = -(-its.job.devices // SUMMED)
+    return replace(task, layout=replace(task.layout, training=(replace(its, summed_every=every),)))
+
+
 def bounds_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest coordinates, that of the shift last: a little over half an iteration either way."""
     low, high = task.bounds()
@@ -66,7 +88,7 @@ class Emulation:
     """Iterations of a task's job, read at the places of a record's rows. Compiled once."""
 
     def __init__(self, task: Task, measured: str) -> None:
-        self.task = task
+        self.task = task = sampled(task)
         dt_s = task.layout.dt_s
 
         def energy(place: jax.Array, seed: jax.Array, lift: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -85,12 +107,27 @@ class Emulation:
             return (reached(energy_mws, begin_s + where.length_s) - reached(energy_mws, begin_s)) / where.length_s
 
         def slopes(place: jax.Array, seed: jax.Array, where: Places) -> jax.Array:
-            """One after another: a job's events for all coordinates at once would take as many times the memory."""
+            """(rows, coordinates), COLUMNS of them at a time."""
             one = lambda step: jax.jvp(lambda x: rows(x, seed, where), (place,), (step,))[1]  # noqa: E731
-            return jax.lax.map(one, jnp.eye(place.shape[0], dtype=place.dtype)).T
+            count = place.shape[0]
+            blocks = -(-count // COLUMNS)
+            steps = jnp.eye(-(-count // blocks) * blocks, count, dtype=place.dtype)
+            return jax.lax.map(jax.vmap(one), steps.reshape(blocks, -1, count)).reshape(len(steps), -1)[:count].T
+
+        def starts(place: jax.Array, seed: jax.Array) -> jax.Array:
+            """(READ,) ticks in which iterations begin, -1 beyond the last."""
+            layout, params = task.layout.training[0].job, task.params(place[:-1]).training[0].job
+            job = iteration.draw_job(layout, params, None, jax.random.key(seed))
+            first, window = jnp.zeros((), jnp.int32), task.inputs.given_mw.shape[0]
+            progress = iteration.initial(layout, False, place.dtype)
+            never = jnp.asarray(jnp.inf, place.dtype)
+            its = iteration.Window(first, window, dt_s)
+            _, bits, _, _ = iteration.walk(layout, params, job, progress, never, its, lambda none, *_: none, ())
+            return jnp.flatnonzero(bits & ITERATION, size=READ, fill_value=-1)
 
         self._level = jnp.zeros(len(task.layout.training[0].job.phases), jnp.result_type(float))
         self._energy, self._slopes = jax.jit(energy), jax.jit(slopes)
+        self._starts = jax.jit(lambda place, seeds: jax.lax.map(lambda seed: starts(place, seed), seeds))
         # How long all wait for the slowest device is a matter of a few draws: those that make for mean lengths.
         self._seed = 0
         lengths_s = self.lengths_s(np.append(task.coordinates(task.start), 0.0))
@@ -103,13 +140,23 @@ class Emulation:
     def lengths_s(self, place: np.ndarray) -> np.ndarray:
         """(seeds, iterations) the first iterations at coordinates, to a tick."""
         seeds = 1 if self.task.layout.training[0].job.alike else SEEDS
-        bits = [self._emulated(place, seed, self._level)[1] for seed in range(seeds)]
-        return np.array([np.diff(self._starts_s(each)) for each in bits])
+        starts = np.asarray(self._starts(as_array(place), jnp.arange(seeds, dtype=jnp.uint32)))
+        if starts.min() < 0:
+            raise FitError(TOO_LONG)
+        return np.diff(starts, axis=1) * self.task.layout.dt_s
+
+    def luck(self, place: np.ndarray) -> Luck:
+        """At coordinates: how lengths scatter, and how well those of the seed taken stand for the expected one."""
+        lengths_s, its = self.lengths_s(place), self.task.layout.training[0]
+        off_s = float(lengths_s[self._seed, 1:].mean() - lengths_s.mean())
+        length_s = float(lengths_s.std())
+        summed = its.job.devices // its.summed_every
+        return Luck(length_s, float(np.hypot(off_s, length_s / np.sqrt(lengths_s.size))), summed)
 
     def _starts_s(self, bits: np.ndarray) -> np.ndarray:
         starts_s = np.flatnonzero(bits & ITERATION)[:READ] * self.task.layout.dt_s
         if len(starts_s) < READ:
-            raise FitError("the emulated iterations are far longer than the recorded ones: shorten CONFIG's phases")
+            raise FitError(TOO_LONG)
         return starts_s
 
     def rows(self, place: np.ndarray, where: Places) -> np.ndarray:

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from emulator import schema
-from emulator.fit_emulation import SEEDS, Emulation, Record, bounds_of
+from emulator import schema, tunables
+from emulator.complaint import Path
+from emulator.fit_emulation import Emulation, Luck, Record, bounds_of
 from emulator.fit_iterations import Iterations, noise_of
 from emulator.fit_problem import phase_paths
 from emulator.fit_result import Estimate, Fitted, estimates_of, held, opened, with_estimates
 from emulator.fit_schema import Fit
 from emulator.fit_solve import Solution, information
-from emulator.jobs_schema import TrainingJob
+from emulator.jobs_schema import Phase, TrainingJob
 from emulator.topology import rack_size, server_power_w
 
 WITHIN = 0.995  # share of the job that is in a phase where the phase's fluctuation is looked at
@@ -44,12 +45,15 @@ def fitted(
     bounds = bounds_of(task)
     moving = np.array([bound == "" for bound in held(found.place, bounds)])
     says = information(plain, moving, max(1, round(its.period_s / record.row_s)))
-    luck_s = float(emulation.lengths_s(found.place).std())
-    estimates = [_with_luck(each, its, luck_s, job.devices) for each in estimates_of(task, plain, says, bounds)]
+    luck = emulation.luck(found.place)
+    found_so_far = estimates_of(task, plain, says, bounds)
+    now = tunables.value_at(with_estimates(scenario, found_so_far), tunables.resolve(scenario, f"{at}.workload.phase"))
+    few = 0.5 / luck.summed + 1.0 / (job.devices * len(its.length_s))  # two iterations emulated, all recorded
+    estimates = [_with_luck(each, tunables.resolve(scenario, each.name), now, its, luck, few) for each in found_so_far]
     residual = np.where(inside, record.values - rows, 0.0)
     shares = emulation.shares(found.place, where) * _per_level(job) * inside[:, None]
     noises = _noises(scenario, job, at, shares, residual, record.row_s)
-    every = {**_jitter(at, job, its, luck_s), **noises}
+    every = {**_jitter(at, job, its, luck.length_s), **noises}
     estimates += [every[name] for name in moments if name in every]
     return Fitted(
         scenario=with_estimates(scenario, estimates),
@@ -67,19 +71,35 @@ def fitted(
     )
 
 
-def _with_luck(estimate: Estimate, its: Iterations, luck_s: float, devices: int) -> Estimate:
-    """With the error of few draws, recorded and emulated. Lengths: of jitter, which stretches all phases alike, and of
-    how long all happen to wait for the slowest device. Spreads: of as many devices as there are, 1/2N of the variance.
+def _with_luck(
+    estimate: Estimate, path: Path, phases: tuple[Phase, ...], its: Iterations, luck: Luck, few: float
+) -> Estimate:
+    """With the error of few draws, recorded and emulated.
+
+    Args:
+      path: of the estimate in the scenario.
+      few: share of the variance of one device that is left in means over those recorded and emulated; of that of their
+        s.d., half as much (1/2n).
     """
-    count, key = len(its.length_s), estimate.name.rpartition(".")[2]
-    drawn = {
-        "duration_s": np.hypot(
-            estimate.value * its.jitter / np.sqrt(count), luck_s * np.sqrt(1.0 / count + 0.5 / SEEDS)
-        ),
-        "spread_s": estimate.value * np.sqrt(0.5 / devices * (0.5 + 1.0 / count)),
-        "release_skew_s": estimate.value * np.sqrt(0.5 / devices * (0.5 + 1.0 / count)),
-    }
-    return replace(estimate, deviation=float(np.hypot(estimate.deviation, drawn.get(key, 0.0))))
+    drawn = 0.0
+    if path[-1] == "duration_s":
+        drawn = _length_luck_s(estimate.value, int(path[-2]), phases, its, luck, few)
+    elif path[-1] in ("spread_s", "release_skew_s"):
+        drawn = estimate.value * np.sqrt(0.5 * few)
+    return replace(estimate, deviation=float(np.hypot(estimate.deviation, drawn)))
+
+
+def _length_luck_s(
+    duration_s: float, p: int, phases: tuple[Phase, ...], its: Iterations, luck: Luck, few: float
+) -> float:
+    """S.d. of the length of phase p from few draws: of jitter, which stretches all phases alike; of how long all happen
+    to wait for the slowest, which is in the phase that ends so and stretches the others; of where devices are in the
+    mean, which a phase that ends at a barrier takes up for all before it."""
+    root, phase = np.sqrt(len(its.length_s)), phases[p]
+    own = phases if phase.barrier else (phase,)
+    apart_s2 = sum(each.spread_s**2 for each in own) + phases[(p + 1) % len(phases)].release_skew_s ** 2 / 12.0
+    waited_s = np.hypot(luck.length_s / root, luck.emulated_s) * (1.0 if phase.barrier else duration_s / its.period_s)
+    return float(np.sqrt((duration_s * its.jitter / root) ** 2 + waited_s**2 + apart_s2 * few))
 
 
 def _jitter(at: str, job: TrainingJob, its: Iterations, luck_s: float) -> dict[str, Estimate]:

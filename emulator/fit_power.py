@@ -44,6 +44,7 @@ SMOOTHED = (
 )  # widths of the residuals' smoothing, of an iteration, one search after another
 EVALUATIONS = (12, 12, 12, 20)
 GAINS = (1e-2, 1e-2, 1e-3, 1e-4)  # of the sum of squares, below which a search has converged
+ROWS = 2000  # of an iteration: finer recordings are averaged
 FINER = 2  # ticks are at most a row's so-manieth, unless CONFIG's own are longer
 
 
@@ -60,9 +61,9 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     site, job = _at(scenario, place)
     measured = scenario.fit.measured if scenario.fit else "site"
     series = fit_data.power(path, columns, site, job, measured)
-    row_s = series.row_s
-    values = series.means(0, series.rows(row_s), row_s)
     guess_s = sum(phase.duration_s for phase in job.workload.phase)
+    row_s = _row_s(series.row_s, guess_s, job)
+    values = series.means(0, series.rows(row_s), row_s)
     period_s = fit_iterations.period_of(values, row_s, guess_s)
     its = fit_iterations.iterations_at(fit_iterations.recurrences(values, row_s, period_s))
     fine = _at_tick(scenario, job, row_s)
@@ -105,6 +106,13 @@ def _at(scenario: schema.Scenario, place: tuple[int, int]) -> tuple[schema.Site,
     job = site.job[place[1]]
     assert isinstance(job, TrainingJob)
     return site, job
+
+
+def _row_s(recorded_s: float, iteration_s: float, job: TrainingJob) -> float:
+    """Length of the rows that are compared: as many recorded ones together as leave ROWS to an iteration and two to
+    the accelerators' response and to the noise's correlation, which are to be told from them."""
+    within_s = min(job.accelerator.response_s or np.inf, job.workload.noise_correlation_s)
+    return recorded_s * max(1, int(min(iteration_s / ROWS, 0.5 * within_s) / recorded_s + 1e-9))
 
 
 def _at_tick(scenario: schema.Scenario, job: TrainingJob, row_s: float) -> schema.Scenario:

@@ -56,6 +56,7 @@ def training_layout(scenario: schema.Scenario, site: schema.Site, job: tables.Tr
         watched=watched_devices(record, site, job),
         watch_every=record.device_every_ticks,
         shards=1,
+        summed_every=1,
     )
 
 

@@ -40,6 +40,7 @@ class TrainingLayout:
     watched: tuple[int, ...] = static()  # devices whose power is recorded one by one
     watch_every: int = static()  # ticks over which it is averaged
     shards: int = static()  # processors that share the path by devices
+    summed_every: int = static()  # by events: one in so many devices is summed; all set how long a barrier waits
 
 
 @struct
@@ -283,7 +284,11 @@ def _rows(layout: TrainingLayout) -> list[tuple[slice, jax.Array]]:
     begins = [end - count for end, count in zip(ends, layout.groups, strict=True)]
     dtype = jnp.result_type(float)
     if not layout.job.alike:
-        return [(slice(b, e), jnp.asarray(1.0 / (e - b), dtype)) for b, e in zip(begins, ends, strict=True)]
+        every = layout.summed_every
+        return [
+            (slice(b, e, every), jnp.asarray(1.0 / len(range(b, e, every)), dtype))
+            for b, e in zip(begins, ends, strict=True)
+        ]
     length, devices_ = _stage_length(layout), layout.job.devices
     stages = [(s, min(s + length, devices_)) for s in range(0, devices_, length)]
     return [

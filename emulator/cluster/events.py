@@ -93,11 +93,11 @@ def _written(
         which = [i for i, t in enumerate(times) if (t.ndim == 0) == together]
         if not which:
             continue
-        at = later(start, jnp.stack([jnp.atleast_1d(times[i]) for i in which]), window.dt_s)
         step, shares = jnp.stack([steps[:, i] for i in which], axis=1), []
         for rows, weight in parts:
             rows, weight = (slice(None), jnp.sum(weight)[None]) if together else (rows, weight)
-            share = passed_share_increments(at.tick[:, rows], at.fraction[:, rows], weight, window.ticks)
+            at = later(start, jnp.stack([jnp.atleast_1d(times[i])[rows] for i in which]), window.dt_s)
+            share = passed_share_increments(at.tick, at.fraction, weight, window.ticks)
             shares.append(step @ share)
         total = total + jnp.stack(shares, axis=1)
     return total
