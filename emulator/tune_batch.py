@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -177,7 +178,12 @@ def _frames(task: Task, params: Params, scenarios: Batch) -> Frame:
         if jobs is None:
             one = jax.checkpoint(lambda each: job_power(task.layout, *each)[1])
             jobs = jax.lax.map(one, (params, state, scenarios.inputs))
-        frames = jax.vmap(lambda p, s, j: _known(task.layout, p, s, j))(params, state, jobs)
+        # One variant: its parameters, plans and weights among them, are there once and not for each scenario, so that
+        # a tick touches little enough to be compiled whole (`xla`).
+        alone = len(task.variants) == 1
+        its = jax.tree.map(lambda leaf: leaf[0], params) if alone else params
+        known = jax.vmap(partial(_known, task.layout), in_axes=(None if alone else 0, 0, 0))
+        frames = known(its, state, jobs)
     rows = run_ticks(task.scenario)
     return jax.tree.map(lambda x: x[:, :rows], replace(frames, watched_w=None))
 

@@ -66,7 +66,15 @@ def step(
         slow=state.slow + lag_gain(SLOWER * params.average_s, dt_s) * (load - state.slow),
     )
     features = jnp.stack([load - after.fast, load - after.slow, SPEED_SCALE * speed_pu, SOC_SCALE * soc_error])
-    # Sums instead of matrix products: these fuse with the rest of the tick.
-    hidden = jnp.tanh(jnp.sum(params.first * features[None, :], axis=1) + params.first_bias)
-    hidden = jnp.tanh(jnp.sum(params.second * hidden[None, :], axis=1) + params.second_bias)
+    hidden = _layer(params.first, params.first_bias, features)
+    hidden = _layer(params.second, params.second_bias, hidden)
     return after, jnp.tanh(jnp.sum(params.last * hidden))
+
+
+def _layer(matrix: jax.Array, bias: jax.Array, inputs: jax.Array) -> jax.Array:
+    """(outputs,) tanh(matrix @ inputs + bias), term by term: these fuse with the rest of the tick, where a product or a
+    sum over many scenarios would be a call of a library in every tick."""
+    total = bias
+    for i in range(inputs.shape[0]):
+        total = total + matrix[:, i] * inputs[i]
+    return jnp.tanh(total)

@@ -153,6 +153,20 @@ def test_interrupted_and_resumed_to_the_same_bits(toy, tmp_path):
         tune(scenario, tmp_path / "nowhere", resume=True)
 
 
+def test_rack_storage_is_tuned(x64, toy):
+    """The step through a rack's storage too small for its part: throughput by its power against a central difference
+    of 1e-6 of the value in float64, whose error is 1e-12 / 1e-6 of it."""
+    store = "site.0.store=[{name='rack', power_mw=2.0, energy_mwh=0.01, crossover_hz=0.5}]"
+    path = "{path='site.campus.store.rack.power_mw', low=1.0, high=9.0}"
+    task = task_of(toy(store, f"tune.parameters=[{path}]"))
+    scenarios = batch_of(task, task.tune.train_seeds)
+    throughput = jax.jit(lambda x: jnp.sum(measures(task, x, scenarios).cost[:, task.costs.index("throughput")]))
+    at = as_array(task.start)
+    slope, step = np.asarray(jax.grad(throughput)(at)), 1e-6 * float(at[0])
+    difference = float(throughput(at.at[0].add(step)) - throughput(at.at[0].add(-step))) / (2 * step)
+    assert slope[0] == pytest.approx(difference, rel=1e-5) and abs(slope[0]) > 1e-6
+
+
 def test_bounds_are_never_left(toy):
     task = task_of(toy("tune.starts=5"))
     for place in (-1e9, -80.0, -5.0, 0.0, 5.0, 80.0, 1e9):
