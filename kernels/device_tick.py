@@ -73,7 +73,7 @@ class Drive(NamedTuple):
     """What changes in time."""
 
     tick: jax.Array  # (events, devices) int32, from the window's first tick; may lie outside it
-    fraction: jax.Array  # (events, devices) position within that tick, 0 to 1
+    fraction: jax.Array  # (events, devices) position within that tick, 0 to 1, or below 0 by rounding
     level_step: jax.Array  # (events,)
     noise_step: jax.Array  # (events,) change of the noise amplitude
     common: jax.Array  # (ticks,) fluctuation that all devices share
