@@ -58,9 +58,9 @@ NEVER = 2**30  # ticks after the start: what lies further away does not happen
 def later(start: JobTime, after_s: jax.Array, dt_s: float) -> JobTime:
     """The point in time `after_s` after `start`, element by element; infinite = never.
 
-    XLA may compute `ticks` twice, in two fusions that round differently. On the edge of a tick the whole part could then
-    be of the tick before and the fraction of the one after, off by a tick; so what lies below an edge by rounding alone
-    is of the tick after it, with a fraction as little below 0.
+    XLA may compute `ticks` twice, in two fusions that round differently. On the edge of a tick the whole part could
+    then be of the tick before and the fraction of the one after, off by a tick; so what lies below an edge by rounding
+    alone is of the tick after it, with a fraction as little below 0.
     """
     ticks = jnp.minimum(start.fraction + after_s / dt_s, NEVER)
     whole = jnp.floor(ticks * (1.0 + 4.0 * float(jnp.finfo(ticks.dtype).eps)))
