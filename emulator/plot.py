@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,18 @@ def overview(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str]) 
         _draw(figure, _gather(path_in))
 
 
+def must_be_drawable(path_out: str | os.PathLike[str]) -> None:
+    """For who computes long before drawing.
+
+    Raises:
+      TraceError: an ending not known, or matplotlib is not installed.
+    """
+    if Path(path_out).suffix.lower() not in ENDINGS:
+        raise TraceError(f"{path_out}: a picture ends in {', '.join(ENDINGS)}")
+    if find_spec("matplotlib") is None:
+        raise TraceError("pictures need matplotlib: install wattswing[plot]")
+
+
 @contextmanager
 def picture(path_out: str | os.PathLike[str]) -> Iterator[Figure]:
     """A figure to fill, 100 pixels to the inch; in the end it stands at `path_out` as PNG, SVG or PDF, by its ending.
@@ -59,13 +72,10 @@ def picture(path_out: str | os.PathLike[str]) -> Iterator[Figure]:
     Raises:
       TraceError: an ending not known, a file that cannot be written, or matplotlib is not installed.
     """
-    if Path(path_out).suffix.lower() not in ENDINGS:
-        raise TraceError(f"{path_out}: a picture ends in {', '.join(ENDINGS)}")
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TraceError("pictures need matplotlib: install wattswing[plot]") from error
+    must_be_drawable(path_out)
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context({"text.parse_math": False}):  # names are text, also with a dollar sign
         figure = Figure(dpi=100, layout="constrained", facecolor="white")
         yield figure

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     prepare_jax(None, True)
     from tqdm import tqdm
 
-    from emulator import fit, fit_report, plot_fit
+    from emulator import fit, fit_report, plot, plot_fit
     from emulator.fit_data import Columns
     from emulator.fit_iterations import FitError
     from emulator.simulate import SimulationError
@@ -54,16 +54,21 @@ def run(args: argparse.Namespace) -> int:
         bar.set_postfix(residual=f"{rms:.4g}")
 
     try:
+        if args.plot is not None:
+            plot.must_be_drawable(args.plot)
         with bar:
             fitted = fit.fit(scenario, args.trace, columns, show)
-        if args.plot is not None:
-            plot_fit.picture(fitted, args.plot)
     except (FitError, SimulationError, TraceError) as error:
         raise UsageError(str(error)) from error
     print(fit_report.render(fitted, args.trace.name))
     if args.out is not None:
         for path, text in fit.files(fitted, args.out, args.trace, args.config).items():
             _write(path, text)
+    if args.plot is not None:
+        try:
+            plot_fit.picture(fitted, args.plot)
+        except TraceError as error:
+            raise UsageError(str(error)) from error
     if not fitted.complete:
         print("\ninterrupted: the best so far", file=sys.stderr)
         return INTERRUPTED

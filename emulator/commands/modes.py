@@ -27,10 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """Linearise, print, draw; returns the exit status."""
     scenario = config.load(args.config, args.overrides)
     prepare_jax(None, True)
-    from emulator import modes_report, plot_modes
+    from emulator import modes_report, plot, plot_modes
     from emulator.trace import TraceError
 
     try:
+        if args.out is not None:
+            plot.must_be_drawable(args.out)
         found = modes_report.analyse(scenario, args.site)
         if args.out is not None:
             plot_modes.picture(found, args.out)

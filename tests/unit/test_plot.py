@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -203,6 +202,6 @@ def test_refusals_in_words(tmp_path, monkeypatch):
     assert (tmp_path / "v.png").read_text() == "what was there" and not list(tmp_path.glob("*.tmp"))
     with pytest.raises(TraceError, match="nothing to draw"):
         overview(made(tmp_path, nothing, block(nothing, 9)), tmp_path / "u.png")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(plot, "find_spec", lambda name: None)
     with pytest.raises(TraceError, match=r"install wattswing\[plot\]"):
         overview(path, tmp_path / "u.png")
