@@ -23,9 +23,10 @@ T = TypeVar("T")
 
 
 def steadily(path: str | os.PathLike[str], look: Callable[[h5py.File], T]) -> T:
-    """What one sees in a file. While it is being written one may meet what is half written, but not again."""
+    """What one sees in a file. While it is being written, or put back to a checkpoint, one may meet what is half
+    written, but not again."""
     for pause_s in PAUSES_S:
-        being_written = _is_marked(path)
+        being_written = _is_marked(path) or state_file.path_of(Path(path)).is_file()
         try:
             with opened(path) as file:
                 return look(file)
