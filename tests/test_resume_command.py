@@ -88,9 +88,9 @@ def test_resuming_what_needs_none(folder):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1.5 MiB, twice what the trace takes."""
+    """A file system of 4 MiB: room for the trace and for two checkpoints, which hold a minute of rows each."""
     mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1536k", "tmpfs", tmp_path], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=4096k", "tmpfs", tmp_path], capture_output=True, text=True, check=False
     )
     if mount.returncode:
         pytest.skip(f"no file system may be mounted here: {mount.stderr.strip()}")
@@ -102,7 +102,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_full_disk_is_status_4_and_resumes(folder, small_disk):
     (small_disk / "long.toml").write_text((folder / "long.toml").read_text())
     filler = os.open(small_disk / "filler", os.O_CREAT | os.O_WRONLY)
-    os.posix_fallocate(filler, 0, 2**20)
+    os.posix_fallocate(filler, 0, 7 * 2**19)  # 512 KiB are left
     os.close(filler)
     done = start(small_disk, "--out", "d.h5")
     _, said = done.communicate()
