@@ -16,6 +16,7 @@ from emulator import flicker, limits, measures
 from emulator.metrics import unit_of
 from emulator.recording import Rating, Recording, of_file, of_trace
 from emulator.shaft_fatigue import Strength
+from emulator.trace import TraceError
 from emulator.traces import hdf5
 from tests.unit.synthetic import TWO_SITES, block, summed_up_and_measured, write
 
@@ -343,3 +344,11 @@ def test_production_trace(reference):
     assert found["variance_3_to_20hz"] == pytest.approx(0.0023, abs=1e-4)
     assert found["line_1_hz"] == pytest.approx(0.0469, abs=1e-4)
     assert found["peak_mw"] == pytest.approx(1.0, abs=5e-3) and 0.7 < found["ramp_1s_mw_per_s"] < 0.9
+
+
+def test_any_file_can_be_read_as_csv(tmp_path):
+    (tmp_path / "load.dat").write_text("t_s,p_mw\n0,10\n1,12\n2,11\n")
+    with pytest.raises(TraceError, match="the ending tells the format"):
+        of_file(tmp_path / "load.dat", "t_s", "p_mw", "mw")
+    found = of_file(tmp_path / "load.dat", "t_s", "p_mw", "mw", ".csv")
+    assert found.values["power"]["p_mw"].tolist() == [10.0, 12.0, 11.0]
