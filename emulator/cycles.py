@@ -45,6 +45,8 @@ class Reversals:
 
 def counted(reversals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(cycles,) ranges, largest less smallest value of each, and (cycles,) 1 for a whole and 1/2 for a half cycle."""
+    if len(reversals) == 2:  # a record that never turns, which `rainflow` counts as nothing
+        return np.abs(np.diff(reversals)), np.array([0.5])
     cycles = np.array([(size, count) for size, _, count, _, _ in rainflow.extract_cycles(reversals)])
     size, count = cycles.reshape(-1, 2).T
     return size, count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emulator import shaft_fatigue
@@ -42,6 +42,12 @@ def test_nothing_below_the_endurance_limit(amplitude, harmful):
     assert shaft_fatigue.of_torque(np.zeros(100), 1.0, CURVE) == shaft_fatigue.Fatigue(0.0, 0.0, 0.0)
 
 
+def test_a_record_that_never_turns_is_half_a_cycle():
+    found = shaft_fatigue.of_torque(np.linspace(0.0, 0.4, 50), 1.0, CURVE)
+    assert found.cycles_beyond_endurance == 0.5 and found.damage == pytest.approx(0.5 * 2.0**5 / 1e6)
+
+
+@example([0, -1, 0, -2], 2)  # leaves two reversals
 @given(st.lists(st.integers(-9, 9), min_size=2, max_size=300), st.integers(1, 12))
 def test_large_cycles_stay_when_small_ones_go(values, least):
     reversals = Reversals()
