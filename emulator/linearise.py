@@ -57,22 +57,25 @@ def linearised(layout: Layout, params: Params, job_mw: jax.Array, where: Where) 
     point = jnp.append(packed(start), 0.0)
     size = point.shape[0] - 1
 
-    def one(z: jax.Array) -> jax.Array:
+    def one(z: jax.Array) -> tuple[jax.Array, jax.Array]:
         u = z[size]
         its = replace(params, step_size=u[None] if steps else jnp.zeros(0, z.dtype))
         mw = job_mw if steps else job_mw.at[layout.sites[where.place].jobs[0]].add(u)
         after, frame = plant.tick(quiet, its, unpacked(start, z[:size]), jnp.int32(0), _jobs(layout, mw))
-        return jnp.concatenate([packed(rolled(after)), _outputs(params, frame)])
+        found = jnp.concatenate([packed(rolled(after)), _outputs(params, frame)])
+        return found, found
 
     off = NUDGE * (1.0 + 0.5 * jnp.sin(1.0 + jnp.arange(size + 1, dtype=point.dtype)))
-    above, below = (jax.jacfwd(one)(point + sign * off) for sign in (1.0, -1.0))
+    # In a loop, so that the tick is compiled once.
+    sides = jnp.stack([point + off, point, point - off])
+    (above, _, below), (_, after, _) = jax.lax.map(jax.jacfwd(one, has_aux=True), sides)
     jacobian = 0.5 * (above + below)
     return Linear(
         a=jacobian[:size, :size],
         b=jacobian[:size, size],
         c=jacobian[size:, :size],
         d=jacobian[size:, size],
-        drift=one(point)[:size] - point[:size],
+        drift=after[:size] - point[:size],
         kink=jnp.max(jnp.abs(above - below)[:size], axis=1),
     )
 
