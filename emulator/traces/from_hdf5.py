@@ -24,6 +24,11 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
       RecordError: no HDF5 file, a damaged one, or one that was never closed; no such dataset or label; data that are no
         numbers, not of one length, or not all there.
     """
+    if not h5py.is_hdf5(path):
+        raise RecordError(
+            f"{path} is not HDF5, whatever its ending says: name it by its format (.csv, .txt, .parquet, .cfg); "
+            "`wattswing assess` reads any file as CSV with --csv"
+        )
     try:
         with h5py.File(path, "r") as file:
             time_s, time_unit = _column(file, time_column, "time_column")

@@ -21,6 +21,11 @@ PAUSES_S = (0.01, 0.05)  # before another look at a file that is being written
 
 T = TypeVar("T")
 
+_NO_HDF5 = (
+    "is not HDF5, so no trace; `wattswing assess` judges a recording in another format by its file's ending (.csv, "
+    ".parquet, .cfg), and any file as CSV with --csv"
+)
+
 
 def steadily(path: str | os.PathLike[str], look: Callable[[h5py.File], T]) -> T:
     """What one sees in a file. While it is being written, or put back to a checkpoint, one may meet what is half
@@ -63,6 +68,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 @contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     if not _is_marked(path):
+        if not h5py.is_hdf5(path):
+            raise TraceError(f"{path}: {_NO_HDF5}")
         with h5py.File(path, "r", locking=False) as file:  # a reader never keeps a run from going on
             yield file
         return

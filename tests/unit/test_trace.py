@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from emulator import metrics
 from emulator.clock import seconds_at
 from emulator.trace import AXES, CHANNELS, Event, Trace, TraceError, row_times
-from emulator.traces import hdf5, hdf5_layout
+from emulator.traces import chunks, hdf5, hdf5_layout
+from emulator.traces.columns import columns_of
 from emulator.traces.hdf5 import BLOCKS_WAITING, TraceWriter, count_rows, open_rows, read
 
 from .synthetic import ONE_SITE, TWO_SITES, block, write
@@ -211,6 +212,66 @@ def test_windows_make_up_the_whole(tmp_path):
         read(path, slice(0, 10, 2))
 
 
+def test_only_the_channels_asked_for_are_read(tmp_path, monkeypatch):
+    rows = block(TWO_SITES, 1300)
+    path = write(tmp_path / "t.h5", TWO_SITES, rows, EVENTS)
+    wanted, unpacked, honest = {"tie_power_mw", "bess_soc", "rack_power_kw"}, set(), h5py.Dataset.__getitem__
+
+    def noting(data, place, **options):
+        unpacked.add(data.name)
+        return honest(data, place, **options)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", noting)
+    traces = [read(path, slice(0, 500), wanted), *open_rows(path, 500, wanted)]
+    touched = {name for name in unpacked if name.split("/")[1] in ("trace", "device", "rack")} - {"/trace/time_s"}
+    assert touched == {"/trace/tie_power_mw", "/trace/bess_soc", "/rack/power_kw", "/rack/time_s"}
+    assert [len(trace.time_s) for trace in traces] == [500, 500, 500, 300]
+    for trace, start in zip(traces, (0, 0, 500, 1000), strict=True):
+        for name in wanted:
+            assert np.array_equal(getattr(trace, name), rows[name][start : start + 500])
+        assert trace.site_pcc_power_mw.shape == (len(trace.time_s), 0) and trace.device_power_w.size == 0
+
+
+def test_equal_chunks_are_packed_once_and_others_never_taken_for_them(tmp_path, monkeypatch):
+    """Blocks whose ends agree and whose middles do not, equal ones of another type, and negative zeros."""
+    rows = {name: np.zeros_like(values) for name, values in block(ONE_SITE, 1000).items()}
+    rows["site_it_power_mw"][500] = 7.0
+    rows["site_pcc_power_mw"][500] = -0.0
+    rows["job_power_mw"][500] = rows["job_wanted_power_mw"][500] = 9.0
+    packed, honest = [], chunks.packed
+    monkeypatch.setattr(chunks, "packed", lambda chunk: packed.append(chunk) or honest(chunk))
+    trace = read(write(tmp_path / "t.h5", ONE_SITE, rows))
+    assert same_rows(trace, rows) and np.signbit(trace.site_pcc_power_mw[500, 0])
+    there = [name for name in rows if rows[name].shape[1]]
+    assert len(packed) < len(there) - 4, "most of the channels are zero"
+
+
+@pytest.mark.parametrize("site", ["a/b", "/", "a//b", "a/", "", ".", "..", "x" * 5000, "a\nb"])
+def test_odd_names_of_others_read_or_are_refused(tmp_path, site):
+    """A slash makes groups of the metrics. Our own configurations refuse such names."""
+    header = replace(ONE_SITE, labels={**ONE_SITE.labels, "site": (site,), "job": (f"{site}/job",)})
+    rows = block(header, 10)
+    path = write(tmp_path / "t.h5", header, rows)
+    if "//" in site:  # which HDF5 takes for one
+        with pytest.raises(TraceError, match=r"t\.h5: .*metrics"):
+            read(path)
+        return
+    trace = read(path)
+    assert trace.header.labels["site"] == (site,) and same_rows(trace, rows)
+    assert set(trace.metrics) == set(metrics.names(header))
+    if not site.isprintable():
+        with pytest.raises(TraceError, match=r"site 'a\\nb': a name with control characters"):
+            columns_of(path)
+
+
+def test_metrics_that_are_no_numbers_are_refused(tmp_path):
+    path = write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 10))
+    with h5py.File(path, "r+") as file:
+        file["metrics/odd"] = "text"
+    with pytest.raises(TraceError, match=r"t\.h5: .*metrics/odd is not a number"):
+        read(path)
+
+
 def test_rows_show_while_the_writer_is_open(tmp_path):
     """`append` lets at most so many blocks wait: the ones before are in the file, for another process too."""
     path, rows = tmp_path / "t.h5", block(ONE_SITE, 100)
@@ -301,11 +362,11 @@ def test_no_block_follows_one_that_failed(tmp_path, monkeypatch):
     """Otherwise later rows would lie where the lost ones belong."""
     honest, failing = hdf5.write_rows, threading.Event()
 
-    def write_rows(data, first, values):
+    def write_rows(data, first, values, *pack):
         if not failing.is_set() and len(values) == 7:
             failing.set()
             raise OSError(28, "No space left on device")
-        honest(data, first, values)
+        honest(data, first, values, *pack)
 
     monkeypatch.setattr(hdf5, "write_rows", write_rows)
     with (
@@ -447,7 +508,7 @@ def spoilt(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("missing", "no such file"), ("text", "cannot be read as HDF5"), ("half", "cannot be read as HDF5"),
+        ("missing", "no such file"), ("text", "is not HDF5, so no trace; .* --csv"), ("half", "cannot be read as HDF5"),
         ("other", "not a trace"), ("newer", "schema version 2"), ("lacking", "lacks trace/bess_soc"),
     ],
 )  # fmt: skip
