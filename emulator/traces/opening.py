@@ -61,7 +61,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
             with _open(path) as file:
                 if _resumed(file) != resumed:
                     raise TraceError(f"{path}: was put back to a checkpoint while it was read")
-    except (OSError, RuntimeError, KeyError, ValueError) as error:  # by what is damaged: data, a dataset, names, text
+    # By what is damaged: data, a dataset, names, text; or what has become another kind of thing, as a group for data.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise TraceError(f"{path}: cannot be read as HDF5: {cause(error)}{_way_back(path)}") from error
 
 

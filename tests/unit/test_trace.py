@@ -264,6 +264,20 @@ def test_odd_names_of_others_read_or_are_refused(tmp_path, site):
             columns_of(path)
 
 
+@pytest.mark.parametrize("place", ["metrics", "event", "trace/time_s", "trace/bess_soc", "event/kind", "header"])
+@pytest.mark.parametrize("other", ["group", "number", "type"])
+def test_what_has_become_something_else_is_refused(tmp_path, place, other):
+    path = write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 10))
+    with h5py.File(path, "r+") as file:
+        del file[place]
+        if other == "group":
+            file.create_group(place)
+        else:
+            file[place] = 1.0 if other == "number" else np.dtype("f8")
+    with pytest.raises(TraceError, match=r"t\.h5: cannot be read as HDF5"):
+        read(path)
+
+
 def test_metrics_that_are_no_numbers_are_refused(tmp_path):
     path = write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 10))
     with h5py.File(path, "r+") as file:
