@@ -10,6 +10,7 @@ from contextlib import suppress
 import h5py
 
 NICENESS = 5  # a third of the processor time of the others, where cores are short
+AT_ONCE_BYTES = 2**23  # sent to the disk: smaller pieces cost more processor time than they save
 
 
 def give_way() -> None:
@@ -19,12 +20,14 @@ def give_way() -> None:
 
 
 def begin_to_store(file: h5py.File, first: int) -> int:
-    """Send a file's bytes from `first` on, just flushed, on their way to the disk, so that a later fsync need not wait
-    for all of them; returns their end. They also stay in memory: the advice drops only what is on the disk already."""
+    """Send a file's bytes from `first` on, once they are many, on their way to the disk, so that a later fsync need not
+    wait for all of them; returns where those begin that were not sent. What is under way stays in memory: the advice
+    drops only what is on the disk already."""
     descriptor = file.id.get_vfd_handle()
     end = os.fstat(descriptor).st_size
-    if end > first and hasattr(os, "posix_fadvise"):  # not on macOS
-        os.posix_fadvise(descriptor, first, end - first, os.POSIX_FADV_DONTNEED)
+    if end - first < AT_ONCE_BYTES or not hasattr(os, "posix_fadvise"):  # as on macOS
+        return first
+    os.posix_fadvise(descriptor, first, end - first, os.POSIX_FADV_DONTNEED)
     return end
 
 

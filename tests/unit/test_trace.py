@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from emulator import metrics
 from emulator.clock import seconds_at
 from emulator.trace import AXES, CHANNELS, Event, Trace, TraceError, row_times
-from emulator.traces import chunks, hdf5, hdf5_layout
+from emulator.traces import chunks, hdf5, hdf5_layout, system
 from emulator.traces.columns import columns_of
 from emulator.traces.hdf5 import BLOCKS_WAITING, TraceWriter, count_rows, open_rows, read
 
@@ -423,6 +424,30 @@ def test_blocks_may_be_reused_by_the_caller(tmp_path):
             values[:] = 0
         writer.finish({}, "end of run", complete=True)
     assert same_rows(read(tmp_path / "t.h5"), kept)
+
+
+def test_rows_are_on_their_way_to_the_disk_before_the_end(tmp_path, monkeypatch):
+    """Each byte once, in order, in pieces that are not small."""
+    if not hasattr(os, "posix_fadvise"):
+        pytest.skip("no such call on this system")
+    sent = []
+    monkeypatch.setattr(system, "AT_ONCE_BYTES", 5000)
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, first, length, advice: sent.append((first, length)))
+    rows = block(ONE_SITE, 100)
+    with TraceWriter(tmp_path / "t.h5", ONE_SITE, 100) as writer:
+        for i in range(20):
+            writer.append(100 * i, rows, [])
+        writer.finish({}, "end of run", complete=True)
+    assert len(sent) > 3 and all(length >= 5000 for _, length in sent)
+    assert all(first + length == then for (first, length), (then, _) in pairwise(sent))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a priority of its own")
+def test_the_writer_goes_behind_the_emulation(tmp_path):
+    with TraceWriter(tmp_path / "t.h5", ONE_SITE, 100) as writer:
+        thread = writer._pool.submit(threading.current_thread).result()
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == own + system.NICENESS
 
 
 def test_read_only_blocks_are_not_copied(tmp_path, monkeypatch):
