@@ -19,6 +19,10 @@ from emulator.traces.hdf5_layout import ATTRIBUTES
 
 PAUSES_S = (0.01, 0.05)  # before another look at a file that is being written
 
+# What reading raises, by what is damaged: data, a dataset, names, text; what has become another kind of thing, as a
+# group for data; a length.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
 T = TypeVar("T")
 
 _NO_HDF5 = (
@@ -61,8 +65,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
             with _open(path) as file:
                 if _resumed(file) != resumed:
                     raise TraceError(f"{path}: was put back to a checkpoint while it was read")
-    # By what is damaged: data, a dataset, names, text; or what has become another kind of thing, as a group for data.
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise TraceError(f"{path}: cannot be read as HDF5: {cause(error)}{_way_back(path)}") from error
 
 
