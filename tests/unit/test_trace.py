@@ -431,14 +431,14 @@ def test_rows_are_on_their_way_to_the_disk_before_the_end(tmp_path, monkeypatch)
     if not hasattr(os, "posix_fadvise"):
         pytest.skip("no such call on this system")
     sent = []
-    monkeypatch.setattr(system, "AT_ONCE_BYTES", 5000)
+    monkeypatch.setattr(system, "AT_ONCE_BYTES", 20_000)
     monkeypatch.setattr(os, "posix_fadvise", lambda file, first, length, advice: sent.append((first, length)))
     rows = block(ONE_SITE, 100)
     with TraceWriter(tmp_path / "t.h5", ONE_SITE, 100) as writer:
         for i in range(20):
             writer.append(100 * i, rows, [])
         writer.finish({}, "end of run", complete=True)
-    assert len(sent) > 3 and all(length >= 5000 for _, length in sent)
+    assert len(sent) > 3 and all(length >= 20_000 for _, length in sent)
     assert all(first + length == then for (first, length), (then, _) in pairwise(sent))
 
 
