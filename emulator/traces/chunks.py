@@ -7,7 +7,6 @@ Reference: HDF5 File Format Specification 3.0, sec. IV.A.2.l (filters); RFC 1950
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ import numpy as np
 from isal import isal_zlib
 
 LEVEL = 1
-ENDS = 64  # bytes at either end of a chunk by which it is looked up among those packed before
 
 
 @dataclass(frozen=True)
@@ -38,30 +36,7 @@ def growing(data: h5py.Dataset) -> Growing:
     return Growing(data, data.chunks if packed_here else None, data.dtype)
 
 
-def packed(chunk: np.ndarray) -> bytes:
-    """A chunk through both filters: first bytes of all values, second bytes of all, and so on; then deflated."""
-    by_value = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).reshape(-1, chunk.itemsize)
-    return isal_zlib.compress(np.ascontiguousarray(by_value.T), LEVEL)
-
-
-class Packer:
-    """Packs chunks, equal ones once: a job mostly draws what it wants, and its site's servers the same."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, bytes, bytes], tuple[np.ndarray, bytes]] = {}
-
-    def __call__(self, chunk: np.ndarray) -> bytes:
-        """As `packed`."""
-        flat = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8)
-        ends = chunk.itemsize, flat[:ENDS].tobytes(), flat[-ENDS:].tobytes()
-        before, result = self._known.get(ends, (None, b""))
-        if before is None or not np.array_equal(before, flat):
-            result = packed(chunk)
-            self._known[ends] = flat, result
-        return result
-
-
-def write_rows(growing: Growing, first: int, values: np.ndarray, pack: Callable[[np.ndarray], bytes] = packed) -> None:
+def write_rows(growing: Growing, first: int, values: np.ndarray) -> None:
     """Let the dataset grow to hold `values` from row `first` on.
 
     Whole chunks, and one that begins here and is not full yet, are packed here; what goes on in a chunk begun before,
@@ -76,7 +51,13 @@ def write_rows(growing: Growing, first: int, values: np.ndarray, pack: Callable[
     for place in itertools.product(*(range(0, n, step) for n, step in zip(values.shape, chunk, strict=True))):
         part = values[tuple(slice(start, start + n) for start, n in zip(place, chunk, strict=True))]
         whole = part if part.shape == chunk else _padded(part, chunk, data.fillvalue)
-        data.id.write_direct_chunk((first + place[0], *place[1:]), pack(whole))
+        data.id.write_direct_chunk((first + place[0], *place[1:]), packed(whole))
+
+
+def packed(chunk: np.ndarray) -> bytes:
+    """A chunk through both filters: first bytes of all values, second bytes of all, and so on; then deflated."""
+    by_value = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8).reshape(-1, chunk.itemsize)
+    return isal_zlib.compress(np.ascontiguousarray(by_value.T), LEVEL)
 
 
 def _padded(part: np.ndarray, chunk: tuple[int, ...], fill: object) -> np.ndarray:

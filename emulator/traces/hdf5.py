@@ -27,7 +27,7 @@ import numpy as np
 from emulator.carry import Checkpoint
 from emulator.trace import AXES, CHANNELS, WATCHED, Event, Header, Trace, TraceError, row_times
 from emulator.traces import checked, state_file
-from emulator.traces.chunks import Packer, growing, write_rows
+from emulator.traces.chunks import growing, write_rows
 from emulator.traces.filesystem import network_filesystem
 from emulator.traces.hdf5_layout import (
     ATTRIBUTES,
@@ -216,9 +216,8 @@ class TraceWriter:
         self._due_s = now + max(CHECKPOINT_S, CHECKPOINT_SHARE * (now - begun))
 
     def _write(self, first_tick: int, rows: int, arrays: dict[str, np.ndarray], events: tuple[Event, ...]) -> None:
-        pack = Packer()
         for channel in present(self._header):
-            write_rows(self._data[f"trace/{channel.name}"], self._rows, arrays[channel.name], pack)
+            write_rows(self._data[f"trace/{channel.name}"], self._rows, arrays[channel.name])
         self._write_watched(first_tick, arrays)
         self._write_events(events)
         self._file.flush()

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from emulator import metrics
 from emulator.clock import seconds_at
 from emulator.trace import AXES, CHANNELS, Event, Trace, TraceError, row_times
-from emulator.traces import chunks, hdf5, hdf5_layout, system
+from emulator.traces import hdf5, hdf5_layout, system
 from emulator.traces.columns import columns_of
 from emulator.traces.hdf5 import BLOCKS_WAITING, TraceWriter, count_rows, open_rows, read
 
@@ -233,20 +233,6 @@ def test_only_the_channels_asked_for_are_read(tmp_path, monkeypatch):
         assert trace.site_pcc_power_mw.shape == (len(trace.time_s), 0) and trace.device_power_w.size == 0
 
 
-def test_equal_chunks_are_packed_once_and_others_never_taken_for_them(tmp_path, monkeypatch):
-    """Blocks whose ends agree and whose middles do not, equal ones of another type, and negative zeros."""
-    rows = {name: np.zeros_like(values) for name, values in block(ONE_SITE, 1000).items()}
-    rows["site_it_power_mw"][500] = 7.0
-    rows["site_pcc_power_mw"][500] = -0.0
-    rows["job_power_mw"][500] = rows["job_wanted_power_mw"][500] = 9.0
-    packed, honest = [], chunks.packed
-    monkeypatch.setattr(chunks, "packed", lambda chunk: packed.append(chunk) or honest(chunk))
-    trace = read(write(tmp_path / "t.h5", ONE_SITE, rows))
-    assert same_rows(trace, rows) and np.signbit(trace.site_pcc_power_mw[500, 0])
-    there = [name for name in rows if rows[name].shape[1]]
-    assert len(packed) < len(there) - 4, "most of the channels are zero"
-
-
 @pytest.mark.parametrize("site", ["a/b", "/", "a//b", "a/", "", ".", "..", "x" * 5000, "a\nb"])
 def test_odd_names_of_others_read_or_are_refused(tmp_path, site):
     """A slash makes groups of the metrics. Our own configurations refuse such names."""
@@ -377,11 +363,11 @@ def test_no_block_follows_one_that_failed(tmp_path, monkeypatch):
     """Otherwise later rows would lie where the lost ones belong."""
     honest, failing = hdf5.write_rows, threading.Event()
 
-    def write_rows(data, first, values, *pack):
+    def write_rows(data, first, values):
         if not failing.is_set() and len(values) == 7:
             failing.set()
             raise OSError(28, "No space left on device")
-        honest(data, first, values, *pack)
+        honest(data, first, values)
 
     monkeypatch.setattr(hdf5, "write_rows", write_rows)
     with (
