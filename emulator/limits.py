@@ -32,11 +32,12 @@ Verdict = Literal["pass", "fail", "not assessable"]
 
 @dataclass(frozen=True)
 class _Kind:
-    """What every clause of a kind looks at, its key for what is allowed, and that key's unit."""
+    """What every clause of a kind looks at, its key for what is allowed, that key's unit; what else it looks at."""
 
     quantity: Quantity
     allowed: str
     unit: str
+    besides: tuple[Quantity, ...] = ()
 
 
 KINDS = {
@@ -49,7 +50,7 @@ KINDS = {
     "flicker_plt": _Kind("voltage", "max_plt", "1"),
     "voltage_change": _Kind("voltage", "max_pct", "%"),
     "voltage_range": _Kind("voltage", "high_pu", "pu"),
-    "load_return": _Kind("connected share", "max_s", "s"),
+    "load_return": _Kind("connected share", "max_s", "s", ("voltage",)),
     "frequency_deviation": _Kind("frequency", "max_hz", "Hz"),
     "rocof": _Kind("frequency", "max_hz_per_s", "Hz/s"),
     "tie_swing": _Kind("tie flow", "max_mw", "MW"),
@@ -111,6 +112,12 @@ def assess(trace: Trace | Recording, limits: schema.Limits | str | Path) -> Asse
     table = limits if isinstance(limits, schema.Limits) else schema.load(limits)
     findings = tuple(_judge(limit, recording) for limit in table.limit)
     return Assessment(recording.name, recording.complete, recording.stop_reason, recording.span_s, findings)
+
+
+def quantities(limits: schema.Limits) -> set[Quantity]:
+    """All that the clauses look at: a recording needs no other."""
+    kinds = [KINDS[limit.kind] for limit in limits.limit]
+    return {quantity for kind in kinds for quantity in (kind.quantity, *kind.besides)}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,14 @@ PIXEL_COLUMNS = 1400
 MOST_PANELS = 3  # sites with a power panel of their own; more than that are summed
 MOST_NAMED = 8  # curves named in a legend
 DEPTH = 1e5  # of the spectrum's scale below its highest line
+DRAWN = (
+    "site_facility_power_mw",
+    "site_pcc_power_mw",
+    "site_bess_power_mw",
+    "bess_soc",
+    "area_frequency_hz",
+    "tie_power_mw",
+)
 AXIS_OF = {"frequency": "area", "tie flow": "tie"}  # curves of which there is one per area or tie
 SPECTRUM_HZ = (0.01, 20.0)
 
@@ -118,7 +126,7 @@ def _gather(path: str | os.PathLike[str]) -> _Data:
         spectra={name: Welch(rows, header.row_s) for name in ("facility", "pcc")},
     )
     for start in range(0, rows, ROWS_AT_ONCE):  # not to the end of the file: it may be growing
-        _add(data, read(path, slice(start, min(start + ROWS_AT_ONCE, rows))))
+        _add(data, read(path, slice(start, min(start + ROWS_AT_ONCE, rows)), DRAWN))
     return data
 
 

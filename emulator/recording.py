@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -84,15 +84,22 @@ class Recording:
         return float(self.time_s[-1] - self.time_s[0]) + self.row_s if len(self.time_s) else 0.0
 
 
+def channels_of(quantities: Iterable[Quantity]) -> set[str]:
+    """Channels of a trace that `of_trace` needs for quantities; those of a site's only battery for all."""
+    return {CHANNELS[quantity][0] for quantity in quantities} | {"bess_soc", "site_bess_power_mw"}
+
+
 def of_trace(trace: Trace, name: str) -> Recording:
     """A run, or what there is of one. Power is what a site draws from the grid, load what it consumes before the
     battery; voltage is there only for sites with a point of common coupling, whose voltage is not stiff, and state of
-    charge only for those with a battery. A site's only battery goes by the site's name, one of several by SITE/NAME."""
+    charge only for those with a battery. A site's only battery goes by the site's name, one of several by SITE/NAME.
+    What was not read from the file is not there."""
     header, values = trace.header, {}
     for quantity, (channel, axis) in CHANNELS.items():
-        columns = dict(zip(header.labels[axis], getattr(trace, channel).T, strict=True))
+        table = getattr(trace, channel)
+        columns = dict(zip(header.labels[axis] if table.shape[1] else (), table.T, strict=True))
         if quantity == "voltage":
-            stiff = dict(zip(columns, np.isnan(header.nominal_kv), strict=True))
+            stiff = dict(zip(header.labels["site"], np.isnan(header.nominal_kv), strict=True))
             columns = {at: v for at, v in columns.items() if not stiff[at]}
         if quantity == "soc":
             columns = {at: v for at, v in columns.items() if not np.isnan(v).all()}

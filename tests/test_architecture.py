@@ -16,7 +16,7 @@ ONLY_IN = {  # a library, and the only files that may import it
         f"emulator/traces/{name}.py"
         for name in (
             *("checked", "chunks", "from_hdf5", "hdf5", "hdf5_filling", "hdf5_layout", "history", "matlab", "netcdf"),
-            *("opening", "state_file", "sweeps"),
+            *("opening", "state_file", "sweeps", "system"),
         )
     },
     "isal": {"emulator/traces/chunks.py"},

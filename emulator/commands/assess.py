@@ -15,7 +15,7 @@ from emulator.commands.common import DONE, FAILED, UsageError
 if TYPE_CHECKING:
     from emulator.limits import Assessment
     from emulator.measures import Figure
-    from emulator.recording import Recording
+    from emulator.recording import Quantity, Recording
 
 TEXT = "judge a trace, or a recorded power, by a utility's limits, and measure it"
 EXAMPLE = "wattswing assess campus_100mw.h5 --limits ercot_draft"
@@ -59,21 +59,23 @@ def run(args: argparse.Namespace) -> int:
     clauses = limits_schema.load(args.limits) if args.limits else None
     from emulator import limits
 
-    recording = _recording(args)
+    recording = _recording(args, limits.quantities(clauses) if clauses and not args.metrics else None)
     assessment = limits.assess(recording, clauses) if clauses else None
     figures = _measured(args, recording) if args.metrics else None
     (_print_json if args.json else _print_text)(recording, assessment, figures)
     return FAILED if assessment and assessment.verdict == "fail" else DONE
 
 
-def _recording(args: argparse.Namespace) -> Recording:
+def _recording(args: argparse.Namespace, wanted: set[Quantity] | None) -> Recording:
+    """Of the file; of a trace only the quantities wanted, None being all."""
     from emulator import recording
     from emulator.trace import TraceError
     from emulator.traces import hdf5
 
     try:
         if not args.csv and args.power_column is None and args.trace.suffix.lower() == ".h5":
-            return recording.of_trace(hdf5.read(args.trace), str(args.trace))
+            channels = recording.channels_of(recording.CHANNELS if wanted is None else wanted)
+            return recording.of_trace(hdf5.read(args.trace, channels=channels), str(args.trace))
         columns = args.time_column, args.power_column or "p_mw"
         recorded = recording.of_file(args.trace, *columns, args.unit, ".csv" if args.csv else None)
     except TraceError as error:

@@ -139,7 +139,7 @@ def _places(key: str, channel: str, first: Trace) -> tuple[int, ...]:
 def values_of(its: Plan, start: int, stop: int) -> tuple[Trace, dict[str, np.ndarray]]:
     """Rows of the trace, and (rows, curves) of each quantity in them."""
     lead = min(start, its.lag_rows)
-    trace = read(its.path, slice(start - lead, stop))
+    trace = read(its.path, slice(start - lead, stop), (*POWERS.values(), *QUANTITIES.values()))
     found = {}
     for key, channel in POWERS.items():
         power = getattr(trace, channel)

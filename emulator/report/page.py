@@ -95,7 +95,8 @@ def _assessed(
     its: Plan, clauses: limits_schema.Limits | None
 ) -> tuple[limits.Assessment | None, tuple[measures.Figure, ...], Mapping[str, recording.Rating]]:
     """As `wattswing assess` does, with the whole trace at hand: verdict, metrics, and what the batteries are."""
-    whole_trace = recording.of_trace(read(its.path, slice(0, its.rows)), its.path)
+    channels = recording.channels_of(recording.CHANNELS)
+    whole_trace = recording.of_trace(read(its.path, slice(0, its.rows), channels), its.path)
     assessment = limits.assess(whole_trace, clauses) if clauses else None
     return assessment, measures.measure(whole_trace), whole_trace.ratings
 

@@ -80,11 +80,11 @@ class Columns:
 
     def blocks(self, rows: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Times and columns of about so many rows of the trace at a time. Memory does not grow with its length."""
-        whole_rows = rows // self.every
+        names = {pick.channel.name for pick in self.picks}
         if self.every == 1:
-            windows = ((None, trace, None) for trace in open_rows(self.path, rows))
+            windows = ((None, trace, None) for trace in open_rows(self.path, rows, names))
         else:  # a Hann window reaches not quite two new rows to either side
-            windows = _with_neighbours(open_rows(self.path, self.every * max(2, whole_rows)))
+            windows = _with_neighbours(open_rows(self.path, self.every * max(2, rows // self.every), names))
         for window in windows:
             columns = [column for pick in self.picks for column in self._columns(pick, window)]
             yield window[1].time_s[:: self.every] + self.offset_s, columns
@@ -122,7 +122,8 @@ def columns_of(
       offset_s: added to all times.
 
     Raises:
-      TraceError: no such trace, channel, place or unit; `every` below 1; an offset that is not finite.
+      TraceError: no such trace, channel, place or unit; a place with control characters in its name; `every` below 1;
+        an offset that is not finite.
     """
     if every < 1:
         raise TraceError(f"every {every}: at least 1 row makes a row")
@@ -211,6 +212,8 @@ def _pick(channel: Channel, places: Sequence[int], header: Header, unit: str | N
     labels = tuple(header.labels[channel.axis][place] for place in places)
     if len(set(labels)) < len(labels):
         raise TraceError(f"channel {channel.name} is asked for twice at the same place")
+    if odd := [label for label in labels if not label.isprintable()]:  # a line break would end the line of names
+        raise TraceError(f"{channel.axis} {odd[0]!r}: a name with control characters cannot be exported")
     if unit is None or channel.unit not in UNITS[unit]:
         return Pick(channel, tuple(places), labels, channel.name, channel.unit, 1.0)
     symbol = UNITS[unit][channel.unit]

@@ -5,6 +5,7 @@ A trace of ours is read in the same way: `trace/time_s`, `trace/site_pcc_power_m
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from emulator.traces.opening import DAMAGE
 from emulator.traces.samples import RecordError, Samples, find
 
+HEAP, HEAP_HEAD, OBJECT_HEAD = b"GCOL\x01\0\0\0", 16, 16  # a global heap begins so; bytes before its objects, of each's
 MOST_PACKED = 1100  # bytes from one byte of the file: deflate makes at most 1,032 of one
 
 
@@ -24,17 +27,41 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
       RecordError: no HDF5 file, a damaged one, or one that was never closed; no such dataset or label; data that are no
         numbers, not of one length, or not all there.
     """
+    if not h5py.is_hdf5(path):
+        raise RecordError(
+            f"{path} is not HDF5, whatever its ending says: name it by its format (.csv, .txt, .parquet, .cfg); "
+            "`wattswing assess` reads any file as CSV with --csv"
+        )
+    _check_heaps(path)
     try:
         with h5py.File(path, "r") as file:
             time_s, time_unit = _column(file, time_column, "time_column")
             power, power_unit = _column(file, power_column, "power_column")
     except RecordError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:  # by what is damaged
+    except DAMAGE as error:
         raise RecordError(f"{path} cannot be read as HDF5: {_cause(error)}") from error
     if len(time_s) != len(power):
         raise RecordError(f"{time_column} has {len(time_s)} values, {power_column} {len(power)}", "power_column")
     return Samples(time_s, power, np.arange(1, len(time_s) + 1), "row", time_unit, power_unit)
+
+
+def _check_heaps(path: str) -> None:
+    """HDF5 reads for ever, and does not even stop at Ctrl-C, where an object of a heap has lost its length.
+
+    Reference: HDF5 File Format Specification 3.0, sec. III.E: number, count, four bytes unused, length; then its bytes,
+    of which there are a multiple of eight. The length of the free rest, number 0, is that of all of it.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        heap = content.find(HEAP)
+        while heap >= 0:
+            at, end = heap + HEAP_HEAD, heap + int.from_bytes(content[heap + 8 : heap + HEAP_HEAD], "little")
+            while at + OBJECT_HEAD <= min(end, len(content)):
+                number, length = (int.from_bytes(content[at + i : at + j], "little") for i, j in ((0, 2), (8, 16)))
+                if not number and not length:
+                    raise RecordError(f"{path} is damaged: a heap of HDF5's, at byte {heap}, has lost a length")
+                at += length if not number else OBJECT_HEAD + -(-length // 8) * 8
+            heap = content.find(HEAP, heap + 1)
 
 
 def _column(file: h5py.File, name: str, key: str) -> tuple[np.ndarray, str]:

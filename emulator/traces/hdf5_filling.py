@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from emulator.traces.columns import Columns
+from emulator.traces.system import drain
 from emulator.traces.text import ROWS_AT_ONCE
 
 # The format of HDF5 1.10, which all tools in use open.
@@ -32,7 +32,7 @@ def filling(path: Path, **options: Any) -> Iterator[h5py.File]:
             yield file
             file.flush()
         except (OSError, RuntimeError):
-            _drain(file)
+            drain(file)
             raise
 
 
@@ -52,12 +52,3 @@ def fill(columns: Columns, time: h5py.Dataset, data: Mapping[str, h5py.Dataset],
         for (pick, label), column in zip(columns.labelled, values, strict=True):
             place = pick.labels.index(label)
             data[pick.name][(at, place) if axis == 0 else (place, at)] = column
-
-
-def _drain(file: h5py.File) -> None:
-    """Let what HDF5 still holds go to the null device: on a full disk it would try again on close, and crash."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, file.id.get_vfd_handle())
-    os.close(null)
-    with suppress(RuntimeError):  # a flush that failed half way makes HDF5 refuse the next one, but only that
-        file.flush()

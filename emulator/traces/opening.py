@@ -19,7 +19,16 @@ from emulator.traces.hdf5_layout import ATTRIBUTES
 
 PAUSES_S = (0.01, 0.05)  # before another look at a file that is being written
 
+# What reading raises, by what is damaged: data, a dataset, names, text; what has become another kind of thing, as a
+# group for data; a length.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
 T = TypeVar("T")
+
+_NO_HDF5 = (
+    "is not HDF5, so no trace; `wattswing assess` judges a recording in another format by its file's ending (.csv, "
+    ".parquet, .cfg), and any file as CSV with --csv"
+)
 
 
 def steadily(path: str | os.PathLike[str], look: Callable[[h5py.File], T]) -> T:
@@ -56,13 +65,15 @@ def opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
             with _open(path) as file:
                 if _resumed(file) != resumed:
                     raise TraceError(f"{path}: was put back to a checkpoint while it was read")
-    except (OSError, RuntimeError, KeyError, ValueError) as error:  # by what is damaged: data, a dataset, names, text
+    except DAMAGE as error:
         raise TraceError(f"{path}: cannot be read as HDF5: {cause(error)}{_way_back(path)}") from error
 
 
 @contextmanager
 def _open(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     if not _is_marked(path):
+        if not h5py.is_hdf5(path):
+            raise TraceError(f"{path}: {_NO_HDF5}")
         with h5py.File(path, "r", locking=False) as file:  # a reader never keeps a run from going on
             yield file
         return

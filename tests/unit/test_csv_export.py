@@ -90,8 +90,8 @@ def test_wrong_wishes_are_refused_in_words(tmp_path, channels, every, words):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, trace, monkeypatch):
     honest = columns_module.open_rows
 
-    def fails_half_way(path, block_rows):
-        yield next(honest(path, block_rows))
+    def fails_half_way(path, block_rows, channels):
+        yield next(honest(path, block_rows, channels))
         raise TraceError("damaged")
 
     (tmp_path / "t.csv").write_text("old\n")

@@ -12,8 +12,8 @@ import emulator as em
 from emulator import catalog, limits, limits_schema
 from emulator.complaint import ConfigError
 from emulator.limits import Finding
-from emulator.recording import Recording, of_file, of_trace
-from emulator.trace import TraceError
+from emulator.recording import Recording, channels_of, of_file, of_trace
+from emulator.trace import CHANNELS, TraceError
 from emulator.traces import hdf5
 from tests.unit.synthetic import ONE_SITE, TWO_SITES, block, write
 
@@ -275,6 +275,23 @@ def test_a_trace_from_a_file(tmp_path):
     assert assessment.verdict == "fail" and assessment.trace == "made"
     power = rows["site_pcc_power_mw"][:, 1]
     assert assessment.limits[0].measured == pytest.approx(float(np.ptp(power.astype(float))))
+
+
+def test_what_a_clause_looks_at_is_all_that_is_read(tmp_path):
+    """Judged on the channels of its quantities alone, every kind finds the same as on all."""
+    rows = block(TWO_SITES, 2000)
+    rows["site_connected_fraction"][:] = 0.5
+    rows["site_pcc_voltage_pu"][:] = np.where(np.arange(2000) % 500 < 300, 1.0, 0.7)[:, None]
+    path = write(tmp_path / "t.h5", TWO_SITES, rows)
+    whole = of_trace(hdf5.read(path), "t")
+    presets = [limits_schema.load(name) for name in catalog.names("limits")]
+    made = [clause(kind, **keys, **{bound: 0.95}) for *_, kind, keys, bound, _, _ in KINDS]
+    for table in (*presets, *made):
+        channels = channels_of(limits.quantities(table))
+        judged_alone = limits.assess(of_trace(hdf5.read(path, channels=channels), "t"), table)
+        assert judged_alone.as_json() == limits.assess(whole, table).as_json()
+        assert len(channels) < len(CHANNELS)
+    assert {limit.kind for table in (*presets, *made) for limit in table.limit} == set(limits.KINDS)
 
 
 def test_an_incomplete_trace_is_said_to_be_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,14 @@ def test_a_replayed_job_and_limits_read_alike(files, scenario, power):
         scenario(text, "site.0.job.0.unit='kw'")
 
 
+@pytest.mark.parametrize("ending", ["h5", "hdf5"])
+def test_what_is_not_hdf5_is_said(tmp_path, ending):
+    path = tmp_path / f"r.{ending}"
+    path.write_text("t_s,p_mw\n0,1\n1,2\n")
+    with pytest.raises(RecordError, match=rf"r\.{ending} is not HDF5, whatever its ending says: .* --csv"):
+        record.read(str(path), "t_s", "p_mw", "mw")
+
+
 def foreign(path: Path, **data: np.ndarray) -> Path:
     with h5py.File(path, "w") as file:
         for name, values in data.items():
@@ -135,6 +144,20 @@ def test_hdf5_that_was_never_written_is_refused(tmp_path):
     for name, says in (("p", "3 of 10 chunks are in the file"), ("q", "does not hold the 8,000 bytes")):
         with pytest.raises(RecordError, match=says):
             record.read(str(tmp_path / "h.h5"), "t", name, "mw")
+
+
+def test_a_heap_without_end_is_refused(tmp_path):
+    """HDF5 itself reads on for ever in it, and Ctrl-C does not stop it: so a process with a time limit looks."""
+    path = foreign(tmp_path / "h.h5", t=np.arange(10.0), p=np.ones(10))
+    with h5py.File(path, "r+") as file:
+        file["p"].attrs["units"] = "MW"  # text of variable length lies in such a heap
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 16 : heap + 128] = bytes(112)
+    path.write_bytes(content)
+    code = "import sys; from emulator import record; record.read(sys.argv[1], 't', 'p', 'mw')"
+    reading = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
+    assert f"h.h5 is damaged: a heap of HDF5's, at byte {heap}, has lost a length" in reading.stderr
 
 
 def test_netcdf_and_matlab_73_are_hdf5(tmp_path, files, power):

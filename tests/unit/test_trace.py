@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -24,7 +25,8 @@ from hypothesis import strategies as st
 from emulator import metrics
 from emulator.clock import seconds_at
 from emulator.trace import AXES, CHANNELS, Event, Trace, TraceError, row_times
-from emulator.traces import hdf5, hdf5_layout
+from emulator.traces import hdf5, hdf5_layout, system
+from emulator.traces.columns import columns_of
 from emulator.traces.hdf5 import BLOCKS_WAITING, TraceWriter, count_rows, open_rows, read
 
 from .synthetic import ONE_SITE, TWO_SITES, block, write
@@ -211,6 +213,66 @@ def test_windows_make_up_the_whole(tmp_path):
         read(path, slice(0, 10, 2))
 
 
+def test_only_the_channels_asked_for_are_read(tmp_path, monkeypatch):
+    rows = block(TWO_SITES, 1300)
+    path = write(tmp_path / "t.h5", TWO_SITES, rows, EVENTS)
+    wanted, unpacked, honest = {"tie_power_mw", "bess_soc", "rack_power_kw"}, set(), h5py.Dataset.__getitem__
+
+    def noting(data, place, **options):
+        unpacked.add(data.name)
+        return honest(data, place, **options)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", noting)
+    traces = [read(path, slice(0, 500), wanted), *open_rows(path, 500, wanted)]
+    touched = {name for name in unpacked if name.split("/")[1] in ("trace", "device", "rack")} - {"/trace/time_s"}
+    assert touched == {"/trace/tie_power_mw", "/trace/bess_soc", "/rack/power_kw", "/rack/time_s"}
+    assert [len(trace.time_s) for trace in traces] == [500, 500, 500, 300]
+    for trace, start in zip(traces, (0, 0, 500, 1000), strict=True):
+        for name in wanted:
+            assert np.array_equal(getattr(trace, name), rows[name][start : start + 500])
+        assert trace.site_pcc_power_mw.shape == (len(trace.time_s), 0) and trace.device_power_w.size == 0
+
+
+@pytest.mark.parametrize("site", ["a/b", "/", "a//b", "a/", "", ".", "..", "x" * 5000, "a\nb"])
+def test_odd_names_of_others_read_or_are_refused(tmp_path, site):
+    """A slash makes groups of the metrics. Our own configurations refuse such names."""
+    header = replace(ONE_SITE, labels={**ONE_SITE.labels, "site": (site,), "job": (f"{site}/job",)})
+    rows = block(header, 10)
+    path = write(tmp_path / "t.h5", header, rows)
+    if "//" in site:  # which HDF5 takes for one
+        with pytest.raises(TraceError, match=r"t\.h5: .*metrics"):
+            read(path)
+        return
+    trace = read(path)
+    assert trace.header.labels["site"] == (site,) and same_rows(trace, rows)
+    assert set(trace.metrics) == set(metrics.names(header))
+    if not site.isprintable():
+        with pytest.raises(TraceError, match=r"site 'a\\nb': a name with control characters"):
+            columns_of(path)
+
+
+@pytest.mark.parametrize("place", ["metrics", "event", "trace/time_s", "trace/bess_soc", "event/kind", "header"])
+@pytest.mark.parametrize("other", ["group", "number", "type"])
+def test_what_has_become_something_else_is_refused(tmp_path, place, other):
+    path = write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 10))
+    with h5py.File(path, "r+") as file:
+        del file[place]
+        if other == "group":
+            file.create_group(place)
+        else:
+            file[place] = 1.0 if other == "number" else np.dtype("f8")
+    with pytest.raises(TraceError, match=r"t\.h5: cannot be read as HDF5"):
+        read(path)
+
+
+def test_metrics_that_are_no_numbers_are_refused(tmp_path):
+    path = write(tmp_path / "t.h5", ONE_SITE, block(ONE_SITE, 10))
+    with h5py.File(path, "r+") as file:
+        file["metrics/odd"] = "text"
+    with pytest.raises(TraceError, match=r"t\.h5: .*metrics/odd is not a number"):
+        read(path)
+
+
 def test_rows_show_while_the_writer_is_open(tmp_path):
     """`append` lets at most so many blocks wait: the ones before are in the file, for another process too."""
     path, rows = tmp_path / "t.h5", block(ONE_SITE, 100)
@@ -350,6 +412,30 @@ def test_blocks_may_be_reused_by_the_caller(tmp_path):
     assert same_rows(read(tmp_path / "t.h5"), kept)
 
 
+def test_rows_are_on_their_way_to_the_disk_before_the_end(tmp_path, monkeypatch):
+    """Each byte once, in order, in pieces that are not small."""
+    if not hasattr(os, "posix_fadvise"):
+        pytest.skip("no such call on this system")
+    sent = []
+    monkeypatch.setattr(system, "AT_ONCE_BYTES", 20_000)
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, first, length, advice: sent.append((first, length)))
+    rows = block(ONE_SITE, 100)
+    with TraceWriter(tmp_path / "t.h5", ONE_SITE, 100) as writer:
+        for i in range(20):
+            writer.append(100 * i, rows, [])
+        writer.finish({}, "end of run", complete=True)
+    assert len(sent) > 3 and all(length >= 20_000 for _, length in sent)
+    assert all(first + length == then for (first, length), (then, _) in pairwise(sent))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a priority of its own")
+def test_the_writer_goes_behind_the_emulation(tmp_path):
+    with TraceWriter(tmp_path / "t.h5", ONE_SITE, 100) as writer:
+        thread = writer._pool.submit(threading.current_thread).result()
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == own + system.NICENESS
+
+
 def test_read_only_blocks_are_not_copied(tmp_path, monkeypatch):
     """As those from the device are: a copy would cost a tenth of the writing."""
     rows, seen = block(ONE_SITE, 50), []
@@ -447,7 +533,7 @@ def spoilt(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("missing", "no such file"), ("text", "cannot be read as HDF5"), ("half", "cannot be read as HDF5"),
+        ("missing", "no such file"), ("text", "is not HDF5, so no trace; .* --csv"), ("half", "cannot be read as HDF5"),
         ("other", "not a trace"), ("newer", "schema version 2"), ("lacking", "lacks trace/bess_soc"),
     ],
 )  # fmt: skip
