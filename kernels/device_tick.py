@@ -118,6 +118,18 @@ def settled(switches: Switches, settings: Settings, devices: Devices, state: Sta
     return state
 
 
+def filled_up(count: int, devices: Devices, state: State, drive: Drive) -> tuple[Devices, State, Drive]:
+    """`count` devices: beyond those that there are copies of the last one, with weight 0, so that no sum changes."""
+
+    def copied(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, beyond)], mode="edge")
+
+    beyond = count - devices.gain.shape[0]
+    its, state, tick, fraction = jax.tree.map(copied, (devices, state, drive.tick, drive.fraction))
+    its = its._replace(weight=jnp.pad(devices.weight, (0, beyond)))
+    return its, state, drive._replace(tick=tick, fraction=fraction)
+
+
 def tick_means(drive: Drive, n: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean level and noise amplitude of every device in tick n of the window.
 

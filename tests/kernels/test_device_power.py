@@ -22,6 +22,7 @@ from emulator.kernels.device_tick import (
     Switches,
     at_rest,
     device_tick,
+    filled_up,
     hashed,
     innovations,
     settled,
@@ -255,6 +256,18 @@ def test_order_of_devices_does_not_matter(x64):
     other, its = power_of(switches, Made(args.settings, devices, state, drive), FIRST, method="blocked")
     assert_close(other, jax.tree.map(lambda x: x[order], after), 1e-12)
     assert_close(its, sums, 1e-12)
+
+
+def test_devices_that_fill_up_change_nothing(x64):
+    """Not a bit of a state or a kept power. Sums have 27 more terms, all 0: to the order of additions."""
+    count = 100
+    args = made(ALL, count, 97)
+    wide = Made(args.settings, *filled_up(127, args.devices, args.state, args.drive))
+    assert wide.devices.gain.shape == (127,) and np.count_nonzero(wide.devices.weight) == count
+    for keep in (True, False):
+        (after, found), (expected, its) = (power_of(ALL, x, FIRST, method="dense", keep=keep) for x in (wide, args))
+        assert_close(jax.tree.map(lambda x: x[:count], after), expected, 0.0)
+        assert_close(found[:, :count] if keep else found, its, 0.0 if keep else 1e-14)
 
 
 def test_kept_powers_sum_to_the_sums(x64):
