@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from emulator import bench
 from emulator.blocks import lag_gain, lag_mean_gain
 from emulator.cluster import smoothing
 from emulator.kernels import device_power_blocked as blocked
@@ -209,6 +210,15 @@ def test_fused_kernel_says_where_it_does_not_run():
         fused(args, interpret=False)
     with pytest.raises(ValueError, match="returns sums only"):
         device_power(ALL, *args, jnp.int32(FIRST), keep=True, method="pallas", interpret=True)
+
+
+def test_bench_measures_the_fused_kernel_where_there_is_a_gpu(monkeypatch):
+    """Interpreted, for a few devices; nothing on a CPU."""
+    assert bench.gpu_kernel_rates() == {}
+    few = functools.partial(bench.kernel_rates, 70, 40, interpret=True)
+    monkeypatch.setattr(bench, "kernel_rates", lambda devices, ticks: few())
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert min(bench.gpu_kernel_rates().values()) > 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

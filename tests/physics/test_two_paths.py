@@ -80,6 +80,7 @@ PLAIN = [
 ]
 LAYOUTS = {"everything": [], "plain": PLAIN, "no overshoot": ["site.0.job.0.accelerator.edp_fraction=1.0"]}
 TICKS = 600
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled
 
 
 def loaded(*overrides: str):
@@ -103,7 +104,7 @@ def compiled(way: str):
         after, found = demand.advance(layout, params, state, jax.random.key(seed), jnp.asarray(jnp.inf), window)
         return after, found.power_w[:, 0], found.bits, found.overflow
 
-    return jax.jit(power, static_argnums=0)
+    return jax.jit(power, static_argnums=0, compiler_options=QUICKLY)
 
 
 def run(layout, params, way, call, seed):
