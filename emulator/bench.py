@@ -22,6 +22,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import bench_c, config, governor_schema, grid_schema, jobs_schema, schema, simulate
 from emulator.frame import Frame
+from emulator.kernels.device_power import Method, device_power
+from emulator.kernels.device_tick import Devices, Drive, Settings, Switches, at_rest
 from emulator.kernels.passed_share import passed_share_increments
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Trace
@@ -45,6 +47,7 @@ def measure() -> dict[str, Any]:
         "demand_1s_device_ticks_per_s": demand_rate(ONE_SECOND),
         "device_path_device_ticks_per_s": devices_s,
         "device_path_in_c_one_core_device_ticks_per_s": c_s,
+        **gpu_kernel_rates(),
         "closed_loop_us_per_tick": closed_loop_us(three_areas(), 1),
         "five_areas_us_per_tick": closed_loop_us(five_areas(), 1),
         "five_areas_batch_of_64_us_per_tick_and_scenario": closed_loop_us(five_areas(), 64),
@@ -113,6 +116,48 @@ def device_rate() -> float:
     layout = simulate.spread(layout)
     step = jax.jit(job_power, static_argnums=0)
     return DEVICES * TICKS / best_seconds(lambda: step(layout, params, state, inputs)[1])
+
+
+def gpu_kernel_rates() -> dict[str, float]:
+    """Device-ticks per second of the kernel `device_power` on a GPU: by XLA, and fused. Nothing elsewhere."""
+    return kernel_rates(DEVICES, 2000) if jax.default_backend() == "gpu" else {}
+
+
+def kernel_rates(devices: int, ticks: int, interpret: bool = False) -> dict[str, float]:
+    """Of the kernel in blocks and of the fused one, under the load of the C program beside the path by devices: own
+    noise, smoothing without timers, every 250 ticks an event that devices pass within 40 ticks.
+
+    Args:
+      interpret: as in `device_power`.
+    """
+    rng = np.random.default_rng(0)
+    numbers = dict.fromkeys(Settings._fields, 0.0) | {
+        **{"response": 0.05, "mean_response": 0.025, "incoherent": 1.0, "fade": 0.99, "innovation": 0.14},
+        **{"floor": 0.8, "up": 1e-4, "down": 1e-4, "ceiling": np.inf, "width": 0.2, "active_above": 0.02},
+    }
+    settings = Settings(*(jnp.asarray(x, jnp.float32) for x in numbers.values()))
+    switches = Switches(noisy=True, own=True, smoothing=True, timers=False, averaged=False, dummy=False, cap=False)
+    one, key = jnp.ones(devices, jnp.float32), jnp.asarray(rng.integers(0, 2**32, devices, dtype=np.uint32))
+    begin = np.arange(0, ticks, 250, dtype=np.int32)[:, None]
+    drive = Drive(
+        tick=jnp.asarray(begin + rng.integers(0, 40, (len(begin), devices), dtype=np.int32)),
+        fraction=jnp.asarray(rng.uniform(size=(len(begin), devices)), jnp.float32),
+        level_step=jnp.asarray(np.resize([0.85, -0.85], len(begin)), jnp.float32),
+        noise_step=jnp.asarray(np.resize([0.05, -0.05], len(begin)), jnp.float32),
+        common=jnp.zeros(ticks, jnp.float32),
+        cap=jnp.full(ticks, jnp.inf, jnp.float32),
+        poll=jnp.zeros(ticks, bool),
+    )
+    args = settings, Devices(one, one / devices, key), at_rest(switches, devices, one.dtype), drive, jnp.int32(0)
+
+    def rate(method: Method) -> float:
+        kernel = jax.jit(lambda *args: device_power(switches, *args, method=method, interpret=interpret))
+        return devices * ticks / best_seconds(lambda: kernel(*args))
+
+    return {
+        "device_kernel_by_xla_device_ticks_per_s": rate("blocked"),
+        "device_kernel_fused_device_ticks_per_s": rate("pallas"),
+    }
 
 
 def closed_loop_us(scenario: schema.Scenario, batch: int) -> float:

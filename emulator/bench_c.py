@@ -41,14 +41,15 @@ int main(int argc, char **argv) {
       if (n % 250 < 40)
         for (int i = 0; i < BLOCK; i++) target[i] += event[i] == n % 250 ? (n % 500 < 250 ? .85f : -.85f) : 0;
       for (int i = 0; i < BLOCK; i++) {
-        level[i] += .05f * (target[i] - level[i]);
+        float way = target[i] - level[i];
+        level[i] += .05f * way;
         own[i] = .99f * own[i] + (word[i] >> (n % 32) & 1 ? .14f : -.14f);
-        float d = gain[i] * (level[i] + .05f * own[i]);
-        float f = lower[i] + (d > .02f ? 1e-4f : -1e-4f);
+        float d = gain[i] * (level[i] + .05f * own[i]), seen = d - gain[i] * .025f * way;
+        float f = lower[i] + (seen > .02f ? 1e-4f : -1e-4f);
         f = f < 0 ? 0 : f > .8f ? .8f : f;
+        float m = .5f * (lower[i] + f), top = f < .8f ? m + .2f : 1e9f, p = d < top ? d : top;
         lower[i] = f;
-        float top = f < .8f ? f + .2f : 1e9f, p = d < top ? d : top;
-        power[i] = p > f ? p : f;
+        power[i] = p > m ? p : m;
         demand[i] = d;
       }
       float p = 0, d = 0;

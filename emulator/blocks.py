@@ -45,6 +45,15 @@ def lag_gain(time_constant_s: jax.Array, dt_s: float) -> jax.Array:
     return jnp.where(instantaneous, 1.0, -jnp.expm1(-dt_s / safe))
 
 
+def lag_mean_gain(time_constant_s: jax.Array, dt_s: float) -> jax.Array:
+    """Share of that way in the mean over the tick: 1 - T/dt (1 - exp(-dt/T)); 1 for T = 0."""
+    instantaneous = time_constant_s <= 0.0
+    x = dt_s / jnp.where(instantaneous, 1.0, time_constant_s)
+    # Float32 would cancel where the tick is short: an error of x^6/720 there.
+    exact, short = 1.0 + jnp.expm1(-x) / x, x * (1 / 2 - x * (1 / 6 - x * (1 / 24 - x / 120)))
+    return jnp.where(instantaneous, 1.0, jnp.where(x < 0.1, short, exact))
+
+
 def beyond(value: jax.Array, half_width: jax.Array) -> jax.Array:
     """What a dead-band passes on, without a step at its edges; all of it, with slope 1 everywhere, if it has no width.
 

@@ -15,6 +15,7 @@ from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_problem import Task
 from emulator.plant import Params
 from emulator.struct import as_array, quantity, struct
+from emulator.waveform import sampled
 
 READ = 4  # starts of iterations that an emulation holds: one to settle, two iterations to compare with
 SHIFT = 0.05  # of an iteration: unit of the shift between record and emulation
@@ -65,13 +66,6 @@ class Record:
         return Places(*(as_array(x) for x in (begin_s, self.row_s * pace, SHIFT * period_s))), inside
 
 
-def sampled(task: Task) -> Task:
-    """The task with the power of one in so many devices, SUMMED of them at most, in place of that of all."""
-    (its,) = task.layout.training
-    every = -(-its.job.devices // SUMMED)
-    return replace(task, layout=replace(task.layout, training=(replace(its, summed_every=every),)))
-
-
 def bounds_of(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest coordinates, that of the shift last: a little over half an iteration either way."""
     low, high = task.bounds()
@@ -88,7 +82,7 @@ class Emulation:
     """Iterations of a task's job, read at the places of a record's rows. Compiled once."""
 
     def __init__(self, task: Task, measured: str) -> None:
-        self.task = task = sampled(task)
+        self.task = task = replace(task, layout=sampled(task.layout, SUMMED))
         dt_s = task.layout.dt_s
 
         def energy(place: jax.Array, seed: jax.Array, lift: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -171,7 +171,7 @@ def _task(
         stiff = {"ride_through": None, "constant_impedance_fraction": 0.0, "constant_current_fraction": 0.0}
         chain = site.facility.model_copy(update=stiff)
     bare = schema.Site(name=site.name, job=(job,), facility=chain)
-    its, _ = waveform.alone(scenario, bare, job)
+    its = waveform.alone(scenario, bare, job)
     ticks = int(np.ceil(EMULATED * period_s / its.run.dt_s))
     run = its.run.model_copy(update={"duration_s": seconds_at(ticks, its.run.dt_s)})
     its = sound(its.model_copy(update={"run": run}), "fit")

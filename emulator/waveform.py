@@ -7,7 +7,7 @@ apart stays: it sets how steep edges are and how long all wait for the slowest.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from emulator import schema
 from emulator.clock import ticks_nearest
 from emulator.cluster.pauses import ITERATION
 from emulator.jobs_schema import TrainingJob
+from emulator.plant import Layout
 from emulator.rollout import initial_state, job_power
 from emulator.scenario import inputs_of, layout_of, params_of
 from emulator.topology import by_devices, phases_of
@@ -26,7 +27,7 @@ ITERATIONS = 4  # of which the last whole one counts: filters have then settled
 NOMINAL_SEED = 0  # whatever the run's: a plan does not know the draws of the run that it is made for
 NEVER_S = 1e9  # the latest that a job may stop
 SPAN_TICKS = 1000  # the path by devices is fastest in spans of about so many
-MOST_DEVICES = 4096  # that are emulated one by one; they stand for all
+MOST_DEVICES = 4096  # that are emulated one by one and stand for all; how long they wait comes from every one of them
 SETTLING_S = 120.0  # for smoothing and dummy work: beyond the ramps and delays of published profiles
 
 emulated = jax.jit(job_power, static_argnums=0)  # compiled once for all scenarios of a layout
@@ -70,30 +71,34 @@ def harmonics(power: np.ndarray) -> np.ndarray:
 
 def nominal_iteration(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tuple[float, np.ndarray]:
     """Mean length of an iteration, and (ticks,) MW over the last one. Starts are known to a tick."""
-    its, stands_for = alone(scenario, site, job)
+    its = alone(scenario, site, job)
     layout, params = layout_of(its), params_of(its, {})
+    if by_devices(site, job):
+        layout = sampled(layout, MOST_DEVICES)
     inputs = inputs_of(its, {}, 0, ticks_nearest(its.run.duration_s, its.run.dt_s))
     state = initial_state(layout, params)
     _, jobs, _, _ = emulated(layout, params, state, inputs)
     starts = np.flatnonzero(np.asarray(jobs.bits)[:, 0] & ITERATION)
     period_s = (starts[-1] - starts[0]) / (len(starts) - 1) * layout.dt_s
-    return float(period_s), stands_for * np.asarray(jobs.mw)[starts[-2] : starts[-1], 0]
+    return float(period_s), np.asarray(jobs.mw)[starts[-2] : starts[-1], 0]
 
 
-def alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tuple[schema.Scenario, float]:
-    """The scenario with this job only, from 0 s on and never interrupted; and how many devices each of it stands for.
+def sampled(layout: Layout, most: int) -> Layout:
+    """The layout of one job, of whose devices one in so many is summed, `most` of them or less. All of them set how
+    long a barrier waits: that grows with their number."""
+    (its,) = layout.training
+    return replace(layout, training=(replace(its, summed_every=-(-its.job.devices // most)),))
 
-    Floors, ceilings and dummy work stay.
-    """
+
+def alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> schema.Scenario:
+    """The scenario with this job only, from 0 s on and never interrupted. Floors, ceilings and dummy work stay."""
     workload, model = job.workload, job.workload.model
     still = dict(level_jitter=0.0, noise=0.0, end_shift=0.0)
     regular = dict(rate_spread=0.0, jitter=0.0, checkpoint=None, evaluation=None, stall=None)
     phases = tuple(phase.model_copy(update=still) for phase in phases_of(job))
     stages = workload.pipeline_stages if model is None else model.pipeline_parallel
-    devices = min(job.devices, MOST_DEVICES) if by_devices(site, job) else job.devices
     its = job.model_copy(
         update=dict(
-            devices=devices,
             workload=workload.model_copy(
                 update=regular | dict(fault=None, model=None, phase=phases, pipeline_stages=stages)
             ),
@@ -109,7 +114,7 @@ def alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tup
     settling_s = SETTLING_S if by_devices(site, job) else 0.0
     length_s = settling_s + ITERATIONS * sum(phase.duration_s for phase in phases)
     ticks = math.ceil(length_s / scenario.run.dt_s / SPAN_TICKS) * SPAN_TICKS
-    by_itself = scenario.model_copy(
+    return scenario.model_copy(
         update=dict(
             run=scenario.run.model_copy(update=dict(duration_s=ticks * scenario.run.dt_s, seed=NOMINAL_SEED)),
             site=(site.model_copy(update=dict(job=(its,), power_limit=None)),),
@@ -118,4 +123,3 @@ def alone(scenario: schema.Scenario, site: schema.Site, job: TrainingJob) -> tup
             record=schema.Record(),
         )
     )
-    return by_itself, job.devices / devices

@@ -20,6 +20,7 @@ from emulator.kernels.device_tick import (
     State,
     Switches,
     device_tick,
+    filled_up,
     hashed,
     signed,
 )
@@ -42,28 +43,22 @@ def blocked_device_power(
     rows = _rows(count)
     block = rows * LANES
     blocks = -(-count // block)
-    padding = blocks * block - count
 
     def cut(x: jax.Array) -> jax.Array:
-        """(..., devices) to (blocks, ..., rows, LANES), filled up with copies of the last device."""
-        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, padding)], mode="edge")
+        """(..., devices) to (blocks, ..., rows, LANES)."""
         return jnp.moveaxis(x.reshape(*x.shape[:-1], blocks, rows, LANES), -3, 0)
-
-    def nothing(weight: jax.Array) -> jax.Array:
-        """Weights, with none for what was filled up."""
-        return jnp.where(jnp.arange(blocks * block).reshape(weight.shape) < count, weight, 0.0)
 
     def join(x: jax.Array) -> jax.Array:
         return x.reshape(-1)[:count]
 
-    parts = jax.tree.map(cut, (devices, state, drive.tick, drive.fraction))
+    its, before, wide = filled_up(blocks * block, devices, state, drive)
+    parts = jax.tree.map(cut, (its, before, wide.tick, wide.fraction))
 
     def one(total: jax.Array, part: tuple) -> tuple[jax.Array, State]:
         its, before, tick, fraction = part
         after, sums = _block(switches, settings, its, before, drive._replace(tick=tick, fraction=fraction), first_tick)
         return total + sums, after
 
-    parts = (parts[0]._replace(weight=nothing(parts[0].weight)), *parts[1:])
     ticks = drive.common.shape[0]
     total, after = jax.lax.scan(one, jnp.zeros((ticks, 2, KEPT), devices.gain.dtype), parts)
     return jax.tree.map(join, after), jnp.sum(total, axis=2)

@@ -30,6 +30,7 @@ from emulator.kernels.device_tick import (
     State,
     Switches,
     device_tick,
+    filled_up,
     innovations,
     share_passed,
 )
@@ -58,14 +59,8 @@ def pallas_device_power(
         )
     count, ticks = devices.gain.shape[0], drive.common.shape[0]
     blocks = -(-count // BLOCK)
-
-    def filled(x: jax.Array) -> jax.Array:
-        """Devices filled up with copies of the last one to whole blocks."""
-        return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, blocks * BLOCK - count)], mode="edge")
-
-    wide = jax.tree.map(filled, (devices, state, drive.tick, drive.fraction))
-    weight = jnp.where(jnp.arange(blocks * BLOCK) < count, wide[0].weight, 0.0)
-    wide = (wide[0]._replace(weight=weight), *wide[1:])
+    its, before, filled = filled_up(blocks * BLOCK, devices, state, drive)
+    wide = (its, before, filled.tick, filled.fraction)
     first = jnp.reshape(first_tick, 1).astype(jnp.int32)
     steps, series = (drive.level_step, drive.noise_step), (drive.common, drive.cap, drive.poll.astype(jnp.int32))
     whole = (jnp.stack(settings), first, *steps, *series)

@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     """Numbers common to all devices."""
 
     response: jax.Array  # share of the remaining way that power covers in a tick
+    mean_response: jax.Array  # share of that way that it covers in the mean over the tick
     coherent: jax.Array  # sqrt(rho)
     incoherent: jax.Array  # sqrt(1 - rho)
     fade: jax.Array  # exp(-dt/T_n)
@@ -118,6 +119,18 @@ def settled(switches: Switches, settings: Settings, devices: Devices, state: Sta
     return state
 
 
+def filled_up(count: int, devices: Devices, state: State, drive: Drive) -> tuple[Devices, State, Drive]:
+    """`count` devices: beyond those that there are copies of the last one, with weight 0, so that no sum changes."""
+
+    def copied(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, beyond)], mode="edge")
+
+    beyond = count - devices.gain.shape[0]
+    its, state, tick, fraction = jax.tree.map(copied, (devices, state, drive.tick, drive.fraction))
+    its = its._replace(weight=jnp.pad(devices.weight, (0, beyond)))
+    return its, state, drive._replace(tick=tick, fraction=fraction)
+
+
 def tick_means(drive: Drive, n: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean level and noise amplitude of every device in tick n of the window.
 
@@ -178,9 +191,12 @@ def device_tick(
 
     Smoothing: the floor ramps up while the device is active and down once it has been inactive for `stop_ticks` and at
     the floor for `hold_ticks`; while it is below its full height it goes down at once when activity ends. Meanwhile a
-    ceiling moves with it. Reference: arXiv 2508.14318, section IV-B, Figures 4 and 6.
+    ceiling moves with it. Reference: arXiv 2508.14318, section IV-B, Figures 4 and 6. Power is limited by floor and
+    ceiling in the middle of the tick, and activity is told by the tick's mean level, though its end is taken for power:
+    so ramps have their energy whatever the tick, and begin up to half a tick early as often as late.
     """
-    level = state.level + settings.response * (target[0] - state.level)
+    way = target[0] - state.level
+    level = state.level + settings.response * way
     state = state._replace(level=level)
     if switches.noisy:
         mix = settings.coherent * common
@@ -191,7 +207,8 @@ def device_tick(
         level = level + target[1] * mix
     power = demand = gain * level
     if switches.smoothing:
-        state, power = _smoothed(switches, settings, state, demand, steady)
+        later = gain * (settings.response - settings.mean_response) * way
+        state, power = _smoothed(switches, settings, state, demand, demand - later, steady)
     if switches.dummy:
         dip = jnp.where(demand < settings.dummy_floor, state.dip + 1.0, 0.0)
         filling = jnp.where(poll, (dip > settings.dummy_ticks).astype(dip.dtype), state.filling)
@@ -203,11 +220,10 @@ def device_tick(
 
 
 def _smoothed(
-    switches: Switches, settings: Settings, state: State, demand: jax.Array, steady: bool
+    switches: Switches, settings: Settings, state: State, demand: jax.Array, seen: jax.Array, steady: bool
 ) -> tuple[State, jax.Array]:
-    seen = demand
     if switches.averaged:
-        seen = state.seen + settings.averaging * (demand - state.seen)
+        seen = state.seen + settings.averaging * (seen - state.seen)
         state = state._replace(seen=seen)
     if steady:
         return state, limited(demand, settings.floor, settings.ceiling)
@@ -221,8 +237,9 @@ def _smoothed(
         step = jnp.where(waits & ~active, 0.0, step)
         state = state._replace(quiet=quiet, held=held)
     floor = jnp.clip(state.floor + step, settings.rest_floor, settings.floor)
-    ceiling = jnp.minimum(jnp.where(floor < settings.floor, floor + settings.width, jnp.inf), settings.ceiling)
-    return state._replace(floor=floor), limited(demand, floor, ceiling)
+    middle = 0.5 * (state.floor + floor)
+    ceiling = jnp.minimum(jnp.where(floor < settings.floor, middle + settings.width, jnp.inf), settings.ceiling)
+    return state._replace(floor=floor), limited(demand, middle, ceiling)
 
 
 def limited(demand: jax.Array, floor: jax.Array, ceiling: jax.Array) -> jax.Array:

@@ -40,7 +40,7 @@ class TrainingLayout:
     watched: tuple[int, ...] = static()  # devices whose power is recorded one by one
     watch_every: int = static()  # ticks over which it is averaged
     shards: int = static()  # processors that share the path by devices
-    summed_every: int = static()  # by events: one in so many devices is summed; all set how long a barrier waits
+    summed_every: int = static()  # one in so many devices is summed; all of them set how long a barrier waits
 
 
 @struct
@@ -280,20 +280,15 @@ def _stage_length(layout: TrainingLayout) -> int:
 
 def _rows(layout: TrainingLayout) -> list[tuple[slice, jax.Array]]:
     """Rows of the fleet in each group, and how many of the group's devices each stands for, over their number."""
-    ends = list(running_sum(layout.groups))
-    begins = [end - count for end, count in zip(ends, layout.groups, strict=True)]
     dtype = jnp.result_type(float)
     if not layout.job.alike:
         every = layout.summed_every
-        return [
-            (slice(b, e, every), jnp.asarray(1.0 / len(range(b, e, every)), dtype))
-            for b, e in zip(begins, ends, strict=True)
-        ]
+        return [(slice(b, e, every), jnp.asarray(1.0 / len(range(b, e, every)), dtype)) for b, e in _borders(layout)]
     length, devices_ = _stage_length(layout), layout.job.devices
     stages = [(s, min(s + length, devices_)) for s in range(0, devices_, length)]
     return [
         (slice(None), jnp.asarray([max(min(e, t) - max(b, s), 0) / (e - b) for s, t in stages], dtype))
-        for b, e in zip(begins, ends, strict=True)
+        for b, e in _borders(layout)
     ]
 
 
@@ -301,7 +296,13 @@ def _row_counts(layout: TrainingLayout) -> list[int]:
     """Devices that are emulated for each group."""
     if layout.job.alike:
         return [-(-layout.job.devices // _stage_length(layout))] * len(layout.groups)
-    return list(layout.groups)
+    return [len(range(begin, end, layout.summed_every)) for begin, end in _borders(layout)]
+
+
+def _borders(layout: TrainingLayout) -> list[tuple[int, int]]:
+    """First device of each group, and the one after its last."""
+    ends = list(running_sum(layout.groups))
+    return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 def _gains(layout: TrainingLayout, params: TrainingParams, job: Job) -> jax.Array:

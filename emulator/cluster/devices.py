@@ -79,15 +79,14 @@ def advance(
         (progress, before), overflow = state
         first, *series = xs
         span = Window(first, length, window.dt_s)
-        events, bits, progress, over = _laid_out(layout, params, job, setting.overshoot, progress, ordered, span)
+        events, bits, progress, over = _laid_out(
+            layout, params, job, setting.overshoot, groups, progress, ordered, span
+        )
         at = first + jnp.arange(length, dtype=jnp.int32)
         after, out = [], []
-        for group, its in zip(groups, before, strict=True):
+        for group, its, laid_out in zip(groups, before, events, strict=True):
             drive = kernel.Drive(
-                tick=events.tick[:, group.rows],
-                fraction=events.fraction[:, group.rows],
-                level_step=events.level_step,
-                noise_step=events.noise_step,
+                **laid_out._asdict(),
                 common=series[0],
                 cap=series[1],
                 poll=at % setting.poll_ticks == 0,
@@ -113,10 +112,13 @@ def _spread(
     first: jax.Array,
     keep: bool,
 ) -> tuple[kernel.State, jax.Array]:
-    """The kernel, with its devices spread over the processors of the machine where they are told to share the work."""
-    if keep or setting.shards == 1 or devices.gain.shape[0] % setting.shards:
+    """The kernel, with its devices spread over the processors of the machine where they are told to share the work: in
+    equal parts, filled up with devices that weigh nothing. No more processors than devices; `keep` takes one."""
+    count = devices.gain.shape[0]
+    shards = min(setting.shards, count)
+    if keep or shards == 1:
         return device_power(setting.switches, setting.settings, devices, state, drive, first, keep)
-    mesh = Mesh(np.array(jax.devices()[: setting.shards]), ("devices",))
+    mesh = Mesh(np.array(jax.devices()[:shards]), ("devices",))
     one, every, wide = PartitionSpec("devices"), PartitionSpec(), PartitionSpec(None, "devices")
 
     def part(*args: Any) -> tuple[kernel.State, jax.Array]:
@@ -127,11 +129,12 @@ def _spread(
     run = jax.shard_map(
         part, mesh=mesh, in_specs=(every, one, one, drives, every), out_specs=(one, every), check_vma=False
     )
-    return run(setting.settings, devices, state, drive, first)
+    after, sums = run(setting.settings, *kernel.filled_up(-(-count // shards) * shards, devices, state, drive), first)
+    return jax.tree.map(lambda x: x[:count], after), sums
 
 
 class _Events(NamedTuple):
-    """Events of a span: when, (events, devices), and what, (events,)."""
+    """Events of a group in a span: when, (events, devices), and what, (events,)."""
 
     tick: jax.Array  # from the span's first
     fraction: jax.Array
@@ -144,32 +147,40 @@ def _laid_out(
     params: JobParams,
     job: Job,
     overshoot: Overshoot | None,
+    groups: tuple[Group, ...],
     progress: Progress,
     ordered: jax.Array,
     span: Window,
-) -> tuple[_Events, jax.Array, Progress, jax.Array]:
-    """All events of a span's iterations; then as `walk` has it: bits, progress, overflow."""
-    rows, dtype = job.fleet.number.shape[0], progress.level.dtype
+) -> tuple[tuple[_Events, ...], jax.Array, Progress, jax.Array]:
+    """All events of a span's iterations, for each group; then as `walk` has it: bits, progress, overflow."""
+    dtype = progress.level.dtype
 
-    def of(live: Live, start: JobTime) -> _Events:
+    def of(group: Group, live: Live, start: JobTime) -> _Events:
         steps, times = steps_of(live, overshoot is not None, cuts(layout))
-        at = [later(start, jnp.broadcast_to(after_s, (rows,)), span.dt_s) for after_s in times]
-        tick, fraction = (jnp.stack([getattr(t, name) for t in at]) for name in ("tick", "fraction"))
-        made = _Events(tick, fraction, steps[0], steps[1])
+        each = group.devices.gain.shape
+        after_s = jnp.stack([t[group.rows] if t.ndim else jnp.broadcast_to(t, each) for t in times])
+        at = later(start, after_s, span.dt_s)
+        made = _Events(at.tick, at.fraction, steps[0], steps[1])
         return made if overshoot is None else _overshooting(made, steps[3], overshoot)
 
-    def write(events: _Events, visit: jax.Array, live: Live, start: JobTime) -> _Events:
-        return jax.tree.map(lambda all_, its: all_.at[visit].set(its), events, of(live, start))
+    def write(events: tuple[_Events, ...], visit: jax.Array, live: Live, start: JobTime) -> tuple[_Events, ...]:
+        new = tuple(of(group, live, start) for group in groups)
+        return jax.tree.map(lambda all_, its: all_.at[visit].set(its), events, new)
 
     visits = most_iterations(layout, span)
     count = steps_in(layout, overshoot is not None) * (1 if overshoot is None else 3)
-    nothing = _Events(
-        tick=jnp.full((visits, count, rows), -1, jnp.int32),  # passed before; no step
-        fraction=jnp.zeros((visits, count, rows), dtype),
-        level_step=jnp.zeros((visits, count), dtype),
-        noise_step=jnp.zeros((visits, count), dtype),
-    )
-    events, bits, progress, overflow = walk(layout, params, job, progress, ordered, span, write, nothing)
+
+    def nothing(group: Group) -> _Events:
+        wide = visits, count, *group.devices.gain.shape
+        return _Events(
+            tick=jnp.full(wide, -1, jnp.int32),  # passed before; no step
+            fraction=jnp.zeros(wide, dtype),
+            level_step=jnp.zeros((visits, count), dtype),
+            noise_step=jnp.zeros((visits, count), dtype),
+        )
+
+    start = tuple(nothing(group) for group in groups)
+    events, bits, progress, overflow = walk(layout, params, job, progress, ordered, span, write, start)
     return jax.tree.map(lambda x: x.reshape(visits * count, *x.shape[2:]), events), bits, progress, overflow
 
 

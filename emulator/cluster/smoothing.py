@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from emulator.blocks import lag_gain
+from emulator.blocks import lag_gain, lag_mean_gain
 from emulator.kernels.device_tick import Settings
 from emulator.struct import quantity, static, struct
 
@@ -72,11 +72,12 @@ def settings(
 
     made = Settings(
         response=lag_gain(response_s, dt_s),
+        mean_response=lag_mean_gain(response_s, dt_s),
         coherent=jnp.sqrt(coherence),
         incoherent=jnp.sqrt(1.0 - coherence),
         fade=1.0 - gain,
         innovation=jnp.sqrt(gain * (2.0 - gain)),
-        **{name: zero for name in Settings._fields[5:]},
+        **{name: zero for name in Settings._fields[6:]},
     )
     if smoothing is not None:
         made = made._replace(

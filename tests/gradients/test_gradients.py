@@ -9,7 +9,7 @@ import pytest
 
 import emulator as em
 from emulator import simulate
-from tests.invariance.test_invariance import CAMPUS
+from tests.invariance.test_invariance import CAMPUS, QUICKLY
 
 
 def objective(layout, state, inputs):
@@ -41,7 +41,7 @@ def test_every_parameter(x64, scenario):
     overrides = ("run.dt_s=0.005", "run.duration_s=3.0", *inside)
     layout, params, state, inputs = simulate.build(scenario(CAMPUS, *overrides))
     loss = objective(layout, state, inputs)
-    gradient = jax.grad(loss)(params)
+    gradient = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(params)
     leaves, tree = jax.tree.flatten(params)
     slopes = jax.tree.leaves(gradient)
     assert all(np.isfinite(slope).all() for slope in slopes)
@@ -94,7 +94,8 @@ def test_checkpointed_chunks_do_not_change_the_gradient(x64, scenario):
     gradients = []
     for chunk in (50, 600):
         layout, params, state, inputs = simulate.build(scenario(CLOSED_LOOP, f"run.chunk_ticks={chunk}"))
-        gradients.append(jax.tree.leaves(jax.grad(objective(layout, state, inputs))(params)))
+        slopes = jax.jit(jax.grad(objective(layout, state, inputs)), compiler_options=QUICKLY)(params)
+        gradients.append(jax.tree.leaves(slopes))
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
@@ -120,5 +121,5 @@ def test_gradient_of_a_closed_form(x64, scenario):
     def final_soc(params):
         return em.rollout(layout, params, state, inputs)[1].soc[-1, 0]
 
-    slope = jax.grad(final_soc)(params).sites[0].storage.batteries[0].energy_mwh
+    slope = jax.jit(jax.grad(final_soc), compiler_options=QUICKLY)(params).sites[0].storage.batteries[0].energy_mwh
     assert float(slope) == pytest.approx(3.0 * (9.99 - 0.01) / 3600.0 / 2.0**2, rel=1e-6)

@@ -119,29 +119,32 @@ RARE = {"slow_fraction", "checkpoint_period_s", "stall_probability"}
 UNCAPPED = {"power_exponent"}
 IN_TICKS = {"stop_delay_s", "min_floor_s", "activation_offset_w", "activation_window_s", "latency_s"}
 STEP = 1e-8
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled; it runs once
 
 
 def loss_of(layout, state, inputs):
-    """Every power that the job leaves behind, with weights that tell ticks apart, and the time that it lost."""
+    """Every power that the job leaves behind, with weights that tell ticks apart, and the time that it lost; and the
+    bits of all that happened."""
 
     def loss(params):
         after, frames = em.rollout(layout, params, state, inputs)
         power, wanted = 30.0 * frames.job_mw[:, 0], 30.0 * frames.job_wanted_mw[:, 0]
         weight = 1.0 + jnp.cos(layout.dt_s * 4.0 * jnp.arange(float(power.shape[0])))
-        return jnp.mean(weight * (power**2 + wanted)) + after.training[0].progress.lost_s
+        value = jnp.mean(weight * (power**2 + wanted)) + after.training[0].progress.lost_s
+        return value, jnp.bitwise_or.reduce(frames.job_bits[:, 0])
 
-    return jax.jit(loss)
+    return loss
 
 
-def flat_in(layout, params, state, inputs) -> set[str]:
-    """Names of leaves with neither slope nor change; of the others the gradient is checked to a relative 1e-4.
+def flat_in(layout, params, state, inputs) -> tuple[set[str], int]:
+    """Names of leaves with neither slope nor change, and the bits; of the others the gradient is checked to 1e-4.
 
     Each leaf is perturbed along a random direction. Tick means bend where an event crosses a tick's border: of some
     1000 events of 60 devices 2e-8 x 3 s / 0.5 ms = 1e-4 each do, none or one in all, and a bend has a slope that is
     wrong over half the step at most. Rounding of a loss of 1 gives 1e-16 / 1e-8 = 1e-8.
     """
-    loss = loss_of(layout, state, inputs)
-    gradient = jax.grad(loss)(params)
+    loss = jax.jit(loss_of(layout, state, inputs))
+    gradient, bits = jax.jit(jax.grad(loss, has_aux=True), compiler_options=QUICKLY)(params)
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
     leaves, paths = [leaf for _, leaf in leaves], [path for path, _ in leaves]
     rng, flat = np.random.default_rng(0), set()
@@ -154,14 +157,14 @@ def flat_in(layout, params, state, inputs) -> set[str]:
         direction = rng.choice([-1.0, 1.0], leaf.shape) * size
 
         def at(side, i=i, leaf=leaf, direction=direction):
-            return float(loss(jax.tree.unflatten(tree, [*leaves[:i], leaf + side * direction, *leaves[i + 1 :]])))
+            return float(loss(jax.tree.unflatten(tree, [*leaves[:i], leaf + side * direction, *leaves[i + 1 :]]))[0])
 
         difference = (at(STEP) - at(-STEP)) / (2 * STEP)
         along = float(np.sum(slope * direction))
         assert along == pytest.approx(difference, rel=1e-4, abs=3e-8), name
         if along == 0.0 and difference == 0.0:
             flat.add(path[-1].name)
-    return flat
+    return flat, int(bits)
 
 
 @pytest.mark.parametrize(
@@ -176,14 +179,13 @@ def test_every_number_of_a_job_with_everything_on(x64, scenario, mitigation, ove
     text = EVERYTHING.replace("SEED", "19").replace("MITIGATION", mitigation)
     layout, params, state, inputs = simulate.build(scenario(text, *overrides))
     assert layout.training[0].path == way
-    _, frames = jax.jit(em.rollout, static_argnums=0)(layout, params, state, inputs)
-    bits = np.bitwise_or.reduce(np.asarray(frames.job_bits[:, 0]))
+    flat, bits = flat_in(layout, params, state, inputs)
     assert bits == 63  # iterations, checkpoints, evaluations, stalls, faults and restarts all happened
-    assert flat_in(layout, params, state, inputs) == constant
+    assert flat == constant
 
 
 def test_overshoot_by_devices(x64, scenario):
     layout, params, state, inputs = simulate.build(scenario(OVERSHOOT))
     assert layout.training[0].path == "devices"
-    flat = flat_in(layout, params, state, inputs)
+    flat, _ = flat_in(layout, params, state, inputs)
     assert not flat & {"edp_fraction", "duration_s", "level", "spread_s", "jitter", "response_s", "ceiling_fraction"}

@@ -220,21 +220,24 @@ def powers(cut, ticks: int, **changes) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("ticks", "changes"),
-    [(192, {"shards": 2, "groups": (20, 50)}), (96, {"groups": (50, 20)})],
+    [(192, {"shards": 2, "groups": (21, 49)}), (96, {"groups": (50, 20)})],
     ids=["processors and halls", "windows and halls in another order"],
 )
 def test_a_smoothed_job_is_the_same_however_it_is_cut(x64, cut, whole_w, ticks, changes):
-    """Devices keep their noise, gains and floors over how many processors, halls and windows they are spread. Sums of
-    70 shares in float64 in another order, after 192 ticks of recurrences: 1e-14 of each, allowed 1e-12."""
+    """Devices keep their noise, gains and floors over how many processors, halls and windows they are spread, divisible
+    or not. Sums of 70 shares in float64 in another order, after 192 ticks of recurrences: 1e-14 of each, allowed
+    1e-12."""
     found, peak_w = powers(cut, ticks, **changes), 70 * 1100.0
     assert found.shape == (192, 2) and np.ptp(whole_w) > 0.3 * peak_w
     np.testing.assert_allclose(found.sum(axis=1), whole_w[:, 0], rtol=0, atol=1e-12 * peak_w)
 
 
 def test_processors_share_the_devices_of_a_job(x64, cut):
-    for shards in (1, 2):
-        step, state = cut(192, shards=shards)
-        assert ("shard_map" in str(step.trace(state, jnp.int32(0)).jaxpr)) == (shards == 2)
+    """All of them, whether or not a group's devices divide by their number; not where there are fewer devices."""
+    for shards, groups, shared in ((1, (70,), 0), (2, (70,), 1), (2, (21, 49), 2), (2, (69, 1), 1)):
+        step, state = cut(192, shards=shards, groups=groups)
+        text = str(step.trace(state, jnp.int32(0)).jaxpr)
+        assert text.count("shard_map[") == text.count("mesh=Mesh('devices': 2") == shared, groups
 
 
 def test_jobs_keep_their_draws_whatever_their_order(scenario, tmp_path):

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from emulator import bench
+from emulator.blocks import lag_gain, lag_mean_gain
 from emulator.cluster import smoothing
 from emulator.kernels import device_power_blocked as blocked
 from emulator.kernels.device_power import device_power
@@ -22,6 +24,7 @@ from emulator.kernels.device_tick import (
     Switches,
     at_rest,
     device_tick,
+    filled_up,
     hashed,
     innovations,
     settled,
@@ -64,9 +67,9 @@ def made(switches: Switches, count: int, ticks: int) -> Made:
     dtype = jnp.result_type(float)
     rng = np.random.default_rng(count + ticks)
     settings = Settings(
-        response=0.3, coherent=0.6, incoherent=0.8, fade=0.95, innovation=np.sqrt(1 - 0.95**2), floor=0.6,
-        rest_floor=0.05, up=0.03, down=0.02, ceiling=0.93, width=0.2, active_above=0.3, averaging=0.4, stop_ticks=3.0,
-        hold_ticks=115.0, dummy_floor=0.5, dummy_ticks=4.0,
+        response=0.3, mean_response=0.16, coherent=0.6, incoherent=0.8, fade=0.95, innovation=np.sqrt(1 - 0.95**2),
+        floor=0.6, rest_floor=0.05, up=0.03, down=0.02, ceiling=0.93, width=0.2, active_above=0.3, averaging=0.4,
+        stop_ticks=3.0, hold_ticks=115.0, dummy_floor=0.5, dummy_ticks=4.0,
     )  # fmt: skip
     at, level, noise = (np.array(x) for x in zip(*EVENTS, strict=True))
     device = Devices(
@@ -166,7 +169,7 @@ def test_a_floor_at_its_top_has_the_slope_of_the_top(x64):
     switches = NONE._replace(smoothing=True)
     settings, its, state, _ = made(switches, 3, 64)
     drive = drive_of(np.repeat([0.9, 0.0], 32), devices=3)
-    settings = settings._replace(response=jnp.asarray(1.0))
+    settings = settings._replace(response=jnp.asarray(1.0), mean_response=jnp.asarray(1.0))
 
     def last(top: jax.Array, was: jax.Array, method: str) -> jax.Array:
         args = settings._replace(floor=top), its, state._replace(floor=was), drive
@@ -193,9 +196,12 @@ def test_fused_kernel_interpreted_is_the_definition():
 
 
 def test_gradient_of_the_fused_kernel_is_that_of_the_definition(x64):
-    args = made(ALL, 150, 64)
-    found, expected = (slopes(ALL, args, m)[0] for m in ("pallas", "dense"))
+    """Its backward is the definition's, whatever the effects; to what, and in which order, is what can go wrong."""
+    switches = NONE._replace(noisy=True, own=True, smoothing=True)
+    args = made(switches, 150, 64)
+    found, expected = (slopes(switches, args, m)[0] for m in ("pallas", "dense"))
     assert_close(found, expected, 1e-10)  # of blocks: 1e-11
+    assert np.abs(expected[1].gain).max() > 1e-6
 
 
 def test_fused_kernel_says_where_it_does_not_run():
@@ -204,6 +210,15 @@ def test_fused_kernel_says_where_it_does_not_run():
         fused(args, interpret=False)
     with pytest.raises(ValueError, match="returns sums only"):
         device_power(ALL, *args, jnp.int32(FIRST), keep=True, method="pallas", interpret=True)
+
+
+def test_bench_measures_the_fused_kernel_where_there_is_a_gpu(monkeypatch):
+    """Interpreted, for a few devices; nothing on a CPU."""
+    assert bench.gpu_kernel_rates() == {}
+    few = functools.partial(bench.kernel_rates, 70, 40, interpret=True)
+    monkeypatch.setattr(bench, "kernel_rates", lambda devices, ticks: few())
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert min(bench.gpu_kernel_rates().values()) > 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -255,6 +270,16 @@ def test_order_of_devices_does_not_matter(x64):
     other, its = power_of(switches, Made(args.settings, devices, state, drive), FIRST, method="blocked")
     assert_close(other, jax.tree.map(lambda x: x[order], after), 1e-12)
     assert_close(its, sums, 1e-12)
+
+
+def test_devices_that_fill_up_change_nothing(x64):
+    """Not a bit of a state or a power; and they weigh nothing."""
+    args = made(ALL, 100, 97)
+    wide = Made(args.settings, *filled_up(127, args.devices, args.state, args.drive))
+    assert wide.devices.gain.shape == (127,) and not wide.devices.weight[100:].any()
+    np.testing.assert_array_equal(wide.devices.weight[:100], args.devices.weight)
+    (after, kept), expected = (power_of(ALL, x, FIRST, method="dense", keep=True) for x in (wide, args))
+    assert_close((jax.tree.map(lambda x: x[:100], after), kept[:, :100]), expected, 0.0)
 
 
 def test_kept_powers_sum_to_the_sums(x64):
@@ -340,7 +365,15 @@ TICKS, EVENTS_AT_MOST, TOP, WIDTH, UP, DOWN = 128, 8, 0.5, 0.25, 1 / 64, 1 / 128
 def settings_of(**numbers: float) -> Settings:
     """A floor of 0.5 that rises within 32 ticks and falls within 64; no other effect but for what is given."""
     plain = dict.fromkeys(Settings._fields, 0.0)
-    plain |= {"response": 1.0, "floor": TOP, "up": UP, "down": DOWN, "ceiling": np.inf, "width": WIDTH}
+    plain |= {
+        "response": 1.0,
+        "mean_response": 1.0,
+        "floor": TOP,
+        "up": UP,
+        "down": DOWN,
+        "ceiling": np.inf,
+        "width": WIDTH,
+    }
     plain |= {"active_above": 1 / 16, "averaging": 1.0, "dummy_floor": -1.0}
     return Settings(**{name: jnp.asarray(x, jnp.result_type(float)) for name, x in (plain | numbers).items()})
 
@@ -367,8 +400,9 @@ def drive_of(level: np.ndarray, devices: int = 1, cap: float | np.ndarray = np.i
 def in_ticks(settings: Settings, drive: Drive, level: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Power of one device by the kernel in blocks; power and floor after every tick by `device_tick`."""
     one, key = jnp.ones(1, level.dtype), jnp.zeros(1, jnp.uint32)
-    state = at_rest(LIMITS, 1, level.dtype)
-    _, sums = device_power(LIMITS, settings, Devices(one, one, key), state, drive, jnp.int32(0))
+    its = Devices(one, one, key)
+    state = settled(LIMITS, settings, its, at_rest(LIMITS, 1, level.dtype), 0.0 * one)
+    _, sums = device_power(LIMITS, settings, its, state, drive, jnp.int32(0))
 
     def tick(state: State, xs: tuple) -> tuple[State, tuple]:
         level, cap, poll = xs
@@ -411,10 +445,15 @@ def fall(since: np.ndarray, begin: float = TOP, rest: float = 0.0) -> np.ndarray
     return np.clip(begin - DOWN * (since + 1).clip(0), rest, TOP)
 
 
+def middle(floor: np.ndarray, before: float = 0.0) -> np.ndarray:
+    """Of each tick, from the floors at their ends."""
+    return 0.5 * (floor + np.concatenate([[before], floor[:-1]]))
+
+
 def test_floor_rises_with_a_ceiling_above_it_until_it_is_at_the_top():
     of = follow((TICKS, 1.0))
     np.testing.assert_array_equal(of.floor, rise(N))
-    np.testing.assert_array_equal(of.power, np.where(N < 31, rise(N) + WIDTH, 1.0))  # at the top in tick 31
+    np.testing.assert_array_equal(of.power, np.where(N < 31, middle(rise(N)) + WIDTH, 1.0))  # at the top in tick 31
 
 
 def test_demand_passes_where_neither_floor_nor_ceiling_binds():
@@ -427,7 +466,7 @@ def test_demand_passes_where_neither_floor_nor_ceiling_binds():
 def test_floor_holds_for_the_delay_exactly_then_falls(stop):
     of = follow((40, 1.0), (88, 0.0), stop_ticks=stop)
     np.testing.assert_array_equal(of.floor[40:], fall(N[40:] - 40 - stop))
-    np.testing.assert_array_equal(of.power[40:], of.floor[40:])
+    np.testing.assert_array_equal(of.power[40:], middle(of.floor)[40:])
     assert np.count_nonzero(of.power[40:] == TOP) == stop
 
 
@@ -448,7 +487,7 @@ def test_activity_on_the_way_down_turns_the_floor_up_again_with_a_ceiling():
     assert of.floor[69] == lowest
     np.testing.assert_array_equal(of.floor[70:], rise(N[70:] - 70, lowest))
     at_top = 70 + round((TOP - lowest) / UP) - 1
-    np.testing.assert_array_equal(of.power[70:], np.where(N[70:] < at_top, of.floor[70:] + WIDTH, 1.0))
+    np.testing.assert_array_equal(of.power[70:], np.where(N[70:] < at_top, middle(of.floor)[70:] + WIDTH, 1.0))
 
 
 @pytest.mark.parametrize(("hold", "stop"), [(20, 0), (20, 5), (3, 12)])
@@ -468,13 +507,14 @@ def test_secondary_floor_remains():
     of = follow((8, 0.0), (32, 1.0), (88, 0.0), rest_floor=0.125)
     np.testing.assert_array_equal(of.power[:8], 0.125)
     np.testing.assert_array_equal(of.floor[8:40], rise(N[8:40] - 8, 0.125))
-    np.testing.assert_array_equal(of.power[40:], fall(N[40:] - 40, rest=0.125))
+    np.testing.assert_array_equal(of.floor[40:], fall(N[40:] - 40, rest=0.125))
+    np.testing.assert_array_equal(of.power[40:], middle(of.floor)[40:])
     assert of.power[-1] == 0.125
 
 
 def test_lasting_ceiling():
     of = follow((TICKS, 1.0), ceiling=0.625)
-    np.testing.assert_array_equal(of.power, np.minimum(rise(N) + WIDTH, 0.625))
+    np.testing.assert_array_equal(of.power, np.minimum(middle(rise(N)) + WIDTH, 0.625))
 
 
 def test_activity_is_judged_by_the_running_mean():
@@ -484,6 +524,38 @@ def test_activity_is_judged_by_the_running_mean():
     np.testing.assert_array_equal(of.floor[:60], rise((N[:60] - begins).clip(-1)))
     ends = 60 + int(np.ceil(20 * np.log((1 - np.exp(-3)) / 0.3))) - 1
     np.testing.assert_array_equal(of.floor[60:], fall(N[60:] - ends))
+
+
+@pytest.mark.parametrize("time_constant", [0.6, 3.2, 8.2])  # ticks
+def test_activity_is_judged_by_the_mean_of_the_tick(time_constant):
+    """After a fall from 1 the mean of tick n is T (1 - exp(-1/T)) exp(-n/T), the end exp(-(n + 1)/T): below 1/16 a tick
+    earlier for these. On the way up 1 less that."""
+    lag = jnp.asarray(time_constant)
+    numbers = {"response": lag_gain(lag, 1.0), "mean_response": lag_mean_gain(lag, 1.0)}
+    left = time_constant * -np.expm1(-1 / time_constant) * np.exp(-N / time_constant)
+    of = follow((60, 1.0), (68, 0.0), **numbers)
+    begins, ends = np.argmax(1.0 - left > 1 / 16), 60 + np.argmax(left < 1 / 16)
+    np.testing.assert_array_equal(of.floor[:60], rise((N[:60] - begins).clip(-1)))
+    np.testing.assert_array_equal(of.floor[60:], fall(N[60:] - ends))
+
+
+def test_energy_of_a_fall_is_that_of_a_ramp_wherever_the_tick_ends():
+    """1000 devices that fall from 1 at moments evenly spread over a tick, T = 3 ticks. Each follows exp(-t/T) down to
+    the floor, is active for T ln 16, and then ramps for 64 ticks. A lag's end is taken for a tick: half a tick early.
+
+    What is left: a bend of slope k adds k/12 on average, 0.014 where the floor is met and half of that in the tick of
+    the fall; an exponential's mean over a tick is that of its middle a tick/(24 T) later, times the floor 0.007.
+    """
+    count, lag = 1000, jnp.asarray(3.0)
+    settings = settings_of(response=lag_gain(lag, 1.0), mean_response=lag_mean_gain(lag, 1.0))
+    switches, one = NONE._replace(smoothing=True), jnp.ones(count)
+    its = Devices(one, one / count, jnp.zeros(count, jnp.uint32))
+    state = settled(switches, settings, its, at_rest(switches, count, one.dtype), one)
+    drive = drive_of(np.repeat([1.0, 0.0], [20, TICKS - 20]), devices=count)
+    drive = drive._replace(fraction=drive.fraction.at[1].set((np.arange(count) + 0.5) / count))
+    power = power_of(switches, Made(settings, its, state, drive), 0, method="dense")[1][:, 0]
+    expected = 3 * (1 - TOP) + 3 * TOP * np.log(16 * TOP) + TOP**2 / (2 * DOWN) - 0.5 * (1 - TOP)
+    assert float(power.sum()) - 20.5 == pytest.approx(expected, abs=0.04)
 
 
 def test_cap_wins_over_floor_and_dummy_work():
@@ -536,8 +608,9 @@ def test_limits_hold_whatever_the_demand(seed):
     at_end = (of.floor[1:] == TOP) | (of.floor[1:] == 0.0625)
     assert of.floor.min() >= 0.0625 and of.floor.max() <= TOP
     assert (np.isin(moves, [0.0, UP, -DOWN]) | at_end).all()
-    ceiling = np.where(of.floor < TOP, of.floor + WIDTH, np.inf)
-    np.testing.assert_array_equal(of.power, np.clip(of.demand, of.floor, ceiling))
+    floor = middle(of.floor, before=0.0625)
+    ceiling = np.where(of.floor < TOP, floor + WIDTH, np.inf)
+    np.testing.assert_array_equal(of.power, np.clip(of.demand, floor, ceiling))
     filled = follow(*pieces, **numbers, dummy_floor=0.375, dummy_ticks=3.0, poll_every=4)
     assert (filled.power >= of.power).all() and (filled.floor == of.floor).all()
     held = follow(*pieces, **numbers, dummy_floor=0.375, cap=0.6875)

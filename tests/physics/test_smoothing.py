@@ -98,16 +98,16 @@ def test_waveform_of_a_smoothed_job(smoothed):
     into = np.where(t < 1.7 + LATE_S, t - 1.0, (t - 1.0 - LATE_S) % 1.0)
     computes = (into < 0.7) | (t < 1.7 + LATE_S)
     wanted = np.where((t < 0.9995) | (t > 5.4995), IDLE_W, np.where(computes, 1000.0, 150.0))
-    ramp = (t - 1.0 + 0.001).clip(0) * UP
+    ramp = (t - 1.0 + 0.0005).clip(0) * UP  # in the middle of the tick
     # The first dip begins at 1.7 s at the top (560/800 = 0.7 s): the floor stays there until 0.43 s after 5.5 s.
     floor = np.minimum(IDLE_W + ramp, FLOOR_W)
-    floor = np.minimum(floor, FLOOR_W - DOWN * (t - 5.5 - DELAY_S + 0.001).clip(0)).clip(IDLE_W)
+    floor = np.minimum(floor, FLOOR_W - DOWN * (t - 5.5 - DELAY_S + 0.0005).clip(0)).clip(IDLE_W)
     ceiling = np.where(floor < FLOOR_W - 1e-3, floor + 440.0, np.inf)
     # Ticks of 1 ms: events fall within ticks, which then mix the two levels, once each; the floor's 700 steps of
-    # float32 sum to 0.02 W. A tick takes the ceiling of its end: LATE_S is shorter by less than half a tick.
+    # float32 sum to 0.02 W.
     off = np.abs(power - np.maximum(np.minimum(wanted, ceiling), floor)) > 0.1
     assert off.sum() <= 2 * 9 and np.diff(np.flatnonzero(off)).max() > 100
-    assert np.count_nonzero(np.abs(power[5500:7000] - FLOOR_W) < 0.2) == 430
+    assert np.count_nonzero(np.abs(power[5500:7000] - FLOOR_W) < 0.1) == 430
 
 
 def test_added_energy_is_the_floor_less_the_level_in_dips(emulate):
@@ -125,9 +125,9 @@ def test_added_energy_is_the_floor_less_the_level_in_dips(emulate):
 def test_energy_does_not_depend_on_the_tick(emulate):
     """With the response of an H100, over 8.3 s of work in iterations of 1 s; less where these are longer.
 
-    Limits act on a tick's mean: where demand crosses the floor at a slope of 340 W / 20 ms, 17 W/ms, a tick of 10 ms is
-    too low by 17 x 10^2 / 8 = 0.2 J of 5.3 kJ at each of 9 edges, 0.04 %. It takes the floor of its end: 4.5 ms x 560 W
-    at each of two ramps, of opposite sign, 0.05 %.
+    A ramp begins half a tick early or late: of 5.3 kJ, at 10 ms, up to 5 ms x 560 W on the way down, 0.053 %, and 5 ms
+    x 460 W on the way up. The end of a tick that stands for its mean is half a tick early where demand passes only one
+    of its limits, 5 ms x (440 - 340) W, and bends where it meets the floor at 17 W/ms by 17 x 10^2 / 12 = 0.14 J.
     """
     energy = []
     for dt_s in (0.0005, 0.001, 0.002, 0.005, 0.01):
