@@ -122,7 +122,7 @@ def _over(out: Path) -> int | None:
         return DONE
     if trace.stop_reason and not state_file.path_of(out).is_file():
         if trace.stop_reason == "interrupted":
-            raise UsageError(f"--resume {out}: was interrupted before its first checkpoint; start anew without --resume")
+            raise UsageError(f"--resume {out}: interrupted before its first checkpoint; start anew without --resume")
         print(f"wattswing: {out} cannot go on: {trace.stop_reason}", file=sys.stderr)
         return STOPPED
     return None
