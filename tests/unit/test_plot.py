@@ -90,7 +90,7 @@ def test_panels_follow_what_the_trace_has(tmp_path):
 
 def test_no_words_lie_on_others(tmp_path):
     """Titles, legends and labels of six areas in a chain, with numbers as long as they come."""
-    areas = tuple(f"area{i}" for i in range(6))
+    areas = tuple(f"southern{i}" for i in range(6))
     ties = tuple(f"{a}-{b}" for a, b in pairwise(areas))
     header = replace(TWO_SITES, labels={**TWO_SITES.labels, "area": areas, "tie": ties})
     figure = figure_of(made(tmp_path, header))
@@ -103,7 +103,7 @@ def test_no_words_lie_on_others(tmp_path):
 
 
 def test_many_sites_are_summed(tmp_path):
-    names = tuple(f"s{i}" for i in range(6))
+    names = tuple(f"southern{i}" for i in range(6))
     header = replace(ONE_SITE, labels={**ONE_SITE.labels, "site": names}, nominal_kv=(138.0,) * 6)
     rows = block(header, 2000)
     rows["bess_soc"][:, 1] = np.nan  # no battery there
