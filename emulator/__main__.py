@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import os
+import signal
 import sys
 import threading
 
@@ -27,7 +27,7 @@ def entry() -> None:
 def _not_lost(raised: sys.UnraisableHookArgs) -> None:
     """Python drops an exception that meets a callback of its garbage collector, JAX has one: Ctrl-C comes again."""
     if issubclass(raised.exc_type, KeyboardInterrupt):
-        threading.Timer(AGAIN_S, _thread.interrupt_main).start()
+        threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:
         sys.__unraisablehook__(raised)
 

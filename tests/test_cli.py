@@ -23,7 +23,9 @@ import jax
 import numpy as np
 import pytest
 
-from emulator import catalog, cli
+from emulator import __main__, catalog, cli, simulate
+from emulator.account import Account
+from emulator.commands.common import interrupts_later
 from emulator.traces import hdf5
 
 ROOT = Path(__file__).parents[1]
@@ -356,6 +358,71 @@ def test_ctrl_c_leaves_a_readable_trace(tmp_path):
         rows = len(file["trace/time_s"])
         assert rows > 0
         assert file["trace/site_pcc_power_mw"].shape == (rows, 1)
+
+
+def interrupt(*args: object, **others: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_the_first_checkpoint(wattswing, tmp_path, monkeypatch):
+    """Nobody is told to resume what cannot be resumed."""
+    (tmp_path / "long.toml").write_text(LONG.format(duration_s=1.0))
+    monkeypatch.setattr(simulate, "stream", interrupt)
+    done = wattswing("run", "long.toml")
+    assert (done.returncode, done.stderr) == (130, "\ninterrupted: long.h5 holds all rows up to here, 0 s\n")
+    done = wattswing("run", "long.toml", "--resume")
+    assert done.returncode == 2 and "interrupted before its first checkpoint; start anew" in done.stderr
+
+
+def test_ctrl_c_in_a_sweep(wattswing, tmp_path, monkeypatch):
+    """At the second of three scenarios: the first has ended, the third nothing yet."""
+    (tmp_path / "three.toml").write_text(LONG.format(duration_s=1.0) + "[sweep]\nseeds = 3\n")
+    (tmp_path / "s.h5").write_text("old")
+    taken = Account.take
+    monkeypatch.setattr(Account, "take", interrupt)
+    done = wattswing("sweep", "three.toml", "--out", "s.h5")
+    assert done.returncode == 130 and "interrupted: nothing emulated yet, s.h5 is as it was" in done.stderr
+    assert (tmp_path / "s.h5").read_text() == "old"
+    seen: list[Account] = []
+
+    def take(account: Account, *rest):
+        seen.append(account)
+        return interrupt() if len(seen) == 2 else taken(account, *rest)
+
+    monkeypatch.setattr(Account, "take", take)
+    done = wattswing("sweep", "three.toml", "--out", "s.h5")
+    assert done.returncode == 130 and "s.h5 holds 1 of 3 scenarios whole and 0 up to here" in done.stderr
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert file["sweep/seed"][:].tolist() == [0] and file["sweep/complete"][:].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("where", "args", "says"),
+    [
+        ("emulator.cli.parser", ("run", "campus_100mw"), "\ninterrupted\n"),  # while modules load
+        ("emulator.plot.overview", ("plot", "c.h5", "--out", "c.png"), "\ninterrupted: c.png is as it was\n"),
+    ],
+)
+def test_ctrl_c_elsewhere_is_a_line(wattswing, monkeypatch, where, args, says):
+    monkeypatch.setattr(where, interrupt)
+    done = wattswing(*args)
+    assert (done.returncode, done.stderr) == (130, says)
+
+
+def test_ctrl_c_while_compiled_modules_load_waits_for_them():
+    reached = False
+    with pytest.raises(KeyboardInterrupt), interrupts_later():
+        signal.raise_signal(signal.SIGINT)
+        reached = True
+    assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_that_python_dropped_comes_again():
+    """As where it meets a callback of the garbage collector."""
+    dropped = SimpleNamespace(exc_type=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        __main__._not_lost(dropped)
+        time.sleep(10.0)
 
 
 MEASURE = """
