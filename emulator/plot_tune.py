@@ -54,12 +54,15 @@ def _steps(history: History) -> np.ndarray:
 
 def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str]) -> None:
     """(steps, starts) or (steps, starts, n): a colour each name, a line each start."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = values.reshape(len(values), -1, len(names)) if names else np.zeros((len(values), 0, 0))
     for i, name in enumerate(names):
         for start in range(rows.shape[1]):
             label = name if start == 0 and i < MOST_NAMED else None
             axes.plot(np.arange(1, len(rows) + 1), rows[:, start, i], color=CYCLE[i % len(CYCLE)], label=label, lw=1)
     axes.set(xlabel="step", ylabel=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axhline(0.0, color="0.7", lw=0.8)
     if names:
         more = len(names) - MOST_NAMED

@@ -5,13 +5,15 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from emulator import plot
+from emulator import plot, plot_tune
 from emulator.plot import overview
 from emulator.trace import AXES, Header, TraceError
 from emulator.traces.hdf5 import TraceWriter
@@ -100,6 +102,18 @@ def test_no_words_lie_on_others(tmp_path):
     boxes += [legend.get_window_extent() for axes in figure.axes if (legend := axes.get_legend())]
     assert len(boxes) >= 12 and all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
     assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
+
+
+def test_powers_of_ten_are_written_as_numbers():
+    """matplotlib would write them as formulas, which `picture` leaves as they stand, as it does dollars in names."""
+    axes = Figure().subplots()
+    power = np.random.default_rng(0).normal(50.0, 10.0, (4000, 1))
+    trace = SimpleNamespace(site_pcc_power_mw=power, header=SimpleNamespace(row_s=1e-3))
+    with rc_context({"text.parse_math": False}):
+        plot_tune._lines(axes, {"before": trace, "after": trace})
+        axes.figure.draw_without_rendering()
+    words = [label.get_text() for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()]
+    assert {"1", "10"} <= set(words) and not any("$" in word for word in words)
 
 
 def test_many_sites_are_summed(tmp_path):
