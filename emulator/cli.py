@@ -6,66 +6,104 @@ Exit status: 0 done; 2 bad config or arguments; 3 a limit failed; 4 the emulatio
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
 
 from emulator import __version__
-from emulator.commands import (
-    assess,
-    bench,
-    check,
-    export,
-    federate,
-    fit,
-    modes,
-    plot,
-    presets,
-    report,
-    run,
-    schema,
-    sweep,
-    tune,
-)
 from emulator.commands.common import BAD, DONE, INTERRUPTED, UsageError
-from emulator.complaint import ConfigError
 
-COMMANDS = (run, sweep, tune, federate, check, presets, plot, export, assess, report, modes, fit, schema, bench)
+COMMANDS = (
+    "run", "sweep", "tune", "federate", "check", "presets", "plot", "export", "assess", "report", "modes", "fit",
+    "schema", "bench",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    args = _parser().parse_args(arguments)
+    """Run one command; returns the exit status. What takes long to import is imported here, where Ctrl-C is met."""
     try:
-        status = args.command(args)
-        sys.stdout.flush()
-        return status
+        return _main(arguments)
     except BrokenPipeError:  # the reader has enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    from emulator.complaint import ConfigError
+
+    args = parser().parse_args(arguments)
+    try:
+        status = args.command(args)
+        sys.stdout.flush()
+        return status
     except (ConfigError, UsageError) as error:
         if args.debug:
             raise
         print(f"wattswing: {error}", file=sys.stderr)
         return BAD
+    except KeyboardInterrupt:  # where the command had nothing to say: files appear whole in the end, or not at all
+        out: Path | None = getattr(args, "out", None)
+        kept = "" if out is None else f": {out} keeps what was in it" if out.is_dir() else f": {out} is as it was"
+        print(f"\ninterrupted{kept}", file=sys.stderr)
+        return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are a paragraph, with the nearest option, and whose examples are not broken into lines."""
+
+    def __init__(self, description: str, examples: str, **others: Any) -> None:
+        lines = "\n".join(f"  {line}" for line in examples.splitlines())
+        super().__init__(
+            description=textwrap.fill(description, 78),
+            epilog=f"example:\n{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **others,
+        )
+
+    def parse_args(self, args: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+        """As argparse does; what the command does not know is told by the command itself."""
+        found, unknown = self.parse_known_args(args)
+        if unknown:
+            found.parser.unknown(unknown)
+        return found
+
+    def unknown(self, words: Sequence[str]) -> NoReturn:
+        """End: so many words are no options."""
+        near = difflib.get_close_matches(words[0].partition("=")[0], self._option_string_actions, n=1)
+        self.error(f"{' '.join(words)}: unknown{f'; nearest: {near[0]}' if near else ''}")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        from emulator.complaint import choice
+
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"{value!r} is unknown{choice(str(value), action.choices)}")
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the whole command line; `command` of what it finds is the function to call."""
+    top = _Parser(
+        "Emulates large AI computing sites on a power grid.",
+        "wattswing run campus_100mw --out campus.h5",
         prog="wattswing",
-        description="Emulates large AI computing sites on a power grid.",
-        epilog="example: wattswing run campus_100mw --out campus.h5",
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        command = import_module(f"emulator.commands.{name}")
         text = f"{command.TEXT[0].upper()}{command.TEXT[1:]}."
-        sub = commands.add_parser(name, help=command.TEXT, description=text, epilog=f"example: {command.EXAMPLE}")
+        sub = commands.add_parser(name, help=command.TEXT, description=text, examples=command.EXAMPLE)
         sub.add_argument("--debug", action="store_true", help="show the Python traceback of an error")
-        sub.set_defaults(command=command.run)
+        sub.set_defaults(command=command.run, parser=sub)
         command.arguments(sub)
-    return parser
+    return top

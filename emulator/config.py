@@ -30,6 +30,7 @@ from emulator.complaint import (
 from emulator.schema import Scenario
 from emulator.tables import Table
 
+SET = "--set"  # where a value is from that no file has
 # Tables that take a preset, by path with list indices left out, and the kind of preset.
 PRESET_KINDS = {
     ("site", "job", "accelerator"): "accelerators",
@@ -78,12 +79,19 @@ def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
     origins |= _expand(source, raw, (), problems)
     still_late, late_problems = _override_all(source, raw, late)
     assert not still_late, "presets are expanded by now"
-    origins |= {dotted(path): "--set" for path in _leaves(raw) if source.is_set(path)}
+    origins |= {dotted(path): SET for path in _leaves(raw) if source.is_set(path)}
     _absolute_paths(raw, source.folder)
     scenario = _validate(source, raw, [*problems, *late_problems])
     if broken := [source.problem(path, message) for path, message in rules.broken(scenario)]:
         raise ConfigError(broken)
     return Resolved(scenario, {**_default_origins(scenario), **origins})
+
+
+def place_of(config: str | FilePath, overrides: Sequence[str], path: Path) -> Problem:
+    """A problem, not said yet, with the key or table at `path`: in its file and line, or in an override."""
+    source = _Source.read(config)
+    _override_all(source, source.table, overrides)
+    return source.problem(path, "")
 
 
 @dataclass(frozen=True)
@@ -125,11 +133,11 @@ class _Source:
         return any(path[: len(at)] == at or (made and at[: len(path)] == path) for at in self.overridden)
 
     def origin(self, path: Path) -> str:
-        return "--set" if self.is_set(path) else f"{FilePath(self.name).name}:{line_of(self.lines, path)}"
+        return SET if self.is_set(path) else f"{FilePath(self.name).name}:{line_of(self.lines, path)}"
 
     def problem(self, path: Path, message: str) -> Problem:
         if self.is_set(path):
-            return Problem("--set", None, dotted(path), message)
+            return Problem(SET, None, dotted(path), message)
         return Problem(self.name, line_of(self.lines, path), dotted(path), message)
 
 
@@ -155,10 +163,13 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise ConfigError([Problem("--set", None, override, "must be KEY=VALUE with a dotted KEY")])
+        raise ConfigError([Problem(SET, None, override, "must be KEY=VALUE with a dotted KEY")])
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
+        if text.lstrip()[:1] in ("[", "{"):
+            message = f"{text} is no TOML: {error}; did the shell take its quotes? Put '...' around KEY=VALUE"
+            raise ConfigError([Problem(SET, None, key.strip(), message)]) from error
         value = text
     at: Any = raw
     path: Path = ()
@@ -173,7 +184,7 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
                 return None
             child = at.get(part, {})
         else:
-            raise ConfigError([Problem("--set", None, dotted(path), f"is {at!r} and has no {part!r} below it")])
+            raise ConfigError([Problem(SET, None, dotted(path), f"is {at!r} and has no {part!r} below it")])
         path = (*path, place)
         if last:
             child = value
@@ -198,7 +209,7 @@ def _item(items: list[Any], part: str, path: Path) -> int:
     if part.isdigit() and int(part) < len(items):
         return int(part)
     message = f"has no item {part!r}: it has {len(items)}{nearest(part, filter(None, names))}"
-    raise ConfigError([Problem("--set", None, dotted(path), message)])
+    raise ConfigError([Problem(SET, None, dotted(path), message)])
 
 
 def _kind_path(path: Path) -> Path:

@@ -113,7 +113,7 @@ class Tie(Table):
 class Shaft(Table):
     """Masses of a turbine-generator, coupled by shafts; the area's electrical power twists them."""
 
-    name: Name = key("unique")
+    name: Name = key("unique", "shaft", source=PROGRAM)
     area: str | None = key("whose power twists it; may be left out where there is one area", None)
     rated_mva: float = key("base of the per-unit values below", unit="MVA", gt=0)
     inertia_s: tuple[float, ...] = key(

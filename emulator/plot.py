@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".svg", ".pdf")
 ROWS_AT_ONCE = 65_536
 PIXEL_COLUMNS = 1400
+WIDTH_IN = 12.0
 MOST_PANELS = 3  # sites with a power panel of their own; more than that are summed
 MOST_NAMED = 8  # curves named in a legend
 DEPTH = 1e5  # of the spectrum's scale below its highest line
@@ -50,13 +51,12 @@ CYCLE = (BLUE, "#D55E00", GREEN, PURPLE, ORANGE, "#56B4E9", "#000000", "#999999"
 
 
 def overview(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str]) -> None:
-    """Draw the picture of an HDF5 trace as PNG (1600 x 1100 pixels), SVG or PDF, by the ending of `path_out`.
+    """Draw the picture of an HDF5 trace as PNG (1600 pixels wide), SVG or PDF, by the ending of `path_out`.
 
     Raises:
       TraceError: no such trace, one without rows, or as `picture`.
     """
-    with picture(path_out) as figure:
-        figure.set_size_inches(16, 11)
+    with picture(path_out, dpi=400 / 3) as figure:  # large letters: pages show it at half its width
         _draw(figure, _gather(path_in))
 
 
@@ -73,8 +73,8 @@ def must_be_drawable(path_out: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def picture(path_out: str | os.PathLike[str]) -> Iterator[Figure]:
-    """A figure to fill, 100 pixels to the inch; in the end it stands at `path_out` as PNG, SVG or PDF, by its ending.
+def picture(path_out: str | os.PathLike[str], dpi: float = 100.0) -> Iterator[Figure]:
+    """A figure to fill, `dpi` pixels to the inch; in the end it stands at `path_out` as PNG, SVG or PDF, by its ending.
     What stood there stays until then, and where filling fails.
 
     Raises:
@@ -85,7 +85,7 @@ def picture(path_out: str | os.PathLike[str]) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     with rc_context({"text.parse_math": False}):  # names are text, also with a dollar sign
-        figure = Figure(dpi=100, layout="constrained", facecolor="white")
+        figure = Figure(dpi=dpi, layout="constrained", facecolor="white")
         yield figure
         with whole(path_out) as part:
             figure.savefig(part, format=Path(path_out).suffix[1:].lower())
@@ -158,6 +158,7 @@ def _mean_charge(soc: np.ndarray) -> np.ndarray:
 
 def _draw(figure: Figure, data: _Data) -> None:
     heights = _heights(data)
+    figure.set_size_inches(WIDTH_IN, 0.825 * max(10.0, sum(heights.values())))
     panels = figure.subplot_mosaic([[name] for name in heights], height_ratios=list(heights.values()))
     for i, (title, _) in enumerate(data.groups):
         _draw_power(panels[f"power {i}"], data, i, title)
@@ -170,6 +171,7 @@ def _draw(figure: Figure, data: _Data) -> None:
     if "spectrum" in panels:
         _draw_spectrum(panels["spectrum"], data)
     _share_time([panels[name] for name in heights if name != "spectrum"], data)
+    figure.align_ylabels(list(panels.values()))
     figure.suptitle(
         f"{data.header.name}: {data.duration_s:g} s, tick {data.header.dt_s * 1e3:g} ms, {data.ending}", fontsize=15
     )
@@ -216,15 +218,18 @@ def _draw_power(axes: Axes, data: _Data, group: int, title: str) -> None:
         low, high = np.nanmin(data.curves[name].low[:, group]), np.nanmax(data.curves[name].high[:, group])
         _band(axes, data, name, group, color, f"{side}: {low:.1f} to {high:.1f} MW, p-p {high - low:.1f} MW")
     axes.set_ylabel("power (MW)")
+    axes.ticklabel_format(useOffset=False)
     _head(axes, f"{title}: consumption, and draw from the grid", columns=2)
 
 
 def _draw_battery(axes: Axes, data: _Data) -> None:
     sites, panels = len(data.header.labels["site"]), len(data.groups)
     _band(axes, data, "bess", 0, GREEN, "power")
-    axes.set_ylabel("battery power (MW)\ndischarge positive", color=GREEN)
+    axes.set_ylabel("power (MW)", color=GREEN)
     charges = "charge of each" if sites == panels else "mean charge"
-    axes.set_title("battery" if sites == 1 else f"batteries: power of all, {charges}", loc="left", fontsize=11)
+    whose = "battery: power" if sites == 1 else f"batteries: {charges}, power of all"
+    axes.set_title(f"{whose}, discharge positive", loc="left", fontsize=11)
+    axes.ticklabel_format(useOffset=False)
     charge = axes.twinx()
     for i in range(panels):
         _band(charge, data, "soc", i, PURPLE, "state of charge")
@@ -235,7 +240,8 @@ def _draw_battery(axes: Axes, data: _Data) -> None:
 def _head(axes: Axes, title: str, columns: int) -> None:
     """Title and legend above a panel, where they hide nothing."""
     axes.set_title(title, loc="left", fontsize=11)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, frameon=False, borderaxespad=0.2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, frameon=False, borderaxespad=0.2,
+                fontsize=9, handlelength=1.5, columnspacing=1.5)  # fmt: skip
 
 
 def _draw_each(axes: Axes, data: _Data, name: str, unit: str, form: str) -> None:
@@ -246,22 +252,24 @@ def _draw_each(axes: Axes, data: _Data, name: str, unit: str, form: str) -> None
         _band(axes, data, name, i, CYCLE[i % len(CYCLE)], shown if i < MOST_NAMED else "_")
     axes.set_ylabel(f"{name} ({unit})")
     axes.ticklabel_format(useOffset=False)
-    _head(axes, name, columns=4)
+    many = len(data.header.labels[AXIS_OF[name]]) > 2  # their legend is as wide as the panel; the axis says what it is
+    _head(axes, "" if many else name, columns=4)
 
 
 def _draw_spectrum(axes: Axes, data: _Data) -> None:
-    axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW, peak of a sine)")
-    top = 0.0
+    axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW)")
+    top, lowest_hz = 0.0, SPECTRUM_HZ[1]
     for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
         hz, amplitude = data.spectra[name].result(*SPECTRUM_HZ)
         if len(hz):
             axes.plot(hz, amplitude, color=color, linewidth=1.2, label=side)
-            top = max(top, amplitude.max())
+            top, lowest_hz = max(top, amplitude.max()), min(lowest_hz, hz[0])
     if not top > 0.0:
         axes.text(0.5, 0.5, "too short a run, or power that does not vary", ha="center", transform=axes.transAxes)
         return
-    axes.set(xscale="log", yscale="log", xlim=SPECTRUM_HZ, ylim=(top / DEPTH, top * 2.0))
+    axes.set(xscale="log", yscale="log", xlim=(lowest_hz, SPECTRUM_HZ[1]), ylim=(top / DEPTH, top * 2.0))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.3, which="both")
-    _head(axes, f"amplitude spectrum of power, Hann window of {data.spectra['pcc'].segment_s:g} s", columns=2)
+    axes.grid(alpha=0.3)
+    segment_s = data.spectra["pcc"].segment_s
+    _head(axes, f"amplitude spectrum of power, peak of a sine, Hann window of {segment_s:g} s", columns=2)

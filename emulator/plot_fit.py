@@ -14,8 +14,8 @@ from emulator.plot import BLUE, GREEN, ORANGE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LABELS = {"power": "power, MW", "frequency": "frequency, Hz"}
-RESIDUALS = {"power": ("residual, MW", 1.0), "frequency": ("residual, mHz", 1e3)}
+LABELS = {"power": "power (MW)", "frequency": "frequency (Hz)"}
+RESIDUALS = {"power": ("residual (MW)", 1.0), "frequency": ("residual (mHz)", 1e3)}
 
 
 def picture(fitted: Fitted, path: Path) -> None:
@@ -34,7 +34,7 @@ def _draw(figure: Figure, fitted: Fitted) -> None:
     out = np.isnan(fitted.fitted)
     if out.any():
         above.plot(fitted.time_s, fitted.measured, color="0.8", lw=1.2, label="measured, left out")
-    above.plot(fitted.time_s, np.where(out, np.nan, fitted.measured), color=ORANGE, lw=1.2, label="measured")
+    above.plot(fitted.time_s, np.where(out, np.nan, fitted.measured), color=ORANGE, lw=3.5, label="measured")
     above.plot(fitted.time_s, fitted.fitted, color=BLUE, lw=1.4, label="fitted")
     above.set_ylabel(LABELS[fitted.quantity])
     above.set_title(f"{fitted.place}: {fitted.explained:.2%} of the variance explained", loc="left")
@@ -43,6 +43,6 @@ def _draw(figure: Figure, fitted: Fitted) -> None:
     label, scale = RESIDUALS[fitted.quantity]
     below.plot(fitted.time_s, scale * (fitted.measured - fitted.fitted), color=GREEN, lw=0.8)
     below.axhline(0.0, color="0.7", lw=0.8)
-    below.set(xlabel="time, s", ylabel=label, xlim=(fitted.time_s[0], fitted.time_s[-1]))
+    below.set(xlabel="time (s)", ylabel=label, xlim=(fitted.time_s[0], fitted.time_s[-1]))
     for axes in (above, below):
         axes.grid(color="0.92")

@@ -108,10 +108,11 @@ def _mark_modes(axes: Axes, found: Analysis, named: bool) -> None:
             continue
         axes.axvline(at, color=LIGHTLY if light else WELL, linewidth=1.0, linestyle="--" if light else ":")
         if named and at > before * 1.12:
-            words = f" {at:.3g} Hz, ζ {mode.damping_ratio:.2g}"
-            axes.text(at, 0.03, words, rotation=90, va="bottom", ha="right", fontsize=8, zorder=5,
-                      bbox=dict(facecolor="white", alpha=0.7, linewidth=0, pad=0.5),
-                      color=LIGHTLY if light else WELL, transform=axes.get_xaxis_transform())  # fmt: skip
+            words = f"{at:.3g} Hz, ζ {mode.damping_ratio:.2g}"
+            axes.annotate(words, (at, 0.03), xytext=(-3.0, 0.0), textcoords="offset points", zorder=5,
+                          xycoords=axes.get_xaxis_transform(), rotation=90, va="bottom", ha="right", fontsize=8,
+                          bbox=dict(facecolor="white", alpha=0.7, linewidth=0, pad=0.5),
+                          color=LIGHTLY if light else WELL)  # fmt: skip
             before = at
 
 
@@ -168,9 +169,10 @@ def _over_periods(axes: Axes, found: Analysis) -> None:
     if its.waveform.period_s is not None:
         own, verdict = its.waveform.period_s, "avoid" if its.verdict() else "clear"
         axes.axvline(own, color="black", linewidth=1.4)
-        axes.text(own, 0.95, f" {own:.4g} s: {verdict} ", va="top", ha="right" if own > 2.0 else "left", fontsize=10,
-                  bbox=dict(facecolor="white", alpha=0.8, linewidth=0, pad=1.0),
-                  transform=axes.get_xaxis_transform())  # fmt: skip
+        side, points = ("right", -6.0) if own > 2.0 else ("left", 6.0)
+        axes.annotate(f"{own:.4g} s: {verdict}", (own, 0.95), xytext=(points, 0.0), textcoords="offset points",
+                      xycoords=axes.get_xaxis_transform(), va="top", ha=side, fontsize=10,
+                      bbox=dict(facecolor="white", alpha=0.8, linewidth=0, pad=1.0))  # fmt: skip
 
 
 def _kinds(found: Analysis) -> dict[str, list[int]]:

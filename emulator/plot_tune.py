@@ -41,7 +41,7 @@ def _draw(figure: Figure, scenario: schema.Scenario, tuned: schema.Scenario, tas
     axes = figure.subplots(3, 2)
     figure.suptitle(f"{scenario.run.name}: tuned on {len(task.tune.train_seeds)} seeds, {len(_steps(history))} steps")
     _convergence(axes[0, 0], "objective", history.columns["objective"], ["objective"])
-    _convergence(axes[0, 1], "excess, share of what is allowed", history.columns["excess"], history.labels["room"])
+    _convergence(axes[0, 1], "excess (share of what is allowed)", history.columns["excess"], history.labels["room"])
     _values(axes[1, 0], task, history)
     _soc(axes[1, 1], traces)
     _power(axes[2, 0], traces)
@@ -54,12 +54,15 @@ def _steps(history: History) -> np.ndarray:
 
 def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str]) -> None:
     """(steps, starts) or (steps, starts, n): a colour each name, a line each start."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = values.reshape(len(values), -1, len(names)) if names else np.zeros((len(values), 0, 0))
     for i, name in enumerate(names):
         for start in range(rows.shape[1]):
             label = name if start == 0 and i < MOST_NAMED else None
             axes.plot(np.arange(1, len(rows) + 1), rows[:, start, i], color=CYCLE[i % len(CYCLE)], label=label, lw=1)
     axes.set(xlabel="step", ylabel=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axhline(0.0, color="0.7", lw=0.8)
     if names:
         more = len(names) - MOST_NAMED
@@ -80,7 +83,7 @@ def _soc(axes: Axes, traces: dict[str, Trace]) -> None:
     for (name, trace), colour in zip(traces.items(), (ORANGE, BLUE), strict=True):
         every = max(1, len(trace.time_s) // MOST_ROWS)
         axes.plot(trace.time_s[::every], trace.bess_soc[::every, 0], color=colour, label=name, lw=1)
-    axes.set(xlabel="s", ylabel="state of charge, first site")
+    axes.set(xlabel="time (s)", ylabel="state of charge, first site")
     axes.legend(fontsize="small")
 
 
@@ -91,7 +94,7 @@ def _power(axes: Axes, traces: dict[str, Trace]) -> None:
     axes.plot(last.time_s[::every], load, color=GREEN, lw=0.5, alpha=0.6, label="site")
     for (name, trace), colour in zip(traces.items(), (ORANGE, BLUE), strict=True):
         axes.plot(trace.time_s[::every], trace.site_pcc_power_mw[::every].sum(axis=1), color=colour, label=name, lw=1)
-    axes.set(xlabel="s", ylabel="power from the grid, MW, all sites")
+    axes.set(xlabel="time (s)", ylabel="power from the grid, all sites (MW)")
     axes.legend(fontsize="small")
 
 
@@ -102,4 +105,7 @@ def _lines(axes: Axes, traces: dict[str, Trace]) -> None:
             axes.loglog(lines.frequency_hz, np.maximum(lines.amplitude, 1e-9), color=colour, label=name, lw=0.7)
             axes.set_ylim(lines.amplitude.max() * 1e-6, lines.amplitude.max() * 3.0)
             axes.legend(fontsize="small")
-    axes.set(xlabel="Hz", ylabel="amplitude, MW")
+            for axis in (axes.xaxis, axes.yaxis):  # of its own, matplotlib writes powers of ten as formulas
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter("")
+    axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW)")

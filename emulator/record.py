@@ -39,8 +39,19 @@ def read(
     Raises:
       RecordError: no such file or column; an ending that tells no format; a file that states another unit; values that
         are not finite; fewer than two samples; times that repeat or go back; a gap of over ten median intervals;
-        negative power.
+        negative power. The message names the file, once.
     """
+    try:
+        return _read(path, time_column, power_column, unit, ending)
+    except RecordError as error:
+        if str(error).startswith((path, repr(path))):
+            raise
+        raise RecordError(f"{path}: {error}", error.key) from error
+
+
+def _read(
+    path: str, time_column: str, power_column: str, unit: str, ending: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     samples = _samples(path, ending or Path(path).suffix.lower(), time_column, power_column)
     if samples.time_unit not in SECONDS and not samples.time_unit.startswith("seconds since"):
         raise RecordError(f"{time_column} is in {samples.time_unit} there, must be in s", "time_column")
@@ -71,9 +82,9 @@ def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, p
     time_s, at, where = samples.time_s, samples.place, samples.place_name
     if len(time_s) < 2:
         raise RecordError(f"{path} holds {len(time_s)} samples, at least 2 are needed")
-    for values, name in ((time_s, time_column), (power_w, power_column)):
-        if not np.isfinite(values).all():
-            raise RecordError(f"{where} {at[~np.isfinite(values)][0]}: {name} is not a finite number")
+    for values, given, name in ((time_s, time_s, time_column), (power_w, samples.power, power_column)):
+        if (bad := ~np.isfinite(values)).any():
+            raise RecordError(f"{where} {at[bad][0]}: {name} is {given[bad][0]:g}, must be a finite number")
     steps = np.diff(time_s)
     if (steps == 0).any():
         raise RecordError(f"{where} {at[1:][steps == 0][0]}: {time_column} repeats {time_s[1:][steps == 0][0]:g} s")
@@ -86,4 +97,7 @@ def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, p
             "fill it or cut the file there"
         )
     if (power_w < 0).any():
-        raise RecordError(f"{where} {at[power_w < 0][0]}: {power_column} is negative; a load draws power")
+        lowest = samples.power[power_w < 0][0]
+        raise RecordError(
+            f"{where} {at[power_w < 0][0]}: {power_column} is {lowest:g}, must be >= 0: a load draws power"
+        )

@@ -159,7 +159,7 @@ def of_file(
     try:
         time_s, power_w = record.read(str(path), time_column, power_column, unit, ending)
     except record.RecordError as error:
-        raise TraceError(f"{path}: {error}") from error
+        raise TraceError(str(error)) from error
     steps_s = np.diff(time_s)
     row_s = float(np.median(steps_s))
     even = bool(np.abs(steps_s - row_s).max() <= EVEN * row_s)

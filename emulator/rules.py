@@ -23,6 +23,7 @@ MOST_TICKS = 2**31 - 1  # a tick is a 32-bit integer on the device
 def broken(scenario: Scenario) -> Problems:
     """Every rule that the scenario breaks."""
     for rule in (
+        _something,
         _clock,
         _starts,
         _names,
@@ -37,6 +38,11 @@ def broken(scenario: Scenario) -> Problems:
         cosim,
     ):
         yield from rule(scenario)
+
+
+def _something(scenario: Scenario) -> Problems:
+    if not scenario.site and not scenario.grid.area:
+        yield ("site",), "missing table: neither a [[site]] nor a [[grid.area]] is there, nothing to emulate"
 
 
 def _clock(scenario: Scenario) -> Problems:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import config, schema
 from emulator.account import Account
+from emulator.clock import seconds_at
 from emulator.complaint import ConfigError, Problem
 from emulator.frame import Frame
 from emulator.plant import Layout, Params
@@ -49,6 +51,14 @@ class Result:
     complete: bool
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a sweep: `results` are those that ended, and the others up to the last window that all of them took."""
+
+    def __init__(self, results: list[Result]) -> None:
+        super().__init__()
+        self.results = results
+
+
 def cases_of(path: str, overrides: Sequence[str] = ()) -> list[Case]:
     """All scenarios of a configuration's [sweep], checked, in order: the last value varies fastest, seeds within.
 
@@ -67,8 +77,22 @@ def cases_of(path: str, overrides: Sequence[str] = ()) -> list[Case]:
         values = dict(zip(base.sweep.values, combination, strict=True))
         settings = [f"{key}={config.toml_value(value)}" for key, value in values.items()]
         for seed in every:
-            cases.append(Case(values, seed, config.load(path, [*overrides, *settings, f"run.seed={seed}"])))
+            cases.append(Case(values, seed, _loaded(path, overrides, [*settings, f"run.seed={seed}"])))
     return cases
+
+
+def _loaded(path: str, overrides: Sequence[str], settings: Sequence[str]) -> schema.Scenario:
+    """What is wrong with a setting is said of [sweep.values], where that stands."""
+    try:
+        return config.load(path, [*overrides, *settings])
+    except ConfigError as error:
+        table = config.place_of(path, overrides, ("sweep", "values"))
+        raise ConfigError(
+            replace(each, where=table.where, line=table.line, path=f"{table.path}: {each.path}")
+            if each.where == config.SET
+            else each
+            for each in error.problems
+        ) from error
 
 
 def sweep(cases: Sequence[Case], progress: Callable[[int], object] = lambda cases: None) -> list[Result]:
@@ -76,12 +100,16 @@ def sweep(cases: Sequence[Case], progress: Callable[[int], object] = lambda case
 
     Raises:
       SimulationError: a scenario asks for what the emulation cannot do.
+      Interrupted: by Ctrl-C.
     """
     found: dict[int, Result] = {}
-    for group in _groups(cases):
-        for place, result in zip(group.places, _run(group, [cases[i] for i in group.places]), strict=True):
-            found[place] = result
-        progress(len(group.places))
+    try:
+        for group in _groups(cases):
+            for place, result in _run(group, [cases[i] for i in group.places]):
+                found[place] = result
+            progress(len(group.places))
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted([found[i] for i in sorted(found)]) from interrupt
     return [found[i] for i in range(len(cases))]
 
 
@@ -109,21 +137,33 @@ def _groups(cases: Sequence[Case]) -> list[_Group]:
     return list(groups.values())
 
 
-def _run(group: _Group, cases: list[Case]) -> Iterator[Result]:
+def _run(group: _Group, cases: list[Case]) -> Iterator[tuple[int, Result]]:
+    """Place in the batch, and result, of each case. After Ctrl-C those up to there, without the one whose sums were
+    being made; then the interrupt goes on."""
     headers = [header_of(case.scenario) for case in cases]
     accounts = [Account(case.scenario, header, group.layout) for case, header in zip(cases, headers, strict=True)]
     every, total = group.layout.every_ticks, run_ticks(cases[0].scenario)
-    for first, states, frames in _windows(group, cases, total):
-        rows = min(frames.status.shape[1], (total - first) // every)
-        for i, account in enumerate(accounts):
-            if account.stop_reason:
-                continue
-            frame, state = (jax.tree.map(lambda x, i=i: x[i], tree) for tree in (frames, states))
-            check(cases[i].scenario, group.params[i], first, state)
-            account.take(first, frame, state, rows)
-    for case, header, account in zip(cases, headers, accounts, strict=True):
-        reason = account.stop_reason
-        yield Result(case, header, account.metrics(), reason or END_OF_RUN, not reason)
+    cut, taking = None, -1
+    try:
+        for first, states, frames in _windows(group, cases, total):
+            rows = min(frames.status.shape[1], (total - first) // every)
+            for taking, account in enumerate(accounts):
+                if account.stop_reason:
+                    continue
+                frame, state = (jax.tree.map(itemgetter(taking), tree) for tree in (frames, states))
+                check(cases[taking].scenario, group.params[taking], first, state)
+                account.take(first, frame, state, rows)
+            taking = -1
+    except KeyboardInterrupt as interrupt:
+        cut = interrupt
+    for i, (case, header, account) in enumerate(zip(cases, headers, accounts, strict=True)):
+        if cut and (i == taking or not account.ticks):
+            continue
+        until = f"interrupted at {seconds_at(account.ticks, header.dt_s):g} s" if cut and account.ticks < total else ""
+        reason = account.stop_reason or until
+        yield group.places[i], Result(case, header, account.metrics(), reason or END_OF_RUN, not reason)
+    if cut:
+        raise cut
 
 
 def _windows(group: _Group, cases: list[Case], total: int) -> Iterator[tuple[int, State, Frame]]:

@@ -10,6 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from emulator import catalog, cli
+
+from .test_cli import wattswing  # noqa: F401  a fixture
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -18,33 +24,78 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_every_command_of_the_readme_runs(tmp_path):
-    """In order, in an empty folder, two seconds of emulated time for the run."""
-    commands = [line.split("#")[0] for line in blocks("sh")[1].splitlines() if line.startswith("wattswing")]
-    assert len(commands) >= 5
-    environment = {**os.environ, "XLA_FLAGS": "", "XDG_CACHE_HOME": str(ROOT / ".jax_cache")}
+def test_every_command_of_the_readme_runs(wattswing, tmp_path):  # noqa: F811
+    """In order, in an empty folder, two seconds of emulated time and, of a sweep, one seed."""
+    commands = commands_of(README)
+    assert len(commands) >= 8
+    shorter = {"run": ["--set", "run.duration_s=2"]}
+    shorter["sweep"] = [*shorter["run"], "--set", "sweep.seeds=1"]
     for command in commands:
         words, _, target = command.partition(">")
         args = shlex.split(words)[1:]
-        if args[0] == "run":
-            args += ["--set", "run.duration_s=2"]
-        done = subprocess.run(
-            [sys.executable, "-m", "emulator", *args],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = wattswing(*args, *shorter.get(args[0], []))
         assert done.returncode == 0, f"{command}: {done.stderr}"
         if target:
             (tmp_path / target.strip()).write_text(done.stdout)
     assert {"a.h5", "a.png", "a.csv", "my_campus.toml"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_the_python_of_the_readme_runs():
-    """Two seconds and a few devices in place of ten and 78,432; the lines are the README's."""
+def commands_of(text: str) -> list[str]:
+    """Lines of a page's blocks that start with `wattswing`, without their comments."""
+    found = "\n".join(re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    return [line.split("#")[0].strip() for line in found.splitlines() if line.startswith("wattswing ")]
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.stem)
+def test_every_command_of_a_page_has_what_it_needs(page):
+    """Parses as it stands, and reads presets and what commands above it on the page, or a block of it, write."""
+    text = page.read_text("utf-8")
+    made = set(re.findall(r"^# (\S+\.\w+)$", text, re.MULTILINE))  # first lines of blocks that show a file
+    for command in commands_of(text):
+        words, _, target = command.partition(">")
+        args = vars(cli.parser().parse_args(shlex.split(words)[1:]))
+        reads = [args.get("trace"), *(args.get("traces") or ()), args.get("config")]
+        presets = catalog.names("scenarios")
+        missing = {str(its) for its in reads if its is not None} - made - set(presets)
+        assert not missing, f"{command}: nothing on the page makes {missing}"
+        made |= {target.strip(), str(args.get("out")), f"{Path(str(args.get('config'))).stem}.h5"}
+
+
+TINY = """
+[run]
+duration_s = 0.2
+[[site]]
+name = "campus"
+area = "main"
+job = [{name = "base", kind = "constant", power_mw = 50.0}]
+[site.bess]
+power_mw = 30.0
+energy_mwh = 60.0
+[site.controller]
+kind = "low_pass"
+cutoff_hz = 0.1
+[[grid.area]]
+name = "main"
+inertia_s = 4.0
+[[disturbance]]
+kind = "load_step"
+at_s = 0.1
+site = "campus"
+mw = 10.0
+"""
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    """The lines are the README's; a load step in place of the demo, whose gradient takes 15 s to compile."""
     (code,) = blocks("python")
-    assert '"run.duration_s=10"' in code
-    short = code.replace('"run.duration_s=10"', '"run.duration_s=2", "site.0.job.0.devices=64"')
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    done = subprocess.run([sys.executable, "-c", short], env=environment, capture_output=True, text=True, check=False)
+    scenario = '"campus_100mw", ["run.duration_s=10"]'
+    assert scenario in code
+    (tmp_path / "tiny.toml").write_text(TINY)
+    short = code.replace(scenario, '"tiny.toml"')
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", short], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     peak, slope = (float(line) for line in done.stdout.split())
     assert peak > 0 and slope != 0.0

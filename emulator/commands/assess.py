@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from emulator.recording import Quantity, Recording
 
 TEXT = "judge a trace, or a recorded power, by a utility's limits, and measure it"
-EXAMPLE = "wattswing assess campus_100mw.h5 --limits ercot_draft"
+EXAMPLE = """wattswing run campus_100mw
+wattswing assess campus_100mw.h5 --limits ercot_draft"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 DONE, BAD, FAILED, STOPPED, INTERRUPTED = 0, 2, 3, 4, 130
@@ -26,12 +30,37 @@ def config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def hdf5_path(out: Path) -> Path:
+    """As it is, if its ending says HDF5."""
+    if out.suffix not in (".h5", ".hdf5"):
+        raise UsageError(f"--out {out}: must end in .h5")
+    return out
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Ctrl-C within counts at the end: a compiled module whose import is interrupted aborts, or says another error."""
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 def prepare_jax(platform: str | None, x64: bool) -> None:
     """Everything that is global in JAX, set in this one place before its first computation."""
     from emulator.xla import compile_loops_whole
 
     compile_loops_whole()
-    import jax
+    with interrupts_later():
+        import jax
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wattswing"
     jax.config.update("jax_compilation_cache_dir", str(cache))

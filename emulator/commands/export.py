@@ -11,7 +11,8 @@ from pathlib import Path
 from emulator.commands.common import DONE, UsageError
 
 TEXT = "a trace for other tools"
-EXAMPLE = "wattswing export campus_100mw.h5 --format csv --out campus.csv --every 100"
+EXAMPLE = """wattswing run campus_100mw
+wattswing export campus_100mw.h5 --format csv --out campus.csv --every 100"""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from emulator.commands.common import DONE, UsageError
 
 TEXT = "overview picture of a trace"
-EXAMPLE = "wattswing plot campus_100mw.h5 --out campus.png"
+EXAMPLE = """wattswing run campus_100mw
+wattswing plot campus_100mw.h5 --out campus.png"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

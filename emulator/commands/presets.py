@@ -18,8 +18,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List presets; returns the exit status."""
-    for kind in [args.kind] if args.kind else catalog.kinds():
+    kinds = [args.kind] if args.kind else catalog.kinds()
+    width = max(len(name) for kind in kinds for name in catalog.names(kind))
+    for kind in kinds:
         print(f"{kind}:")
         for name in catalog.names(kind):
-            print(f"  {name:24s} {catalog.describe(kind, name)}")
+            print(f"  {name:{width}s}  {catalog.describe(kind, name)}")
     return DONE

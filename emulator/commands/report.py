@@ -9,7 +9,8 @@ from emulator import limits_schema
 from emulator.commands.common import DONE, UsageError, prepare_jax
 
 TEXT = "one self-contained HTML page of a trace, or of several side by side: verdict, plots, battery, grid, costs"
-EXAMPLE = "wattswing report campus_100mw.h5 --limits ercot_draft --out campus.html"
+EXAMPLE = """wattswing run campus_100mw
+wattswing report campus_100mw.h5 --limits ercot_draft --out campus.html"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

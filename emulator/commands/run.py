@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator import config
-from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, prepare_jax
+from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, hdf5_path, prepare_jax
 
 if TYPE_CHECKING:
     from emulator.carry import Checkpoint
@@ -49,10 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 def out_of(args: argparse.Namespace) -> Path:
     """The trace to write."""
-    out = args.out or Path(Path(args.config).stem + ".h5")
-    if out.suffix not in (".h5", ".hdf5"):
-        raise UsageError(f"--out {out}: a trace ends in .h5")
-    return out
+    return hdf5_path(args.out or Path(Path(args.config).stem + ".h5"))
 
 
 def write(
@@ -86,11 +83,10 @@ def write(
     except simulate.SimulationError as error:
         raise UsageError(str(error)) from error
     except TraceError as error:
-        print(f"wattswing: {error}; {_kept(out, resumable)}", file=sys.stderr)
+        print(f"wattswing: {error}; {_kept(out, 'make room and ')}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
-        onward = "; go on with --resume" if resumable else ""
-        print(f"\ninterrupted: {out} holds all rows up to here{onward}", file=sys.stderr)
+        print(f"\ninterrupted: {_kept(out)}", file=sys.stderr)
         return INTERRUPTED
     if not args.quiet:
         print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
@@ -125,6 +121,8 @@ def _over(out: Path) -> int | None:
         print(f"{out} is complete: nothing to resume")
         return DONE
     if trace.stop_reason and not state_file.path_of(out).is_file():
+        if trace.stop_reason == "interrupted":
+            raise UsageError(f"--resume {out}: interrupted before its first checkpoint; start anew without --resume")
         print(f"wattswing: {out} cannot go on: {trace.stop_reason}", file=sys.stderr)
         return STOPPED
     return None
@@ -146,10 +144,11 @@ def _writer(out: Path, scenario: Scenario, header: Header, resume: bool) -> tupl
     return TraceWriter(out, header, rows, around), start
 
 
-def _kept(out: Path, resumable: bool) -> str:
-    """What a trace holds that could not be written on."""
-    from emulator.traces import hdf5
+def _kept(out: Path, before: str = "") -> str:
+    """What a trace holds that is not written on, and, where it can be, how to go on, and what to do before."""
+    from emulator.traces import hdf5, state_file
 
     trace = hdf5.read(out, slice(-1, None))
     until_s = trace.time_s[-1] + trace.header.row_s if len(trace.time_s) else 0.0
-    return f"the file holds {until_s:g} s" + ("; make room and go on with --resume" if resumable else "")
+    onward = f"; {before}go on with --resume" if state_file.path_of(out).is_file() else ""
+    return f"{out} holds all rows up to here, {until_s:.12g} s{onward}"

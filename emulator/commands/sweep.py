@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emulator import config
-from emulator.commands.common import DONE, STOPPED, UsageError, config_arguments, prepare_jax
+from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, hdf5_path, prepare_jax
+
+if TYPE_CHECKING:
+    from emulator.sweep import Result
 
 TEXT = "a batch of scenarios: every combination of [sweep.values], each with every seed"
 EXAMPLE = "wattswing sweep battery_sizes --out sizes.h5"
@@ -22,22 +27,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Emulate all, write, print a table; returns the exit status."""
     base = config.load(args.config, args.overrides)
+    out = hdf5_path(args.out or Path(Path(args.config).stem + "_sweep.h5"))
     prepare_jax(None, False)
     from tqdm import tqdm
 
     from emulator import simulate
-    from emulator.sweep import cases_of, render, sweep
+    from emulator.sweep import Interrupted, cases_of, render, sweep
     from emulator.trace import TraceError
     from emulator.traces import sweeps
 
-    out = args.out or Path(Path(args.config).stem + "_sweep.h5")
     cases = cases_of(args.config, args.overrides)
     try:
+        sweeps.must_be_writable(out)
         with tqdm(total=len(cases), unit="scenario", disable=not sys.stderr.isatty()) as bar:
-            results = sweep(cases, bar.update)
-        sweeps.write(out, results, config.to_toml(base))
+            try:
+                results, cut = sweep(cases, bar.update), False
+            except Interrupted as interrupt:
+                results, cut = interrupt.results, True
+        if results:
+            print(render(results))
+            sweeps.write(out, results, config.to_toml(base))
     except (simulate.SimulationError, TraceError) as error:
         raise UsageError(str(error)) from error
-    print(render(results))
+    if cut:
+        print(f"\ninterrupted: {_kept(out, results, len(cases))}", file=sys.stderr)
+        return INTERRUPTED
     print(f"{len(results)} scenarios in {out}")
     return DONE if all(result.complete for result in results) else STOPPED
+
+
+def _kept(out: Path, results: Sequence[Result], cases: int) -> str:
+    whole = sum(result.complete for result in results)
+    held = f"{out} holds {whole} of {cases} scenarios whole and {len(results) - whole} up to here"
+    return held if results else f"nothing emulated yet, {out} is as it was"

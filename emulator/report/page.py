@@ -177,4 +177,4 @@ def _modes_words(run: Run) -> str:
     if not run.modes:
         return "no mode of grid, battery and controller oscillates"
     found = ", ".join(f"{hz:.4g} Hz (damping ratio {ratio:.3g})" for hz, ratio in run.modes)
-    return f"modes of grid, battery and controller about the start, as by wattswing modes: {found}"
+    return f"Modes of grid, battery and controller about the start, as by wattswing modes: {found}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray
 
 from emulator import config, simulate
+from emulator.account import Account
 from emulator.complaint import ConfigError
-from emulator.sweep import cases_of, render, sweep
+from emulator.simulate import END_OF_RUN, header_of
+from emulator.sweep import Interrupted, cases_of, render, sweep
 from emulator.traces import sweeps
 from tests.invariance.test_invariance import CAMPUS
 
@@ -68,17 +72,48 @@ def test_a_collapse_ends_one_scenario_only(path):
     assert small.complete and not large.complete and "voltage collapse at site campus" in large.stop_reason
 
 
+def test_ctrl_c_keeps_what_has_been_emulated(path, monkeypatch):
+    """In the second group's last window, at its second case: the first group is whole; of the second, that case's sums
+    may be half made, so it is left out, those before it have ended, those after it end where all were."""
+    cases, taken = cases_of(path, ["run.duration_s=2.0"]), Account.take
+    low_pass, ramp = [0, 1, 4, 5], [2, 3, 6, 7]
+    monkeypatch.setitem(sweep.__globals__, "ROWS_AT_ONCE", len(ramp) * 1000)  # windows of a second
+
+    def take(account, first, *rest):
+        if first > 0 and account._header.config == header_of(cases[ramp[1]].scenario).config:
+            raise KeyboardInterrupt
+        return taken(account, first, *rest)
+
+    monkeypatch.setattr(Account, "take", take)
+    with pytest.raises(Interrupted) as caught:
+        sweep(cases)
+    ends = {cases.index(result.case): result.stop_reason for result in caught.value.results}
+    assert ends == dict.fromkeys([*low_pass, ramp[0]], END_OF_RUN) | dict.fromkeys(ramp[2:], "interrupted at 1 s")
+    cut = caught.value.results[-1]
+    half = simulate.run(cases_of(path, ["run.duration_s=1.0"])[ramp[-1]].scenario).metrics
+    assert not cut.complete
+    assert cut.metrics["site.campus.pcc_energy_mwh"] == pytest.approx(half["site.campus.pcc_energy_mwh"], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
         (["sweep.seeds=0"], "makes no scenario"),
-        (["sweep.values={'site.campus.bess.power'=[1.0]}"], "power"),
+        (["sweep.values={'site.campus.bess.power'=[1.0]}"], "--set: sweep.values: site.0.bess.power: unknown key"),
         (["sweep.values={'site.campus.bess.power_mw'=[1.0, -1.0]}"], "is -1.0, must be >= 0 MW"),
     ],
 )
 def test_bad_batches_are_refused(path, overrides, says):
     with pytest.raises(ConfigError, match=says):
         cases_of(path, overrides)
+
+
+def test_a_bad_value_is_said_where_it_stands(path):
+    text = Path(path).read_text().replace('power_mw" = [0.1, 0.5]', 'power_mw" = [0.1, -0.5]')
+    Path(path).write_text(text)
+    line = text.splitlines().index("[sweep.values]") + 1
+    with pytest.raises(ConfigError, match=rf"batch.toml:{line}: sweep.values: site.0.bess.power_mw: is -0.5, must be"):
+        cases_of(path)
 
 
 def test_a_batch_needs_its_table(tmp_path):

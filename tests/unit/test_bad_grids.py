@@ -110,6 +110,12 @@ def test_shares_of_stages_must_not_exceed_the_load(tmp_path):
     assert "stages shed 1.2 of the load, at most 1 is there" in refusal(tmp_path, GOOD, stages)
 
 
+def test_a_lone_shaft_needs_no_name(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(GOOD.replace('name = "unit"\n', ""))
+    assert config.load(path).grid.shaft[0].name == "shaft"
+
+
 def test_a_shaft_needs_its_area_named(tmp_path):
     text = GOOD.replace('area = "west"\npreset', "preset")
     assert "grid.shaft.0.area: missing key: give one of the grid's areas (west, east)" in refusal(tmp_path, text)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from itertools import combinations, pairwise
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from emulator import plot
+from emulator import plot, plot_tune
 from emulator.plot import overview
 from emulator.trace import AXES, Header, TraceError
 from emulator.traces.hdf5 import TraceWriter
@@ -19,7 +22,7 @@ from .synthetic import ONE_SITE, TWO_SITES, block, write
 
 
 def figure_of(path):
-    figure = Figure(figsize=(16, 11), dpi=100, layout="constrained")
+    figure = Figure(layout="constrained")
     plot._draw(figure, plot._gather(path))
     return figure
 
@@ -42,7 +45,7 @@ def test_svg_is_made_by_its_ending(tmp_path):
     overview(made(tmp_path, ONE_SITE), tmp_path / "t.svg")
     root = ElementTree.parse(tmp_path / "t.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg" and (root.get("width"), root.get("height")) == (
-        "1152pt", "792pt",
+        "864pt", "594pt",
     )  # fmt: skip
     assert sum(len(path.get("d", "")) > 10_000 for path in root.iter("{http://www.w3.org/2000/svg}path")) >= 4
     assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
@@ -69,7 +72,7 @@ def test_panels_of_one_site(tmp_path):
         "campus", "battery", "frequency", "amplitude spectrum of power",
     ]  # fmt: skip
     assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes] == [
-        "power (MW)", "battery power (MW)", "frequency (Hz)", "amplitude (MW, peak of a sine)", "state of charge",
+        "power (MW)", "power (MW)", "frequency (Hz)", "amplitude (MW)", "state of charge",
     ]  # fmt: skip
     assert figure.get_suptitle() == "made: 3 s, tick 1 ms, complete"
 
@@ -87,8 +90,34 @@ def test_panels_follow_what_the_trace_has(tmp_path):
     assert titles(figure_of(made(tmp_path, grid_only))) == ["frequency"]
 
 
+def test_no_words_lie_on_others(tmp_path):
+    """Titles, legends and labels of six areas in a chain, with numbers as long as they come."""
+    areas = tuple(f"southern{i}" for i in range(6))
+    ties = tuple(f"{a}-{b}" for a, b in pairwise(areas))
+    header = replace(TWO_SITES, labels={**TWO_SITES.labels, "area": areas, "tie": ties})
+    figure = figure_of(made(tmp_path, header))
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for axes in figure.axes for text in (axes._left_title, axes.yaxis.label)
+             if text.get_text()]  # fmt: skip
+    boxes += [legend.get_window_extent() for axes in figure.axes if (legend := axes.get_legend())]
+    assert len(boxes) >= 12 and all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
+
+
+def test_powers_of_ten_are_written_as_numbers():
+    """matplotlib would write them as formulas, which `picture` leaves as they stand, as it does dollars in names."""
+    axes = Figure().subplots()
+    power = np.random.default_rng(0).normal(50.0, 10.0, (4000, 1))
+    trace = SimpleNamespace(site_pcc_power_mw=power, header=SimpleNamespace(row_s=1e-3))
+    with rc_context({"text.parse_math": False}):
+        plot_tune._lines(axes, {"before": trace, "after": trace})
+        axes.figure.draw_without_rendering()
+    words = [label.get_text() for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()]
+    assert {"1", "10"} <= set(words) and not any("$" in word for word in words)
+
+
 def test_many_sites_are_summed(tmp_path):
-    names = tuple(f"s{i}" for i in range(6))
+    names = tuple(f"southern{i}" for i in range(6))
     header = replace(ONE_SITE, labels={**ONE_SITE.labels, "site": names}, nominal_kv=(138.0,) * 6)
     rows = block(header, 2000)
     rows["bess_soc"][:, 1] = np.nan  # no battery there
