@@ -159,5 +159,5 @@ def row_times(header: Header, first_tick: int, rows: int, every_ticks: int | Non
     last_tick = first_tick + rows * every
     ticks = range(first_tick, last_tick, every)
     if max(last_tick * step.numerator, step.denominator) < FLOAT64_EXACT:
-        return np.arange(ticks.start, ticks.stop, ticks.step, np.float64) * step.numerator / step.denominator
+        return np.arange(ticks.start, ticks.stop, ticks.step, dtype=np.float64) * step.numerator / step.denominator
     return np.array([seconds_at(tick, header.dt_s) for tick in ticks], np.float64)
