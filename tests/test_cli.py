@@ -316,6 +316,13 @@ def test_mistakes_end_in_words_and_status_2(wattswing, args, says):
     assert says in done.stderr and "Traceback" not in done.stderr
 
 
+def test_no_trace_to_export_onto_an_old_file(wattswing, tmp_path):
+    (tmp_path / "c.csv").write_text("old")
+    done = wattswing("export", "none.h5", "--format", "csv", "--out", "c.csv")
+    assert (done.returncode, done.stderr) == (2, "wattswing: none.h5: no such file\n")
+    assert (tmp_path / "c.csv").read_text() == "old"
+
+
 def test_a_device_that_is_not_there_is_status_2(tmp_path):
     done = alone(tmp_path, "run", "campus_100mw", "--platform", "tpu")
     assert done.returncode == 2 and "--platform tpu: JAX finds no such device here" in done.stderr

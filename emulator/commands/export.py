@@ -70,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the other file; returns the exit status."""
-    if args.out.exists() and args.out.samefile(args.trace):
+    if args.out.exists() and args.trace.exists() and args.out.samefile(args.trace):
         raise UsageError(f"--out {args.out} is the trace itself")
     from emulator.trace import TraceError
     from emulator.traces.columns import columns_of
