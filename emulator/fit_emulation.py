@@ -56,9 +56,9 @@ class Record:
         """Where rows lie in an emulation that settles for `before_s`, and (rows,) whether they are in an iteration that
         counts. Iterations are read from the emulated ones after that in turn."""
         its, rows_s = self.iterations, np.arange(len(self.values)) * self.row_s
-        which = np.searchsorted(its.start_s, rows_s, side="right") - 1
+        which = its.of(rows_s)
         since_s = rows_s - its.start_s[which]
-        inside = (which >= 0) & (since_s < its.length_s[which])
+        inside = (since_s >= 0.0) & (since_s < its.length_s[which])
         period_s = its.period_s
         pace = period_s / its.length_s[which]
         begin_s = before_s + (which % 2) * period_s + since_s * pace
