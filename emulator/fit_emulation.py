@@ -18,8 +18,9 @@ from emulator.struct import as_array, quantity, struct
 
 READ = 4  # starts of iterations that an emulation holds: one to settle, two iterations to compare with
 SHIFT = 0.05  # of an iteration: unit of the shift between record and emulation
-SEEDS = 32  # of which the one is taken whose iterations are as long as those of all in the mean
+SEEDS = 16  # of which the one is taken whose iterations are as long as those of all in the mean
 SUMMED = 4096  # devices about which the power of all is taken; how long they wait comes from every one of them
+SLOWEST = np.pi / np.sqrt(24.0)  # over ln n: s.d. over mean of the largest of n normal draws, asymptotically (Gumbel)
 COLUMNS = 8  # slopes in as many coordinates at once: each takes the memory of a job's events
 
 
@@ -42,6 +43,12 @@ class Luck:
     length_s: float  # s.d. of an iteration's length: of how long all wait for the slowest
     emulated_s: float  # s.d. of the compared iterations' mean length about the expected one
     summed: int  # devices about which the power is taken
+    scatter: float  # s.d. of how long all wait for the slowest, over its mean; 0 where nobody waits
+
+    @property
+    def bent_s(self) -> float:
+        """What waits that differ do to the mean iteration in second order: their variance over their mean."""
+        return self.length_s * self.scatter
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,9 @@ class Emulation:
         off_s = float(lengths_s[self._seed, 1:].mean() - lengths_s.mean())
         length_s = float(lengths_s.std())
         summed = its.job.devices // its.summed_every
-        return Luck(length_s, float(np.hypot(off_s, length_s / np.sqrt(lengths_s.size))), summed)
+        emulated_s = float(np.hypot(off_s, length_s / np.sqrt(lengths_s.size)))
+        scatter = SLOWEST / np.log(its.job.devices) if length_s > 0.0 else 0.0
+        return Luck(length_s, emulated_s, summed, float(scatter))
 
     def _starts_s(self, bits: np.ndarray) -> np.ndarray:
         starts_s = np.flatnonzero(bits & ITERATION)[:READ] * self.task.layout.dt_s

@@ -158,12 +158,19 @@ class Noise:
 
 
 def noise_of(
-    residual: np.ndarray, phase: np.ndarray, which: np.ndarray, phases: int, row_s: float, given_s: float
+    residual: np.ndarray,
+    astray: np.ndarray,
+    phase: np.ndarray,
+    which: np.ndarray,
+    phases: int,
+    row_s: float,
+    given_s: float,
 ) -> Noise:
     """From residuals about the mean iteration, row by row; errors by leaving out iterations in turn.
 
     Args:
       residual: (rows,) apart from their mean over iterations, and larger by sqrt(n/(n - 1)) for that.
+      astray: (rows,) s.d. that a row may have for other reasons: it is not taken off, but in the errors.
       phase: (rows,) the phase within which a row lies, away from its edges; -1 elsewhere.
       which: (rows,) the iteration that a row is in, from 0 on.
       given_s: correlation time to go by where the record cannot tell.
@@ -176,6 +183,9 @@ def noise_of(
     error = np.sqrt(np.diag(jackknife(without))) * (count - 1) / (count - 2)
     deviation = np.sqrt(np.maximum(found[:-1], 0.0))
     error = np.where(np.isnan(error), np.inf, error)
+    inside = phase >= 0
+    count = np.maximum(np.bincount(phase[inside], minlength=phases), 1)
+    error[:-1] = np.hypot(error[:-1], np.bincount(phase[inside], astray[inside] ** 2, phases) / count)
     return Noise(deviation, root_error(deviation, error[:-1]), float(found[-1]), float(error[-1]))
 
 

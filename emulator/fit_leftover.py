@@ -58,7 +58,10 @@ def fitted(
     common, count = _common_shape(record, inside, residual)
     shares[count < 2] = 0.0
     apart = (residual - common) * np.sqrt(count / np.maximum(count - 1, 1))
-    noises = _noises(scenario, job, at, shares, apart, which, record.row_s)
+    change_mw = np.abs(np.diff(rows, prepend=rows[0], append=rows[-1]))
+    flatter_mw = np.minimum(change_mw[:-1], change_mw[1:]) * inside  # of a row's two sides
+    astray_mw = flatter_mw * luck.length_s / record.row_s
+    noises = _noises(scenario, job, at, shares, apart, which, astray_mw, record.row_s)
     every = {**_jitter(at, job, its, luck.length_s), **noises}
     estimates += [every[name] for name in moments if name in every]
     return Fitted(
@@ -91,7 +94,9 @@ def _with_luck(
     if path[-1] == "duration_s":
         drawn = _length_luck_s(estimate.value, int(path[-2]), phases, its, luck, few)
     elif path[-1] in ("spread_s", "release_skew_s"):
-        drawn = estimate.value * np.sqrt(0.5 * few)
+        drawn = np.hypot(estimate.value * np.sqrt(0.5 * few), luck.bent_s)
+    elif path[-1] == "wait_level":
+        drawn = (phases[int(path[-2])].level - estimate.value) * luck.scatter**2
     return replace(estimate, deviation=float(np.hypot(estimate.deviation, drawn)))
 
 
@@ -112,7 +117,11 @@ def _jitter(at: str, job: TrainingJob, its: Iterations, luck_s: float) -> dict[s
     """S.d. of the lengths, less that of waiting for the slowest device, which the emulator draws by itself."""
     variance = its.jitter**2 - (luck_s / its.period_s) ** 2
     value = min(float(np.sqrt(max(variance, 0.0))), MOST_JITTER)
-    unsure = its.jitter**2 * np.sqrt(2.0 / (len(its.length_s) - 1))  # s.d. of a variance of so many draws
+    # Of a variance of so many draws, and of what is taken off: starts being found by what is about them, lengths show
+    # the waits in part only. Even odds from nothing to twice as much (GUM, JCGM 100:2008, 4.3.7).
+    unsure = np.hypot(
+        its.jitter**2 * np.sqrt(2.0 / (len(its.length_s) - 1)), (luck_s / its.period_s) ** 2 / np.sqrt(3.0)
+    )
     error = root_error(np.array(value), np.array(unsure))
     name = f"{at}.workload.jitter"
     bound = "high" if value == MOST_JITTER else ""
@@ -126,6 +135,7 @@ def _noises(
     shares: np.ndarray,
     residual: np.ndarray,
     which: np.ndarray,
+    astray_mw: np.ndarray,
     row_s: float,
 ) -> dict[str, Estimate]:
     """Noise of every phase that is long enough to tell, and its correlation time.
@@ -134,10 +144,11 @@ def _noises(
       shares: (rows, phases) MW per unit of level in each phase, 0 in rows that do not count.
       residual: (rows,) MW.
       which: (rows,) the iteration of each.
+      astray_mw: (rows,) what iterations a little off their places make.
     """
     workload, whole_mw, freedom = job.workload, shares.max(), int(which.max())
     phase = np.where(shares.max(axis=1) >= WITHIN * whole_mw, shares.argmax(axis=1), -1)
-    found = noise_of(residual, phase, which, len(workload.phase), row_s, workload.noise_correlation_s)
+    found = noise_of(residual, astray_mw, phase, which, len(workload.phase), row_s, workload.noise_correlation_s)
     scale_mw = whole_mw * np.sqrt(_coherent(scenario, job))
     estimates = {}
     for i, (path, its) in enumerate(zip(phase_paths(at, workload.phase), workload.phase, strict=True)):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ SMOOTHED = (
     1 / 150,
     0.0,
 )  # widths of the residuals' smoothing, of an iteration, one search after another
+FINE = 4  # rows left to a smoothing's width
 EVALUATIONS = (12, 12, 12, 20)
 GAINS = (1e-2, 1e-2, 1e-3, 1e-4)  # of the sum of squares, below which a search has converged
 ROWS = 2000  # of an iteration: finer recordings are averaged
@@ -225,15 +227,10 @@ def _stages(
     bounds = bounds_of(emulation.task)
     found: Solution | None = None
     for width, most, gain in zip(widths, evaluations, gains, strict=True):
-        rows = width * period_s / record.row_s
-
-        def smoothed(x: np.ndarray, rows: float = rows) -> np.ndarray:
-            x = np.where(inside if x.ndim == 1 else inside[:, None], x, 0.0)
-            return gaussian_filter1d(x, rows, axis=0, mode="nearest") if rows else x[inside]
-
+        compared = partial(_smoothed, inside=inside, rows=width * period_s / record.row_s)
         found = solve(
-            lambda x, f=smoothed: f(emulation.rows(x, where) - record.values),
-            lambda x, f=smoothed: f(emulation.slopes(x, where)),
+            lambda x, f=compared: f(emulation.rows(x, where) - record.values),
+            lambda x, f=compared: f(emulation.slopes(x, where)),
             place, bounds, most, progress, gain,
         )  # fmt: skip
         place = found.place
@@ -241,6 +238,18 @@ def _stages(
             break
     assert found is not None
     return found
+
+
+def _smoothed(values: np.ndarray, inside: np.ndarray, rows: float) -> np.ndarray:
+    """(n, ...) of (rows, ...) values those inside; or all, the others 0, smoothed by a Gaussian of so many rows, a few
+    rows together."""
+    if not rows:
+        return values[inside]
+    block = max(1, int(rows / FINE))
+    count = len(values) // block
+    values = np.where(inside if values.ndim == 1 else inside[:, None], values, 0.0)[: count * block]
+    means = values.reshape(count, block, *values.shape[1:]).mean(axis=1)
+    return gaussian_filter1d(means, rows / block, axis=0, mode="nearest")
 
 
 def _seen_by(record: Record, mean: Callable[[np.ndarray, float], np.ndarray]) -> Iterations:

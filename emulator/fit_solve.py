@@ -32,7 +32,6 @@ class Solution:
     place: np.ndarray  # (coordinates,)
     residual: np.ndarray  # (rows,)
     jacobian: np.ndarray  # (rows, coordinates)
-    evaluations: int
     message: str  # "" where it converged
     complete: bool = True  # False where Ctrl-C ended it
 
@@ -94,7 +93,6 @@ def solve(
 
     low, high = bounds
     inside = np.clip(start, low + 1e-6 * (high - low), high - 1e-6 * (high - low))  # scipy starts inside
-    message, evaluations, complete = "", 0, True
     try:
         found = least_squares(
             watched,
@@ -106,13 +104,13 @@ def solve(
             gtol=1e-12,
             max_nfev=most_evaluations,
         )
-        place, evaluations = found.x, int(found.nfev)
-        message = "" if found.status > 0 else f"stopped after {evaluations} evaluations, not converged"
     except KeyboardInterrupt:
         if not best:
             raise
-        place, message, complete = best[0][1], "interrupted", False
-    return Solution(place, residual(place), jacobian(place), evaluations, message, complete)
+        place = best[0][1]
+        return Solution(place, residual(place), jacobian(place), "interrupted", False)
+    message = "" if found.status > 0 else f"stopped after {found.nfev} evaluations, not converged"
+    return Solution(found.x, found.fun, found.jac, message)
 
 
 def information(solution: Solution, moving: np.ndarray, spread: Spread) -> Information:

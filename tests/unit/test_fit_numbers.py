@@ -33,7 +33,7 @@ def test_errors_hold_for_correlated_residuals():
     for _ in range(300):
         noise = ornstein(rng, rows, 20.0)
         place = np.linalg.lstsq(jacobian, noise, rcond=None)[0]
-        solution = Solution(place, jacobian @ place - noise, jacobian, 1, "")
+        solution = Solution(place, jacobian @ place - noise, jacobian, "")
         bandwidth = fit_errors.bandwidth_of(solution.residual)
         in_time = partial(fit_errors.in_time, bandwidth=bandwidth)
         said.append(fit_solve.information(solution, np.array([True, True]), in_time).deviation())
@@ -67,7 +67,7 @@ def test_intervals_hold_for_few_groups(groups):
     for _ in range(2000):
         noise = np.repeat(rng.standard_normal(groups), 50) + 0.3 * rng.standard_normal(len(group))
         place = np.linalg.lstsq(jacobian, noise, rcond=None)[0]
-        solution = Solution(1e-3 * place, 1e-3 * (jacobian @ place - noise), jacobian, 1, "")
+        solution = Solution(1e-3 * place, 1e-3 * (jacobian @ place - noise), jacobian, "")
         said = fit_solve.information(solution, np.array([True, True]), partial(fit_errors.by_groups, group=group))
         estimate = Estimate("x", 0.0, solution.place[0], said.deviation()[0], groups - 1)
         inside.append([abs(estimate.value) < estimate.within(share) for share in (ONE, TWO)])
@@ -87,7 +87,7 @@ def test_what_one_group_alone_tells_is_not_stated():
     residual = 1e-2 * np.random.default_rng(8).standard_normal(200)
     residual -= jacobian @ np.linalg.lstsq(jacobian, residual, rcond=None)[0]
     says = fit_solve.information(
-        Solution(np.zeros(2), residual, jacobian, 1, ""), np.ones(2, bool), partial(fit_errors.by_groups, group=group)
+        Solution(np.zeros(2), residual, jacobian, ""), np.ones(2, bool), partial(fit_errors.by_groups, group=group)
     )
     assert np.isnan(says.deviation()[1]) and says.deviation()[0] < 0.01
 
@@ -97,7 +97,7 @@ def test_what_leaves_no_trace_is_named():
     rng = np.random.default_rng(2)
     jacobian = rng.standard_normal((400, 5))
     jacobian[:, 1], jacobian[:, 3] = -jacobian[:, 0], 0.0
-    solution = Solution(np.zeros(5), 0.01 * rng.standard_normal(400), jacobian, 1, "")
+    solution = Solution(np.zeros(5), 0.01 * rng.standard_normal(400), jacobian, "")
     says = fit_solve.information(solution, np.ones(5, bool), partial(fit_errors.in_time, bandwidth=1))
     named = [tuple(np.flatnonzero(fit_solve.part_of(each))) for each in says.open]
     assert sorted(named) == [(0, 1), (3,)]
@@ -161,7 +161,7 @@ def test_noise_is_told_from_a_meters_own():
     fine = ornstein(rng, rows * 10, 50.0)  # at 2 ms
     level = np.array([0.05, 0.02])[phase]
     residual = level * fine.reshape(rows, 10).mean(axis=1) + 0.03 * rng.standard_normal(rows)
-    found = fit_iterations.noise_of(residual, phase, np.arange(rows) // 200, 2, row_s, 1.0)
+    found = fit_iterations.noise_of(residual, np.zeros(rows), phase, np.arange(rows) // 200, 2, row_s, 1.0)
     assert abs(found.correlation_s - 0.1) < 4.0 * found.correlation_error_s
     assert found.correlation_error_s < 0.015
     assert (np.abs(found.deviation - [0.05, 0.02]) < 4.0 * found.deviation_error).all()
