@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator.cluster import iteration
 from emulator.cluster.pauses import ITERATION
 from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_problem import Task
@@ -121,20 +120,8 @@ class Emulation:
             steps = jnp.eye(-(-count // blocks) * blocks, count, dtype=place.dtype)
             return jax.lax.map(jax.vmap(one), steps.reshape(blocks, -1, count)).reshape(len(steps), -1)[:count].T
 
-        def starts(place: jax.Array, seed: jax.Array) -> jax.Array:
-            """(READ,) ticks in which iterations begin, -1 beyond the last."""
-            layout, params = task.layout.training[0].job, task.params(place[:-1]).training[0].job
-            job = iteration.draw_job(layout, params, None, jax.random.key(seed))
-            first, window = jnp.zeros((), jnp.int32), task.inputs.given_mw.shape[0]
-            progress = iteration.initial(layout, False, place.dtype)
-            never = jnp.asarray(jnp.inf, place.dtype)
-            its = iteration.Window(first, window, dt_s)
-            _, bits, _, _ = iteration.walk(layout, params, job, progress, never, its, lambda none, *_: none, ())
-            return jnp.flatnonzero(bits & ITERATION, size=READ, fill_value=-1)
-
         self._level = jnp.zeros(len(task.layout.training[0].job.phases), jnp.result_type(float))
         self._energy, self._slopes = jax.jit(energy), jax.jit(slopes)
-        self._starts = jax.jit(lambda place, seeds: jax.lax.map(lambda seed: starts(place, seed), seeds))
         # How long all wait for the slowest device is a matter of a few draws: those that make for mean lengths.
         self._seed = 0
         lengths_s = self.lengths_s(np.append(task.coordinates(task.start), 0.0))
@@ -147,10 +134,8 @@ class Emulation:
     def lengths_s(self, place: np.ndarray) -> np.ndarray:
         """(seeds, iterations) the first iterations at coordinates, to a tick."""
         seeds = 1 if self.task.layout.training[0].job.alike else SEEDS
-        starts = np.asarray(self._starts(as_array(place), jnp.arange(seeds, dtype=jnp.uint32)))
-        if starts.min() < 0:
-            raise FitError(TOO_LONG)
-        return np.diff(starts, axis=1) * self.task.layout.dt_s
+        starts_s = [self._starts_s(self._emulated(place, seed, self._level)[1]) for seed in range(seeds)]
+        return np.diff(starts_s, axis=1)
 
     def luck(self, place: np.ndarray) -> Luck:
         """At coordinates: how lengths scatter, and how well those of the seed taken stand for the expected one."""

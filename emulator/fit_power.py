@@ -45,7 +45,8 @@ SMOOTHED = (
 )  # widths of the residuals' smoothing, of an iteration, one search after another
 FINE = 4  # rows left to a smoothing's width
 EVALUATIONS = (12, 12, 12, 20)
-GAINS = (1e-2, 1e-2, 1e-3, 1e-4)  # of the sum of squares, below which a search has converged
+GAINS = (1e-2, 1e-2, 1e-3)  # of the sum of squares, below which a search has converged
+LAST_GAINS = (1e-3, 1e-4)  # likewise, of the last two: after the first, iterations are found anew
 ROWS = 2000  # of an iteration: finer recordings are averaged
 FINER = 2  # ticks are at most a row's so-manieth, unless CONFIG's own are longer
 
@@ -186,14 +187,14 @@ def _search(emulation: Emulation, record: Record, progress: Callable[[float], ob
     place = np.append(task.coordinates(task.start), 0.0)
     begins_s, length_s, mean = emulation.iteration(place)
     place[-1] = _first_shift(record, mean, length_s) / SHIFT
-    found = _stages(emulation, record, place, begins_s, SMOOTHED[:-1], EVALUATIONS[:-1], GAINS[:-1], progress)
-    for _ in range(2):
+    found = _stages(emulation, record, place, begins_s, SMOOTHED[:-1], EVALUATIONS[:-1], GAINS, progress)
+    for gain in LAST_GAINS:
         if not found.complete:
             break
         begins_s, _, mean = emulation.iteration(found.place)
         record = replace(record, iterations=_seen_by(record, mean))
         place = np.append(found.place[:-1], 0.0)
-        found = _stages(emulation, record, place, begins_s, SMOOTHED[-1:], EVALUATIONS[-1:], GAINS[-1:], progress)
+        found = _stages(emulation, record, place, begins_s, SMOOTHED[-1:], EVALUATIONS[-1:], (gain,), progress)
     return found, record
 
 
