@@ -15,6 +15,7 @@ from scipy.signal import correlate, find_peaks
 from emulator.fit_errors import autocorrelation, jackknife, root_error
 
 FEWEST = 3  # whole iterations that a fit needs
+FLAT = 1e-6  # change over size below which a record is constant but for rounding
 AWAY = 1.6  # factor about the configured period within which the recorded one is looked for: an octave is beyond it
 LEAST_ALIKE = 0.5  # correlation coefficient of an iteration with the template below which it is something else
 ODD = 0.3  # an iteration whose length differs by more than this share from the median is something else
@@ -63,7 +64,7 @@ def period_of(values: np.ndarray, row_s: float, guess_s: float) -> float:
             f"them, need {(FEWEST + 1) * guess_s:.4g} s"
         )
     correlation = autocorrelation(values) * (rows / np.arange(rows, 0, -1))
-    if not correlation.any():
+    if np.ptp(values) <= FLAT * np.abs(values).max():
         raise FitError("the recorded power is constant: there is no iteration in it")
     low, high = int(guess_s / AWAY / row_s), min(int(np.ceil(guess_s * AWAY / row_s)), rows - 2)
     peaks, _ = find_peaks(correlation[low : high + 1], height=0.1)
@@ -122,7 +123,7 @@ def iterations_at(times: np.ndarray) -> Iterations:
     lengths = np.diff(times)
     usual = np.abs(lengths / np.median(lengths) - 1.0) < ODD if len(lengths) else np.zeros(0, bool)
     if usual.sum() < FEWEST:
-        raise FitError(f"the recording holds {usual.sum()} whole iterations that are alike, at least {FEWEST} needed")
+        raise FitError(f"whole iterations that are alike in the recording: {usual.sum()}, at least {FEWEST} are needed")
     return Iterations(times[:-1][usual], lengths[usual], int((~usual).sum()))
 
 

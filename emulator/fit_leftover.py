@@ -19,6 +19,7 @@ from emulator.jobs_schema import Phase, TrainingJob
 from emulator.topology import rack_size, server_power_w
 
 WITHIN = 0.995  # share of the job that is in a phase where the phase's fluctuation is looked at
+FEW_ROWS = 3  # of a phase, below which its level and its edges cannot be told apart
 MOST_JITTER = 0.15  # that a configuration takes
 
 
@@ -70,7 +71,7 @@ def fitted(
         place=at,
         estimates=tuple(estimates),
         open=opened(says.open, tuple(parameter.path for parameter in task.parameters)),
-        notes=_notes(its, task.layout.dt_s, _mean_square(common, apart, count)),
+        notes=_notes(record, now, task.layout.dt_s, _mean_square(common, apart, count)),
         time_s=np.arange(len(record.values)) * record.row_s,
         measured=record.values,
         fitted=np.where(inside, rows, np.nan),
@@ -195,15 +196,18 @@ def _mean_square(common: np.ndarray, apart: np.ndarray, count: np.ndarray) -> fl
     return float(np.mean(common[rows] ** 2 - apart[rows] ** 2 / count[rows])) if rows.any() else 0.0
 
 
-def _notes(its: Iterations, dt_s: float, common_mw2: float) -> tuple[str, ...]:
-    """How the record was read, and what kind of residual is left.
+def _notes(record: Record, phases: tuple[Phase, ...], dt_s: float, common_mw2: float) -> tuple[str, ...]:
+    """How the record was read, what kind of residual is left, and which phases the record is too coarse for.
 
     Args:
       common_mw2: mean square of what is the same in every iteration.
     """
+    its, row_s = record.iterations, record.row_s
+    short = ", ".join(phase.name or str(i) for i, phase in enumerate(phases) if phase.duration_s < FEW_ROWS * row_s)
     out = f", {its.left_out} left out as unlike the others" if its.left_out else ""
     same_mw = np.sqrt(max(common_mw2, 0.0))
     return (
         f"{len(its.length_s)} iterations of {its.period_s:.5g} s{out}; emulated at ticks of {1e3 * dt_s:.4g} ms",
         f"of the residual {same_mw:.3g} MW rms is the same in every iteration: what the phases' shape does not show",
+        *([f"warning: rows of {row_s:.4g} s are too long to tell these phases: {short}"] if short else []),
     )

@@ -24,7 +24,7 @@ from emulator.clock import seconds_at
 from emulator.complaint import dotted, nearest
 from emulator.fit_data import Columns
 from emulator.fit_emulation import SHIFT, Emulation, Record, bounds_of
-from emulator.fit_iterations import Iterations
+from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_problem import Task, job_parameters, phase_paths, refused, sound, task_of, tick_of
 from emulator.fit_result import Fitted
 from emulator.fit_schema import Fit
@@ -47,6 +47,7 @@ FINE = 4  # rows left to a smoothing's width
 EVALUATIONS = (12, 12, 12, 20)
 GAINS = (1e-2, 1e-2, 1e-3)  # of the sum of squares, below which a search has converged
 LAST_GAINS = (1e-3, 1e-4)  # likewise, of the last two: after the first, iterations are found anew
+TOO_FAR = 4.0  # factor between means of recorded and configured power that levels within LEVEL of theirs cannot make
 ROWS = 2000  # of an iteration: finer recordings are averaged
 FINER = 2  # ticks are at most a row's so-manieth, unless CONFIG's own are longer
 
@@ -186,6 +187,7 @@ def _search(emulation: Emulation, record: Record, progress: Callable[[float], ob
     task = emulation.task
     place = np.append(task.coordinates(task.start), 0.0)
     begins_s, length_s, mean = emulation.iteration(place)
+    _same_size(record, float(mean(np.zeros(1), length_s)[0]))
     place[-1] = _first_shift(record, mean, length_s) / SHIFT
     found = _stages(emulation, record, place, begins_s, SMOOTHED[:-1], EVALUATIONS[:-1], GAINS, progress)
     for gain in LAST_GAINS:
@@ -196,6 +198,16 @@ def _search(emulation: Emulation, record: Record, progress: Callable[[float], ob
         place = np.append(found.place[:-1], 0.0)
         found = _stages(emulation, record, place, begins_s, SMOOTHED[-1:], EVALUATIONS[-1:], (gain,), progress)
     return found, record
+
+
+def _same_size(record: Record, emulated_mw: float) -> None:
+    """Refuse a recording whose power no levels could make of the configuration."""
+    recorded_mw = float(record.values.mean())
+    if not emulated_mw / TOO_FAR < recorded_mw < emulated_mw * TOO_FAR:
+        raise FitError(
+            f"the recording's mean is {recorded_mw:.4g} MW, that of CONFIG {emulated_mw:.4g} MW: are --unit, "
+            "fit.measured, the number of devices and their power right?"
+        )
 
 
 def _first_shift(record: Record, mean: Callable[[np.ndarray, float], np.ndarray], length_s: float) -> float:

@@ -34,8 +34,8 @@ def _draw(figure: Figure, fitted: Fitted) -> None:
     out = np.isnan(fitted.fitted)
     if out.any():
         above.plot(fitted.time_s, fitted.measured, color="0.8", lw=1.2, label="measured, left out")
-    above.plot(fitted.time_s, np.where(out, np.nan, fitted.measured), color=ORANGE, lw=1.2, label="measured")
-    above.plot(fitted.time_s, fitted.fitted, color=BLUE, lw=1.4, label="fitted")
+    above.plot(fitted.time_s, np.where(out, np.nan, fitted.measured), color=ORANGE, lw=2.8, label="measured")
+    above.plot(fitted.time_s, fitted.fitted, color=BLUE, lw=1.0, label="fitted")
     above.set_ylabel(LABELS[fitted.quantity])
     above.set_title(f"{fitted.place}: {fitted.explained:.2%} of the variance explained", loc="left")
     above.ticklabel_format(useOffset=False)
