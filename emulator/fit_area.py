@@ -31,6 +31,7 @@ from emulator.struct import as_array
 
 FEWEST_ROWS = 20
 MOST_EVALUATIONS = 60
+LONG = 0.05  # share of the rows that the bandwidth takes beyond which errors come out too small (docs/fit.md)
 FLAT_HZ = 1e-6  # a recording that moves by less says nothing
 OFFSET_SHARE = 1.0  # of the recording's range: how far an offset is looked for either side
 
@@ -81,6 +82,8 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
         f"the recording lies {1e3 * reach_hz * found.place[-1]:+.2f} mHz off {nominal_hz:g} Hz and what is emulated",
         f"errors take residuals as correlated over up to {bandwidth * row_s:.3g} s",
     )
+    if bandwidth > LONG * len(values):
+        notes += ("warning: that is long for this recording: errors may be twice as large as stated",)
     return Fitted(
         scenario=with_estimates(scenario, estimates),
         quantity="frequency",

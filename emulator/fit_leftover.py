@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.stats import linregress
 
 from emulator import schema, tunables
 from emulator.complaint import Path
@@ -20,6 +21,7 @@ from emulator.topology import rack_size, server_power_w
 
 WITHIN = 0.995  # share of the job that is in a phase where the phase's fluctuation is looked at
 FEW_ROWS = 3  # of a phase, below which its level and its edges cannot be told apart
+BY_CHANCE = 1e-3  # probability of a drift as large as seen by chance alone, below which it is told
 MOST_JITTER = 0.15  # that a configuration takes
 
 
@@ -71,7 +73,10 @@ def fitted(
         place=at,
         estimates=tuple(estimates),
         open=opened(says.open, tuple(parameter.path for parameter in task.parameters)),
-        notes=_notes(record, now, task.layout.dt_s, _mean_square(common, apart, count)),
+        notes=(
+            *_notes(record, now, task.layout.dt_s, _mean_square(common, apart, count)),
+            *_drift(its, which[inside], residual[inside]),
+        ),
         time_s=np.arange(len(record.values)) * record.row_s,
         measured=record.values,
         fitted=np.where(inside, rows, np.nan),
@@ -126,7 +131,7 @@ def _jitter(at: str, job: TrainingJob, its: Iterations, luck_s: float) -> dict[s
     error = root_error(np.array(value), np.array(unsure))
     name = f"{at}.workload.jitter"
     bound = "high" if value == MOST_JITTER else ""
-    return {name: Estimate(name, job.workload.jitter, value, float(error), len(its.length_s) - 1, bound)}
+    return {name: Estimate(name, job.workload.jitter, value, float(error), len(its.length_s) - 1, bound, True)}
 
 
 def _noises(
@@ -155,7 +160,9 @@ def _noises(
     for i, (path, its) in enumerate(zip(phase_paths(at, workload.phase), workload.phase, strict=True)):
         if np.isfinite(found.deviation[i]):
             value, error = found.deviation[i] / scale_mw, found.deviation_error[i] / scale_mw
-            estimates[f"{path}.noise"] = Estimate(f"{path}.noise", its.noise, float(value), float(error), freedom)
+            estimates[f"{path}.noise"] = Estimate(
+                f"{path}.noise", its.noise, float(value), float(error), freedom, root=True
+            )
     if np.isfinite(found.correlation_s) and any(each.value > 0.0 for each in estimates.values()):
         name = f"{at}.workload.noise_correlation_s"
         given_s = workload.noise_correlation_s
@@ -194,6 +201,18 @@ def _mean_square(common: np.ndarray, apart: np.ndarray, count: np.ndarray) -> fl
     """Of what is the same in every iteration, less what a mean over so many has of the rest."""
     rows = count > 1
     return float(np.mean(common[rows] ** 2 - apart[rows] ** 2 / count[rows])) if rows.any() else 0.0
+
+
+def _drift(its: Iterations, which: np.ndarray, residual: np.ndarray) -> tuple[str, ...]:
+    """A warning where the residual's mean over iterations goes one way: levels and noise then contain that."""
+    mean_mw = np.bincount(which, residual) / np.bincount(which)
+    slope, _, _, chance, _ = map(float, linregress(its.start_s, mean_mw))
+    if not chance < BY_CHANCE:
+        return ()
+    drift_mw = slope * np.ptp(its.start_s)
+    return (
+        f"warning: the recording drifts by {drift_mw:+.3g} MW; levels and noise contain it: take a trend off first",
+    )
 
 
 def _notes(record: Record, phases: tuple[Phase, ...], dt_s: float, common_mw2: float) -> tuple[str, ...]:

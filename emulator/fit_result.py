@@ -28,9 +28,17 @@ class Estimate:
     freedom: float  # degrees of freedom of the s.d.
     held: Literal["", "low", "high"] = ""  # the bound that holds it
 
+    root: bool = False  # a s.d., found from its square: so are its intervals, which may reach 0
+
     def within(self, share: float) -> float:
-        """Half width of the interval that holds the true number so often, by Student's distribution."""
-        return float(student.ppf(0.5 + 0.5 * share, self.freedom) * self.deviation)
+        """Half width of the interval that holds the true number so often, by Student's distribution; of a s.d., of the
+        longer side."""
+        times = float(student.ppf(0.5 + 0.5 * share, self.freedom))
+        if not self.root or not np.isfinite(self.deviation):
+            return times * self.deviation
+        square, off = self.value**2, times * self.deviation * max(2.0 * self.value, self.deviation)
+        low, high = (float(np.sqrt(max(each, 0.0))) for each in (square - off, square + off))
+        return max(self.value - low, high - self.value)
 
 
 @dataclass(frozen=True)
