@@ -77,7 +77,7 @@ def main() -> None:
             truth, found = once(Path(folder), args.iterations, seed)
             for each in found:
                 error = each.value - tunables.value_at(truth, tunables.resolve(truth, each.name))
-                inside = (abs(error) < each.within(share) for share in (ONE, TWO))
+                inside = (abs(error) <= each.within(share) for share in (ONE, TWO))
                 off.setdefault(each.name, []).append((error, each.deviation, *inside))
     print(f"{'':40s}  {'mean':>9s}  {'s.d.':>9s}  {'stated':>9s}  68 %   95 %")
     for name, rows in off.items():
