@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from emulator import fit_data, fit_errors, fit_iterations, fit_solve
+from emulator import fit, fit_data, fit_errors, fit_iterations, fit_leftover, fit_solve
 from emulator.fit_data import Columns
-from emulator.fit_iterations import FitError
+from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_result import ONE, TWO, Estimate
 from emulator.fit_solve import Solution
 from emulator.trace import TraceError
@@ -78,6 +78,31 @@ def test_intervals_hold_for_few_groups(groups):
     assert abs(share[0] - ONE) < 0.0312 and abs(share[1] - TWO) < 0.014, share
     if groups == 4:
         assert np.mean(normal) < 0.9 and np.mean(in_time) < 0.85, (np.mean(normal), np.mean(in_time))
+
+
+def test_the_interval_of_a_deviation_is_that_of_its_square():
+    """A s.d. of 0.02 whose square, 4e-4, has an error of 3e-4: 68 % reach from 0.01 to 0.0265, 95 % down to 0."""
+    found = Estimate("x.noise", 0.0, 0.02, 3e-4 / 0.04, 1e6, root=True)
+    assert found.within(ONE) == pytest.approx(0.01, rel=1e-3)
+    assert found.within(TWO) == 0.02
+    none = Estimate("x.noise", 0.0, 0.0, 0.01, 1e6, root=True)  # nothing found, a square of up to 1e-4
+    assert none.within(ONE) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_errors_are_told_in_words():
+    assert fit.error_of(Estimate("x", 0.0, 1.0, np.inf, 2)) == "error cannot be stated from 3 iterations"
+    assert fit.error_of(Estimate("x", 0.0, 1.0, np.nan, 2)) == "not identified"
+    assert fit.error_of(Estimate("x", 0.0, 1.0, 0.1, np.inf)) == "within 0.1 (68 %), 0.2 (95 %)"
+
+
+def test_a_drift_is_warned_of():
+    """Of 0.1 in ten iterations whose means scatter by 0.01; not where they scatter alone."""
+    its = Iterations(np.arange(10.0), np.ones(10), 0)
+    scatter = 0.01 * np.random.default_rng(6).standard_normal(10)
+    which = np.repeat(np.arange(10), 5)
+    (warning,) = fit_leftover._drift(its, which, (np.linspace(0.0, 0.1, 10) + scatter)[which])
+    assert "drifts by +0.1" in warning or "drifts by +0.09" in warning
+    assert not fit_leftover._drift(its, which, scatter[which])
 
 
 def test_what_one_group_alone_tells_is_not_stated():
