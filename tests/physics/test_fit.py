@@ -386,7 +386,6 @@ def test_bad_fits_are_refused(scenario, tmp_path, job_fit):
         ((JOB, "fit.job='campus/train'"), load, Columns(), ConfigError, "nearest: campus/pretrain"),
         ((JOB, "fit.measured='rack'"), trace, Columns(), TraceError, "has no rack of 'campus/pretrain': record some"),
         ((JOB,), load, Columns(), FitError, "constant"),
-        ((JOB, "site.0.job.0.devices=20"), trace, Columns(), FitError, "are --unit, fit.measured, the number"),
         ((JOB + BATTERY,), trace, Columns(), ConfigError, "fit.measured = 'job'"),
         ((JOB.replace("[site.facility]", "[site.job.smoothing]\nfloor_fraction = 0.5\nramp_up_w_per_s = 100.0\n"
           "ramp_down_w_per_s = 100.0\n[site.facility]"),), trace, Columns(), ConfigError, "smoothing is not fitted"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from emulator import fit, fit_data, fit_errors, fit_iterations, fit_leftover, fit_solve
+from emulator import fit, fit_data, fit_errors, fit_iterations, fit_leftover, fit_power, fit_solve
 from emulator.fit_data import Columns
+from emulator.fit_emulation import Record
 from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_result import ONE, TWO, Estimate
 from emulator.fit_solve import Solution
@@ -93,6 +94,13 @@ def test_errors_are_told_in_words():
     assert fit.error_of(Estimate("x", 0.0, 1.0, np.inf, 2)) == "error cannot be stated from 3 iterations"
     assert fit.error_of(Estimate("x", 0.0, 1.0, np.nan, 2)) == "not identified"
     assert fit.error_of(Estimate("x", 0.0, 1.0, 0.1, np.inf)) == "within 0.1 (68 %), 0.2 (95 %)"
+
+
+def test_another_unit_is_refused():
+    record = Record(np.full(10, 1500.0), 1.0, Iterations(np.arange(3.0), np.ones(3), 0))
+    with pytest.raises(FitError, match="mean is 1500 MW, that of CONFIG 1.5 MW: are --unit"):
+        fit_power._same_size(record, 1.5)
+    fit_power._same_size(record, 1500.0 / 3.9)
 
 
 def test_a_drift_is_warned_of():
