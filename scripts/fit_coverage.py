@@ -1,7 +1,7 @@
 """How often the intervals that a fit states hold the true numbers: many recordings of a known job, each fitted.
 
 Usage: fit_coverage.py [--iterations N] [--seeds N]. Prints one line per number: mean and s.d. of what is off, what
-s.d. is stated, and the shares in intervals of 68 and 95 %; last those of all. Cost: some 5 s of one core per seed.
+s.d. is stated, and the shares in intervals of 68 and 95 %; last those of all. Some 10 s of one core per seed.
 """
 
 from __future__ import annotations
