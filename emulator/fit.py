@@ -16,7 +16,7 @@ import emulator
 from emulator import config, fit_area, fit_power, schema, tunables
 from emulator.complaint import dotted
 from emulator.fit_data import Columns
-from emulator.fit_result import Estimate, Fitted
+from emulator.fit_result import ONE, TWO, Estimate, Fitted
 from emulator.fit_schema import Fit
 from emulator.jobs_schema import TrainingJob
 from emulator.scenario import jobs_of
@@ -96,4 +96,8 @@ def error_of(estimate: Estimate) -> str:
     """A number's error in words."""
     if estimate.held:
         return f"held by its bound, {estimate.held}"
-    return "not identified" if np.isnan(estimate.deviation) else f"s.d. {estimate.deviation:.2g}"
+    if np.isnan(estimate.deviation):
+        return "not identified"
+    if np.isinf(estimate.deviation):
+        return f"error cannot be stated from {estimate.freedom + 1:.0f} iterations"
+    return f"within {estimate.within(ONE):.2g} (68 %), {estimate.within(TWO):.2g} (95 %)"

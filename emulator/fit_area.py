@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import fit_data, schema
+from emulator import fit_data, fit_errors, schema
 from emulator.clock import seconds_at
 from emulator.complaint import nearest
 from emulator.fit_data import Columns, Series
 from emulator.fit_iterations import FitError
 from emulator.fit_problem import Task, area_parameters, refused, sound, task_of, tick_of
 from emulator.fit_result import Fitted, estimates_of, held, opened, with_estimates
-from emulator.fit_solve import bandwidth_of, information, solve
+from emulator.fit_solve import information, solve
 from emulator.jobs_schema import ConstantJob, InferenceJob, TrainingJob
 from emulator.plant import Inputs, Layout
 from emulator.scenario import inputs_of, jobs_of, records_of
@@ -31,6 +31,7 @@ from emulator.struct import as_array
 
 FEWEST_ROWS = 20
 MOST_EVALUATIONS = 60
+LONG = 0.05  # share of the rows that the bandwidth takes beyond which errors come out too small (docs/fit.md)
 FLAT_HZ = 1e-6  # a recording that moves by less says nothing
 OFFSET_SHARE = 1.0  # of the recording's range: how far an offset is looked for either side
 
@@ -72,14 +73,17 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     if not np.isfinite(found.residual).all():
         raise FitError("the emulated frequency is not finite at the best values found: narrow the bounds")
     moving = np.array([bound == "" for bound in held(found.place, bounds)])
-    says = information(found, moving, bandwidth_of(found.residual))
-    estimates = estimates_of(task, found, says, bounds)
+    bandwidth = fit_errors.bandwidth_of(found.residual)
+    says = information(found, moving, lambda basis, residual: fit_errors.in_time(basis, residual, bandwidth))
+    estimates = estimates_of(task, found, says, bounds, fit_errors.freedom_of(len(values), bandwidth))
     given = "the recorded load" if loads else "the load that CONFIG gives"
     notes = (
         f"emulated at ticks of {1e3 * row_s / parts:.4g} ms under {given}",
         f"the recording lies {1e3 * reach_hz * found.place[-1]:+.2f} mHz off {nominal_hz:g} Hz and what is emulated",
-        f"errors take residuals as correlated over up to {says.bandwidth_rows * row_s:.3g} s",
+        f"errors take residuals as correlated over up to {bandwidth * row_s:.3g} s",
     )
+    if bandwidth > LONG * len(values):
+        notes += ("warning: that is long for this recording: errors may be twice as large as stated",)
     return Fitted(
         scenario=with_estimates(scenario, estimates),
         quantity="frequency",

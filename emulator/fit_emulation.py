@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator.cluster import iteration
 from emulator.cluster.pauses import ITERATION
 from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_problem import Task
@@ -19,8 +18,9 @@ from emulator.waveform import sampled
 
 READ = 4  # starts of iterations that an emulation holds: one to settle, two iterations to compare with
 SHIFT = 0.05  # of an iteration: unit of the shift between record and emulation
-SEEDS = 32  # of which the one is taken whose iterations are as long as those of all in the mean
+SEEDS = 16  # of which the one is taken whose iterations are as long as those of all in the mean
 SUMMED = 4096  # devices about which the power of all is taken; how long they wait comes from every one of them
+SLOWEST = np.pi / np.sqrt(24.0)  # over ln n: s.d. over mean of the largest of n normal draws, asymptotically (Gumbel)
 COLUMNS = 8  # slopes in as many coordinates at once: each takes the memory of a job's events
 
 
@@ -43,6 +43,12 @@ class Luck:
     length_s: float  # s.d. of an iteration's length: of how long all wait for the slowest
     emulated_s: float  # s.d. of the compared iterations' mean length about the expected one
     summed: int  # devices about which the power is taken
+    scatter: float  # s.d. of how long all wait for the slowest, over its mean; 0 where nobody waits
+
+    @property
+    def bent_s(self) -> float:
+        """What waits that differ do to the mean iteration in second order: their variance over their mean."""
+        return self.length_s * self.scatter
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,9 @@ class Record:
         """Where rows lie in an emulation that settles for `before_s`, and (rows,) whether they are in an iteration that
         counts. Iterations are read from the emulated ones after that in turn."""
         its, rows_s = self.iterations, np.arange(len(self.values)) * self.row_s
-        which = np.searchsorted(its.start_s, rows_s, side="right") - 1
+        which = its.of(rows_s)
         since_s = rows_s - its.start_s[which]
-        inside = (which >= 0) & (since_s < its.length_s[which])
+        inside = (since_s >= 0.0) & (since_s < its.length_s[which])
         period_s = its.period_s
         pace = period_s / its.length_s[which]
         begin_s = before_s + (which % 2) * period_s + since_s * pace
@@ -108,20 +114,8 @@ class Emulation:
             steps = jnp.eye(-(-count // blocks) * blocks, count, dtype=place.dtype)
             return jax.lax.map(jax.vmap(one), steps.reshape(blocks, -1, count)).reshape(len(steps), -1)[:count].T
 
-        def starts(place: jax.Array, seed: jax.Array) -> jax.Array:
-            """(READ,) ticks in which iterations begin, -1 beyond the last."""
-            layout, params = task.layout.training[0].job, task.params(place[:-1]).training[0].job
-            job = iteration.draw_job(layout, params, None, jax.random.key(seed))
-            first, window = jnp.zeros((), jnp.int32), task.inputs.given_mw.shape[0]
-            progress = iteration.initial(layout, False, place.dtype)
-            never = jnp.asarray(jnp.inf, place.dtype)
-            its = iteration.Window(first, window, dt_s)
-            _, bits, _, _ = iteration.walk(layout, params, job, progress, never, its, lambda none, *_: none, ())
-            return jnp.flatnonzero(bits & ITERATION, size=READ, fill_value=-1)
-
         self._level = jnp.zeros(len(task.layout.training[0].job.phases), jnp.result_type(float))
         self._energy, self._slopes = jax.jit(energy), jax.jit(slopes)
-        self._starts = jax.jit(lambda place, seeds: jax.lax.map(lambda seed: starts(place, seed), seeds))
         # How long all wait for the slowest device is a matter of a few draws: those that make for mean lengths.
         self._seed = 0
         lengths_s = self.lengths_s(np.append(task.coordinates(task.start), 0.0))
@@ -134,10 +128,8 @@ class Emulation:
     def lengths_s(self, place: np.ndarray) -> np.ndarray:
         """(seeds, iterations) the first iterations at coordinates, to a tick."""
         seeds = 1 if self.task.layout.training[0].job.alike else SEEDS
-        starts = np.asarray(self._starts(as_array(place), jnp.arange(seeds, dtype=jnp.uint32)))
-        if starts.min() < 0:
-            raise FitError(TOO_LONG)
-        return np.diff(starts, axis=1) * self.task.layout.dt_s
+        starts_s = [self._starts_s(self._emulated(place, seed, self._level)[1]) for seed in range(seeds)]
+        return np.diff(starts_s, axis=1)
 
     def luck(self, place: np.ndarray) -> Luck:
         """At coordinates: how lengths scatter, and how well those of the seed taken stand for the expected one."""
@@ -145,7 +137,9 @@ class Emulation:
         off_s = float(lengths_s[self._seed, 1:].mean() - lengths_s.mean())
         length_s = float(lengths_s.std())
         summed = its.job.devices // its.summed_every
-        return Luck(length_s, float(np.hypot(off_s, length_s / np.sqrt(lengths_s.size))), summed)
+        emulated_s = float(np.hypot(off_s, length_s / np.sqrt(lengths_s.size)))
+        scatter = SLOWEST / np.log(its.job.devices) if length_s > 0.0 else 0.0
+        return Luck(length_s, emulated_s, summed, float(scatter))
 
     def _starts_s(self, bits: np.ndarray) -> np.ndarray:
         starts_s = np.flatnonzero(bits & ITERATION)[:READ] * self.task.layout.dt_s

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import correlate, find_peaks
 
-from emulator.fit_solve import autocorrelation
+from emulator.fit_errors import autocorrelation, jackknife, root_error
 
 FEWEST = 3  # whole iterations that a fit needs
+FLAT = 1e-6  # change over size below which a record is constant but for rounding
 AWAY = 1.6  # factor about the configured period within which the recorded one is looked for: an octave is beyond it
 LEAST_ALIKE = 0.5  # correlation coefficient of an iteration with the template below which it is something else
 ODD = 0.3  # an iteration whose length differs by more than this share from the median is something else
@@ -34,6 +35,10 @@ class Iterations:
     start_s: np.ndarray  # (iterations,)
     length_s: np.ndarray  # (iterations,)
     left_out: int  # which were interrupted or unlike the others
+
+    def of(self, time_s: np.ndarray) -> np.ndarray:
+        """(n,) the iteration before whose successor's start times lie; before the first one, that one."""
+        return np.maximum(np.searchsorted(self.start_s, time_s, side="right") - 1, 0)
 
     @property
     def period_s(self) -> float:
@@ -59,7 +64,7 @@ def period_of(values: np.ndarray, row_s: float, guess_s: float) -> float:
             f"them, need {(FEWEST + 1) * guess_s:.4g} s"
         )
     correlation = autocorrelation(values) * (rows / np.arange(rows, 0, -1))
-    if not correlation.any():
+    if np.ptp(values) <= FLAT * np.abs(values).max():
         raise FitError("the recorded power is constant: there is no iteration in it")
     low, high = int(guess_s / AWAY / row_s), min(int(np.ceil(guess_s * AWAY / row_s)), rows - 2)
     peaks, _ = find_peaks(correlation[low : high + 1], height=0.1)
@@ -118,7 +123,7 @@ def iterations_at(times: np.ndarray) -> Iterations:
     lengths = np.diff(times)
     usual = np.abs(lengths / np.median(lengths) - 1.0) < ODD if len(lengths) else np.zeros(0, bool)
     if usual.sum() < FEWEST:
-        raise FitError(f"the recording holds {usual.sum()} whole iterations that are alike, at least {FEWEST} needed")
+        raise FitError(f"whole iterations that are alike in the recording: {usual.sum()}, at least {FEWEST} are needed")
     return Iterations(times[:-1][usual], lengths[usual], int((~usual).sum()))
 
 
@@ -148,48 +153,71 @@ class Noise:
     """Fluctuations about the fitted iteration, as the emulator has them: s.d. per phase and a correlation time."""
 
     deviation: np.ndarray  # (phases,) in the record's unit; NaN where a phase is too short to tell
-    deviation_error: np.ndarray  # (phases,)
+    deviation_error: np.ndarray  # (phases,); infinite where without one of the iterations there is too little left
     correlation_s: float  # NaN where rows are too long to tell
     correlation_error_s: float
 
 
-def noise_of(residual: np.ndarray, phase: np.ndarray, phases: int, row_s: float, given_s: float) -> Noise:
-    """From residuals about the fitted iteration, row by row.
+def noise_of(
+    residual: np.ndarray,
+    astray: np.ndarray,
+    phase: np.ndarray,
+    which: np.ndarray,
+    phases: int,
+    row_s: float,
+    given_s: float,
+) -> Noise:
+    """From residuals about the mean iteration, row by row; errors by leaving out iterations in turn.
+
+    Args:
+      residual: (rows,) apart from their mean over iterations, and larger by sqrt(n/(n - 1)) for that.
+      astray: (rows,) s.d. that a row may have for other reasons: it is not taken off, but in the errors.
+      phase: (rows,) the phase within which a row lies, away from its edges; -1 elsewhere.
+      which: (rows,) the iteration that a row is in, from 0 on.
+      given_s: correlation time to go by where the record cannot tell.
+    """
+    products = np.array([_products(residual, phase, which, phases, lag) for lag in (1, 2)])  # lag, kind, its, phases
+    whole = products.sum(axis=2)
+    found = _moments(whole, row_s, given_s)
+    without = np.array([_moments(whole - each, row_s, given_s) for each in np.moveaxis(products, 2, 0)])
+    count = len(without)  # without an iteration the mean is another: that moves a variance further by just this factor
+    error = np.sqrt(np.diag(jackknife(without))) * (count - 1) / (count - 2)
+    deviation = np.sqrt(np.maximum(found[:-1], 0.0))
+    error = np.where(np.isnan(error), np.inf, error)
+    inside = phase >= 0
+    count = np.maximum(np.bincount(phase[inside], minlength=phases), 1)
+    error[:-1] = np.hypot(error[:-1], np.bincount(phase[inside], astray[inside] ** 2, phases) / count)
+    return Noise(deviation, root_error(deviation, error[:-1]), float(found[-1]), float(error[-1]))
+
+
+def _moments(products: np.ndarray, row_s: float, given_s: float) -> np.ndarray:
+    """(phases + 1,) variance of every phase, then the correlation time; NaN for what does not show.
 
     Means over rows h of a fluctuation with variance v and correlation exp(-|t|/T) have the covariances
     c(k) = v (sinh(a/2) / (a/2))^2 e^(-k a), a = h/T, at k >= 1: c(2)/c(1) gives T, c(1) then v. c(0) is not used: a
-    meter's own white noise is in it. Errors are those of such a process over n rows or a time L: of its variance 2 T/L
-    relative, of its coefficient r from row to row (1 - r^2)/n; a white part w times as strong as all the rest together
-    makes products (1 + w) as uncertain.
+    meter's own white noise is in it.
 
     Args:
-      phase: (rows,) the phase within which a row lies, away from its edges; -1 elsewhere.
-      given_s: correlation time to go by where the record cannot tell.
+      products: (2, 2, phases) at lags of one and two rows: sums of products, and how many there are.
     """
-    (square, rows), (first, pairs), (second, further) = (_products(residual, phase, phases, lag) for lag in range(3))
-    usable = further > 0
-    once = np.where(usable, first / np.maximum(pairs, 1), 0.0) * pairs
-    twice = np.where(usable, second / np.maximum(further, 1), 0.0) * pairs
-    ratio = float(twice.sum() / once.sum()) if once.sum() > 0.0 else 0.0
+    (first, pairs), (second, further) = products
+    once = first[further > 0].sum()
+    twice = (second * pairs / np.maximum(further, 1))[further > 0].sum()
+    ratio = twice / once if once > 0.0 else 0.0
     told = LEAST_RATIO < ratio < MOST_RATIO
     correlation_s = -row_s / np.log(ratio) if told else given_s
     a = row_s / correlation_s
     shrunk = (-np.expm1(-a) / a) ** 2  # (sinh(a/2) / (a/2))^2 e^-a
     variance = np.where(pairs > 0, first / np.maximum(pairs, 1), np.nan) / shrunk
-    deviation = np.sqrt(np.maximum(variance, 0.0))
-    count, white = max(int(pairs.sum()), 1), 1.0
-    if once.sum() > 0.0:
-        white = max(1.0, float(square.sum() / rows.sum() / (once.sum() / count)) * np.exp(-a))
-    relative = white * np.sqrt(2.0 * max(correlation_s, row_s) / np.maximum(row_s * pairs, row_s))
-    r = np.exp(-a)
-    error_s = correlation_s / a * np.sqrt(((1.0 - r**2) / r**2 + (white**2 - 1.0) * (1.0 + r**2) / r**4) / count)
-    correlation = (correlation_s, error_s) if told else (np.nan, np.nan)
-    return Noise(deviation, 0.5 * relative * deviation, float(correlation[0]), float(correlation[1]))
+    return np.append(variance, correlation_s if told else np.nan)
 
 
-def _products(residual: np.ndarray, phase: np.ndarray, phases: int, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """(phases,) sums of products of rows `lag` apart in one phase, and how many there are."""
-    end = len(phase) - lag
-    same = (phase[lag:] == phase[:end]) & (phase[lag:] >= 0)
-    place, product = phase[lag:][same], (residual[lag:] * residual[:end])[same]
-    return np.bincount(place, product, phases), np.bincount(place, minlength=phases)
+def _products(
+    residual: np.ndarray, phase: np.ndarray, which: np.ndarray, phases: int, lag: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(iterations, phases) sums of products of rows `lag` apart in one phase, and how many there are."""
+    end, shape = len(phase) - lag, (int(which.max()) + 1, phases)
+    same = (phase[lag:] == phase[:end]) & (phase[lag:] >= 0) & (which[lag:] == which[:end])
+    place, product = (which * phases + phase)[lag:][same], (residual[lag:] * residual[:end])[same]
+    size = shape[0] * shape[1]
+    return np.bincount(place, product, size).reshape(shape), np.bincount(place, minlength=size).reshape(shape)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from emulator.clock import seconds_at
 from emulator.complaint import dotted, nearest
 from emulator.fit_data import Columns
 from emulator.fit_emulation import SHIFT, Emulation, Record, bounds_of
-from emulator.fit_iterations import Iterations
+from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_problem import Task, job_parameters, phase_paths, refused, sound, task_of, tick_of
 from emulator.fit_result import Fitted
 from emulator.fit_schema import Fit
@@ -42,8 +43,11 @@ SMOOTHED = (
     1 / 150,
     0.0,
 )  # widths of the residuals' smoothing, of an iteration, one search after another
+FINE = 4  # rows left to a smoothing's width
 EVALUATIONS = (12, 12, 12, 20)
-GAINS = (1e-2, 1e-2, 1e-3, 1e-4)  # of the sum of squares, below which a search has converged
+GAINS = (1e-2, 1e-2, 1e-3)  # of the sum of squares, below which a search has converged
+LAST_GAINS = (1e-3, 1e-4)  # likewise, of the last two: after the first, iterations are found anew
+TOO_FAR = 4.0  # factor between means of recorded and configured power that levels within LEVEL of theirs cannot make
 ROWS = 2000  # of an iteration: finer recordings are averaged
 FINER = 2  # ticks are at most a row's so-manieth, unless CONFIG's own are longer
 
@@ -183,16 +187,27 @@ def _search(emulation: Emulation, record: Record, progress: Callable[[float], ob
     task = emulation.task
     place = np.append(task.coordinates(task.start), 0.0)
     begins_s, length_s, mean = emulation.iteration(place)
+    _same_size(record, float(mean(np.zeros(1), length_s)[0]))
     place[-1] = _first_shift(record, mean, length_s) / SHIFT
-    found = _stages(emulation, record, place, begins_s, SMOOTHED[:-1], EVALUATIONS[:-1], GAINS[:-1], progress)
-    for _ in range(2):
+    found = _stages(emulation, record, place, begins_s, SMOOTHED[:-1], EVALUATIONS[:-1], GAINS, progress)
+    for gain in LAST_GAINS:
         if not found.complete:
             break
         begins_s, _, mean = emulation.iteration(found.place)
         record = replace(record, iterations=_seen_by(record, mean))
         place = np.append(found.place[:-1], 0.0)
-        found = _stages(emulation, record, place, begins_s, SMOOTHED[-1:], EVALUATIONS[-1:], GAINS[-1:], progress)
+        found = _stages(emulation, record, place, begins_s, SMOOTHED[-1:], EVALUATIONS[-1:], (gain,), progress)
     return found, record
+
+
+def _same_size(record: Record, emulated_mw: float) -> None:
+    """Refuse a recording whose power no levels could make of the configuration."""
+    recorded_mw = float(record.values.mean())
+    if not emulated_mw / TOO_FAR < recorded_mw < emulated_mw * TOO_FAR:
+        raise FitError(
+            f"the recording's mean is {recorded_mw:.4g} MW, that of CONFIG {emulated_mw:.4g} MW: are --unit, "
+            "fit.measured, the number of devices and their power right?"
+        )
 
 
 def _first_shift(record: Record, mean: Callable[[np.ndarray, float], np.ndarray], length_s: float) -> float:
@@ -225,15 +240,10 @@ def _stages(
     bounds = bounds_of(emulation.task)
     found: Solution | None = None
     for width, most, gain in zip(widths, evaluations, gains, strict=True):
-        rows = width * period_s / record.row_s
-
-        def smoothed(x: np.ndarray, rows: float = rows) -> np.ndarray:
-            x = np.where(inside if x.ndim == 1 else inside[:, None], x, 0.0)
-            return gaussian_filter1d(x, rows, axis=0, mode="nearest") if rows else x[inside]
-
+        compared = partial(_smoothed, inside=inside, rows=width * period_s / record.row_s)
         found = solve(
-            lambda x, f=smoothed: f(emulation.rows(x, where) - record.values),
-            lambda x, f=smoothed: f(emulation.slopes(x, where)),
+            lambda x, f=compared: f(emulation.rows(x, where) - record.values),
+            lambda x, f=compared: f(emulation.slopes(x, where)),
             place, bounds, most, progress, gain,
         )  # fmt: skip
         place = found.place
@@ -241,6 +251,18 @@ def _stages(
             break
     assert found is not None
     return found
+
+
+def _smoothed(values: np.ndarray, inside: np.ndarray, rows: float) -> np.ndarray:
+    """(n, ...) of (rows, ...) values those inside; or all, the others 0, smoothed by a Gaussian of so many rows, a few
+    rows together."""
+    if not rows:
+        return values[inside]
+    block = max(1, int(rows / FINE))
+    count = len(values) // block
+    values = np.where(inside if values.ndim == 1 else inside[:, None], values, 0.0)[: count * block]
+    means = values.reshape(count, block, *values.shape[1:]).mean(axis=1)
+    return gaussian_filter1d(means, rows / block, axis=0, mode="nearest")
 
 
 def _seen_by(record: Record, mean: Callable[[np.ndarray, float], np.ndarray]) -> Iterations:

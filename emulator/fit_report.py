@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emulator.fit import error_of
-from emulator.fit_result import Estimate, Fitted, Open
+from emulator.fit_result import ONE, TWO, Estimate, Fitted, Open
 
 UNITS = {"power": ("MW", 1.0), "frequency": ("mHz", 1e3)}
 
@@ -16,7 +16,7 @@ def render(fitted: Fitted, recording: str) -> str:
     place = fitted.place if fitted.quantity == "power" else f"grid.area.{fitted.place}"
     width = max(len(_below(each.name, place)) for each in fitted.estimates)
     lines = [f"{place} fitted to the {fitted.quantity} in {recording}", ""]
-    lines.append(f"{'':{width}s}  {'start':>10s}  {'fitted':>10s}  error")
+    lines.append(f"{'':{width}s}  {'start':>10s}  {'fitted':>10s}  within (68 %)  (95 %)")
     lines += [_line(each, place, width) for each in fitted.estimates]
     lines.append("")
     lines.append(
@@ -34,7 +34,9 @@ def _below(name: str, place: str) -> str:
 
 
 def _line(each: Estimate, place: str, width: int) -> str:
-    error = error_of(each).removeprefix("s.d. ")
+    error = error_of(each)
+    if np.isfinite(each.deviation):
+        error = f"{each.within(ONE):<13.2g}  {each.within(TWO):.2g}"
     return f"{_below(each.name, place):{width}s}  {each.start:10.5g}  {each.value:10.5g}  {error}"
 
 

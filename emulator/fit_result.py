@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import t as student
 
 from emulator import schema, tunables
 from emulator.fit_problem import Task
 from emulator.fit_solve import Direction, Information, Solution, part_of
 
 EDGE = 1e-3  # share of its bounds' width within which a parameter counts as held by one
+ONE, TWO = 0.6827, 0.9545  # shares of a normal distribution within one and two s.d.
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,21 @@ class Estimate:
     name: str  # dotted path
     start: float
     value: float
-    deviation: float  # s.d.; NaN = not identified, or held by a bound
+    deviation: float  # s.d.; NaN = not identified, or held by a bound; infinite = too few iterations to state it
+    freedom: float  # degrees of freedom of the s.d.
     held: Literal["", "low", "high"] = ""  # the bound that holds it
+
+    root: bool = False  # a s.d., found from its square: so are its intervals, which may reach 0
+
+    def within(self, share: float) -> float:
+        """Half width of the interval that holds the true number so often, by Student's distribution; of a s.d., of the
+        longer side."""
+        times = float(student.ppf(0.5 + 0.5 * share, self.freedom))
+        if not self.root or not np.isfinite(self.deviation):
+            return times * self.deviation
+        square, off = self.value**2, times * self.deviation * max(2.0 * self.value, self.deviation)
+        low, high = (float(np.sqrt(max(each, 0.0))) for each in (square - off, square + off))
+        return max(self.value - low, high - self.value)
 
 
 @dataclass(frozen=True)
@@ -83,17 +98,17 @@ def opened(directions: tuple[Direction, ...], names: tuple[str, ...]) -> tuple[O
 
 
 def estimates_of(
-    task: Task, solution: Solution, information: Information, bounds: tuple[np.ndarray, np.ndarray]
+    task: Task, solution: Solution, information: Information, bounds: tuple[np.ndarray, np.ndarray], freedom: float
 ) -> tuple[Estimate, ...]:
-    """The task's parameters, whose coordinates come first in the solution."""
+    """The task's parameters, whose coordinates come first in the solution; degrees of freedom of their errors."""
     count = len(task.paths)
     values = task.values(solution.place[:count])
     errors = information.deviation()[:count] * np.where(task.log, values, task.unit)
     columns = (task.parameters, task.start, values, errors, held(solution.place, bounds)[:count])
     return tuple(
-        Estimate(parameter.path, float(start), getattr(parameter, bound), np.nan, bound)
+        Estimate(parameter.path, float(start), getattr(parameter, bound), np.nan, freedom, bound)
         if bound
-        else Estimate(parameter.path, float(start), float(value), float(error))
+        else Estimate(parameter.path, float(start), float(value), float(error), freedom)
         for parameter, start, value, error, bound in zip(*columns, strict=True)
     )
 

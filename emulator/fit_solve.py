@@ -1,9 +1,8 @@
 """Nonlinear least squares, and what its optimum says: errors of the parameters, and what the data leave open.
 
-Residuals of a recording are correlated in time. The covariance is therefore the sandwich
-    C = (J'J)^-1 S (J'J)^-1,  S = long-run covariance of the scores J_t r_t,
-S with Bartlett's weights over a given bandwidth. Reference: Newey & West, Econometrica 55:703, 1987.
-Coordinates are such that a step of one means as much for each parameter (`fit_problem`).
+Residuals of a recording are correlated in time, so that errors come from the scores J_t r_t as they add up, in time or
+by groups of rows (`fit_errors`). Coordinates are such that a step of one means as much for each parameter
+(`fit_problem`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,12 @@ from scipy.optimize import least_squares
 NULL = 1e-7  # singular value over the largest below which a direction leaves no trace: float64 slopes carry 1e-10
 OPEN = 0.5  # s.d. along a direction beyond which it counts as not identified: half the bounds' half width, or half an e
 NAMED = 0.02  # share of a direction's largest component below which a parameter is not named with it
-LAGS = 8  # bandwidth over the integrated correlation time: its bias is one over this
+MAIN = 0.5  # likewise, where the direction leaves a trace: the others' errors contain it
+
+
+Spread = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Of (rows, directions) orthonormal slopes and (rows,) residuals: covariance (directions, directions) of the least
+squares along them."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,6 @@ class Solution:
     place: np.ndarray  # (coordinates,)
     residual: np.ndarray  # (rows,)
     jacobian: np.ndarray  # (rows, coordinates)
-    evaluations: int
     message: str  # "" where it converged
     complete: bool = True  # False where Ctrl-C ended it
 
@@ -45,22 +48,22 @@ class Direction:
 class Information:
     """What the optimum says."""
 
-    covariance: np.ndarray  # (coordinates, coordinates), of what is identified
+    covariance: np.ndarray  # (coordinates, coordinates), of all that leaves a trace
     open: tuple[Direction, ...]
-    bandwidth_rows: int
 
     def deviation(self) -> np.ndarray:
-        """(coordinates,) s.d.; NaN for those that take part in an open direction."""
-        variance = np.diag(self.covariance).copy()
+        """(coordinates,) s.d.; NaN for those that are not identified."""
+        found = np.sqrt(np.diag(self.covariance))
+        found[found >= OPEN] = np.nan
         for direction in self.open:
-            variance[part_of(direction)] = np.nan
-        return np.sqrt(variance)
+            found[part_of(direction)] = np.nan
+        return found
 
 
 def part_of(direction: Direction) -> np.ndarray:
     """(coordinates,) which of them a direction names."""
     size = np.abs(direction.step)
-    return size >= NAMED * size.max()
+    return size >= (NAMED if np.isinf(direction.deviation) else MAIN) * size.max()
 
 
 def solve(
@@ -90,7 +93,6 @@ def solve(
 
     low, high = bounds
     inside = np.clip(start, low + 1e-6 * (high - low), high - 1e-6 * (high - low))  # scipy starts inside
-    message, evaluations, complete = "", 0, True
     try:
         found = least_squares(
             watched,
@@ -102,61 +104,30 @@ def solve(
             gtol=1e-12,
             max_nfev=most_evaluations,
         )
-        place, evaluations = found.x, int(found.nfev)
-        message = "" if found.status > 0 else f"stopped after {evaluations} evaluations, not converged"
     except KeyboardInterrupt:
         if not best:
             raise
-        place, message, complete = best[0][1], "interrupted", False
-    return Solution(place, residual(place), jacobian(place), evaluations, message, complete)
+        place = best[0][1]
+        return Solution(place, residual(place), jacobian(place), "interrupted", False)
+    message = "" if found.status > 0 else f"stopped after {found.nfev} evaluations, not converged"
+    return Solution(found.x, found.fun, found.jac, message)
 
 
-def long_run(scores: np.ndarray, bandwidth: int) -> np.ndarray:
-    """(n, n) sum over all pairs of rows of the products of (rows, n) scores, with weights 1 - lag/bandwidth.
-
-    Written as sums over blocks of `bandwidth` rows at every place: their products carry just these weights.
-    """
-    padded = np.concatenate([np.zeros((1, scores.shape[1])), np.cumsum(scores, axis=0)])
-    padded = np.pad(padded, ((bandwidth - 1, bandwidth - 1), (0, 0)), mode="edge")
-    blocks = padded[bandwidth:] - padded[:-bandwidth]
-    return blocks.T @ blocks / bandwidth
-
-
-def autocorrelation(values: np.ndarray) -> np.ndarray:
-    """(rows,) coefficients by lag, products summed over the rows that there are; all 0 for a constant."""
-    rows = len(values)
-    power = np.abs(np.fft.rfft(values - values.mean(), 2 * rows)) ** 2
-    products = np.fft.irfft(power)[:rows]
-    return products / products[0] if products[0] > 0.0 else np.zeros(rows)
-
-
-def bandwidth_of(residual: np.ndarray) -> int:
-    """Bartlett bandwidth in rows: LAGS times the residual's integrated correlation time, up to a fifth of the rows."""
-    rows, correlation = len(residual), autocorrelation(residual)
-    end = int(np.argmax(correlation < 0.0)) or rows
-    return int(np.clip(LAGS * (0.5 + correlation[1:end].sum()), 1, max(1, rows // 5)))
-
-
-def information(solution: Solution, moving: np.ndarray, bandwidth: int) -> Information:
+def information(solution: Solution, moving: np.ndarray, spread: Spread) -> Information:
     """Errors and open directions at an optimum of those coordinates that no bound holds, (coordinates,) bool."""
     jacobian = np.where(moving[None, :], solution.jacobian, 0.0)
     influence = np.linalg.norm(jacobian, axis=0)
     mute = influence <= NULL * influence.max(initial=0.0)
-    _, size, turn = np.linalg.svd(np.where(mute, 0.0, jacobian), full_matrices=False)
+    basis, size, turn = np.linalg.svd(np.where(mute, 0.0, jacobian), full_matrices=False)
     seen = size > NULL * size.max(initial=0.0)
-    scores = long_run(jacobian * solution.residual[:, None], bandwidth)
-    inverse = np.where(seen, 1.0 / np.where(seen, size, 1.0) ** 2, 0.0)
-    rows = len(solution.residual)
-    free = rows / max(rows - int(seen.sum()), 1)
-    spectral = free * inverse[:, None] * (turn @ scores @ turn.T) * inverse[None, :]  # along the directions
-    deviation = np.sqrt(np.diag(spectral))
-    fixed = seen & (deviation < OPEN)
-    kept = np.where(fixed[:, None] & fixed[None, :], spectral, 0.0)
+    change = turn[seen] / size[seen, None]  # of coordinates, per step along the basis
+    along = spread(basis[:, seen], solution.residual)
+    deviation = np.sqrt(np.diag(along)) / size[seen]
     every = np.eye(len(mute))
     none = [Direction(every[k], np.inf) for k in np.flatnonzero(mute & moving)]
     traded = [Direction(_upright(step), np.inf) for step in _legible(turn[~seen], ~mute)]
-    loose = [Direction(_upright(turn[k]), float(deviation[k])) for k in np.flatnonzero(seen & ~fixed)]
-    return Information(turn.T @ kept @ turn, (*none, *traded, *loose), bandwidth)
+    loose = [Direction(_upright(turn[seen][k]), float(deviation[k])) for k in np.flatnonzero(deviation >= OPEN)]
+    return Information(change.T @ along @ change, (*none, *traded, *loose))
 
 
 def _upright(step: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from emulator import config
 from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, prepare_jax
 
 TEXT = "numbers of a workload, its accelerators or a grid area from a recording, with their errors"
-EXAMPLE = "wattswing fit r1_load_step event.h5 --set grid.area.main.inertia_s=6.0 --out fitted.toml"
+EXAMPLE = """wattswing run r1_load_step --set record.every_ticks=20 --out event.h5
+wattswing fit r1_load_step event.h5 --set grid.area.main.inertia_s=6.0 --out fitted.toml --plot fit.png"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
