@@ -35,8 +35,10 @@ def picture(path: Path, scenario: schema.Scenario, tuned: schema.Scenario, task:
 
 
 def _draw(figure: Figure, scenario: schema.Scenario, tuned: schema.Scenario, task: Task, history: History) -> None:
-    coarse = tunables.replaced(task.variants[0], ("run", "seed"), task.tune.train_seeds[0])
-    found = {place: tunables.value_at(tuned, place) for place in task.paths}
+    group = task.groups[0]
+    coarse = tunables.replaced(group.variants[0], ("run", "seed"), task.tune.train_seeds[0])
+    values = [tunables.value_at(tuned, place) for place in task.paths]
+    found = dict(zip(group.paths, values, strict=True))
     traces = {"before": run(coarse), "after": run(tunables.with_values(coarse, found))}
     axes = figure.subplots(3, 2)
     figure.suptitle(f"{scenario.run.name}: tuned on {len(task.tune.train_seeds)} seeds, {len(_steps(history))} steps")
