@@ -70,6 +70,18 @@ def load(config: str | FilePath, overrides: Sequence[str] = ()) -> Scenario:
     return resolve(config, overrides).scenario
 
 
+def located(error: ConfigError, config: str, overrides: Sequence[str]) -> ConfigError:
+    """What drivers find wrong in a scenario, who know no file: with the file and the line, or the --set, of the key."""
+    source = _Source.read(config)
+    _override_all(source, source.table, overrides)
+
+    def at(problem: Problem) -> Problem:
+        path = tuple(int(part) if part.isdigit() else part for part in problem.path.split("."))
+        return source.problem(path, problem.message) if problem.where == "config" else problem
+
+    return ConfigError(map(at, error.problems))
+
+
 def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
     """As `load`, with the origin of every value."""
     source = _Source.read(config)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emulator.clock import ticks_exact
-from emulator.complaint import Path, nearest
+from emulator.complaint import Path, nearest, translate
 from emulator.tables import Table
 
 NOT_IN_PARAMS = ("run", "record", "tune", "sweep", "cosim", "fit")  # tables whose keys are no parameters of the plant
@@ -105,8 +105,8 @@ def checked(scenario: Any) -> Any:
     try:
         return type(scenario).model_validate(scenario.model_dump(warnings=False))
     except ValidationError as error:
-        item = error.errors(include_url=False)[0]
-        raise PathError(f"{_text(item['loc'])} is {item['input']!r}: {item['msg']}") from error
+        path, message = translate(error, type(scenario))[0]
+        raise PathError(f"{_text(path)} {message}") from error
 
 
 def tunable(scenario: Any, dotted: str) -> Path:

@@ -22,8 +22,8 @@ from emulator.tune_problem import Task, named, variant_of
 
 Evaluate = Callable[[jax.Array, Batches], Measures]
 
-MOST_CORNERS = 8
-HOPELESS = 1.0  # excess, as a share of what is allowed, beyond which at every corner no search is begun
+MOST_CORNERS = 16  # tried before a search
+HOPELESS = 1.0  # excess, as a share of what is allowed, beyond which at every end no search is begun
 
 
 def refused(path: str, message: str, names: Iterable[str] = ()) -> ConfigError:
@@ -44,7 +44,7 @@ def sizes(task: Task) -> np.ndarray:
 
 
 def corner_warnings(task: Task, evaluate: Callable[[jax.Array], Measures], before: Measures) -> list[str]:
-    """Constraints that hold neither at the start nor at a few corners of the bounds, in words.
+    """Constraints that hold neither at the start nor at some ends of the bounds, in words.
 
     Raises:
       ConfigError: one is exceeded everywhere there by more than as much again as is allowed.
@@ -52,30 +52,27 @@ def corner_warnings(task: Task, evaluate: Callable[[jax.Array], Measures], befor
     held = tune_search.constrained(task)
     if not held.any():
         return []
-    found = [before, *(evaluate(as_array(corner)) for corner in _corners(task))]
+    found = [before, *(evaluate(as_array(point)) for point in _ends(task))]
     least = np.min([np.asarray(tune_search.excess_of(task, each)) for each in found], axis=0)
     warnings = []
     for clause, excess in zip(np.flatnonzero(held), least[held], strict=True):
         limit = task.clauses[clause].limit
         if excess > 0.0:
             said = f"clause {limit.name!r} is exceeded by at least {excess:.0%} of what it allows at the start and at "
-            said += f"{len(found) - 1} corners of the bounds"
+            said += f"{len(found) - 1} ends of the bounds"
             if excess > HOPELESS:
                 raise refused("tune.parameters", f"{said}: widen the bounds or tune more")
             warnings.append(f"{said}: the search may not find values that meet it")
     return warnings
 
 
-def _corners(task: Task) -> np.ndarray:
-    """(corners, parameters): all of them, or the two extreme and some seeded ones."""
-    ends = np.stack([task.low, task.high])
+def _ends(task: Task) -> np.ndarray:
+    """(points, parameters): all corners; of many parameters, the start with each one at either of its bounds."""
     count = len(task.paths)
     if 2**count <= MOST_CORNERS:
-        picks = np.array(list(itertools.product((0, 1), repeat=count)))
-    else:
-        drawn = np.random.default_rng(task.tune.seed).integers(0, 2, (MOST_CORNERS - 2, count))
-        picks = np.concatenate([np.zeros((1, count), int), np.ones((1, count), int), drawn])
-    return np.take_along_axis(ends, picks, axis=0)
+        return np.array(list(itertools.product(*zip(task.low, task.high, strict=True))))
+    alone = np.eye(count, dtype=bool)
+    return np.concatenate([np.where(alone, end, task.start) for end in (task.low, task.high)])
 
 
 def summary(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emulator import config
 from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, prepare_jax
+from emulator.complaint import ConfigError
 
 TEXT = "controller and battery size by gradient, against limits, over many scenarios"
 EXAMPLE = "wattswing tune tune_low_pass --out tuned"
@@ -52,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         with bar:
             found = tune(scenario, out, args.resume, args.pareto, show, warn)
+    except ConfigError as error:
+        raise config.located(error, args.config, args.overrides) from error
     except (simulate.SimulationError, TraceError, TuningError) as error:
         raise UsageError(str(error)) from error
     print(tune_report.render(found.summary))
