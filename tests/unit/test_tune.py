@@ -308,29 +308,35 @@ def campus(folder, *overrides, floor=False):
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    """The task with the floor tuned, and its measures as a compiled function of the parameters, in float64."""
+    """The task with the floor tuned; a compiled function from the parameters to slopes of all measures, summed over
+    scenarios, and the measures. In float64."""
     with jax.enable_x64(True):
         task = task_of(campus(tmp_path_factory.mktemp("campus"), floor=True))
         scenarios = batch_of(task, task.tune.train_seeds)
         assert scenarios[0].jobs is None and task.groups[0].jobs_tuned
-        return task, jax.jit(lambda x: measures(task, x, scenarios))
+
+        def total(x):
+            found = measures(task, x, scenarios)
+            return jnp.concatenate([jnp.sum(found.cost, axis=0), jnp.sum(found.room, axis=0)]), found
+
+        return task, jax.jit(jax.jacrev(total, has_aux=True))
 
 
 def test_slopes_of_every_measure(x64, everything):
     """Costs and clauses, summed over scenarios, by each parameter, the job's floor included; central differences of
     1e-6 of the value in float64, whose error is 1e-12 / 1e-6 of the measure and the kinks that a step crosses."""
-    task, measured = everything
+    task, both = everything
 
     def total(x):
-        found = measured(x)
-        return jnp.concatenate([jnp.sum(found.cost, axis=0), jnp.sum(found.room, axis=0)])
+        found = both(x)[1]
+        return np.concatenate([np.sum(found.cost, axis=0), np.sum(found.room, axis=0)])
 
     at = as_array(task.start)
-    slopes = np.asarray(jax.jit(jax.jacrev(total))(at))
+    slopes = np.asarray(both(at)[0])
     assert slopes.shape == (6 + len(CLAUSES) + 1, 5)
     for i in range(5):
         step = 1e-6 * float(at[i])
-        difference = np.asarray((total(at.at[i].add(step)) - total(at.at[i].add(-step))) / (2 * step))
+        difference = (total(at.at[i].add(step)) - total(at.at[i].add(-step))) / (2 * step)
         scale = np.abs(difference).max()
         np.testing.assert_allclose(slopes[:, i], difference, rtol=2e-4, atol=2e-6 * scale, err_msg=task.names[i])
         assert scale > 0.0
@@ -340,12 +346,12 @@ def test_slopes_of_every_measure(x64, everything):
 def test_measures_are_those_of_a_run(x64, everything, tmp_path):
     """Power known beforehand or computed within is the same to rounding; two scenarios, of either variant, by
     themselves through `simulate` and the judge in NumPy."""
-    within, measured = everything
+    within, both = everything
     task = task_of(campus(tmp_path))
     scenarios = batch_of(task, task.tune.train_seeds)
     found, other = (
         jax.jit(lambda x: measures(task, x, scenarios))(as_array(task.start)),
-        measured(as_array(within.start)),
+        both(as_array(within.start))[1],
     )
     assert found.room.shape == (6, len(CLAUSES) + 1)  # filler of an odd number of scenarios left out
     np.testing.assert_allclose(other.room, found.room, rtol=1e-9, atol=1e-12)
@@ -421,11 +427,16 @@ def test_held_out_seeds_never_enter_training(random, monkeypatch):
         )
     monkeypatch.setattr(tune_result, "HOPELESS", np.inf)  # the search itself, whatever it finds
     steps = []
+
+    def stop(done):
+        if done.steps == 2:
+            raise KeyboardInterrupt
+
     one = tune(random("tune.held_out_seeds=[8]"), progress=lambda p: steps.append(len(asked)))
-    other = tune(random("tune.held_out_seeds=[9]"))
-    assert asked == [(0, 1, 2), (8,), (0, 1, 2), (9,)] and steps == [1, 1, 1]
-    np.testing.assert_array_equal(one.history.columns["value"], other.history.columns["value"])
-    assert one.summary["held_out_after"] != other.summary["held_out_after"]
+    other = tune(random("tune.held_out_seeds=[9]"), progress=stop)
+    assert asked == [(0, 1, 2), (8,), (0, 1, 2)] and steps == [1, 1, 1]
+    np.testing.assert_array_equal(one.history.columns["value"][:2], other.history.columns["value"])
+    assert one.summary["held_out_after"] != one.summary["objective_after"]
 
 
 def test_weights_make_a_clause_a_cost(toy):
@@ -513,10 +524,7 @@ def test_a_schedule_is_tuned_around_but_not_through(random):
     seeds = batch_of(task, (0, 5))
     found = jax.jit(lambda x: measures(task, x, seeds))(as_array(task.start))
     runs = [tunables.replaced(task.groups[0].variants[0], ("run", "seed"), seed) for seed in (0, 5)]
-    for i, run in enumerate(runs):  # the plan is the same whatever the seed
-        throughput = float(found.cost[i, task.costs.index("throughput")])
-        assert throughput == pytest.approx(np.abs(simulate.run(run).site_bess_power_mw).mean(), rel=1e-4)
-    clauses = limits_schema.load(task.tune.limits)
+    clauses = limits_schema.load(task.tune.limits)  # the plan is the same whatever the seed
     assert [one.limits[0].margin for one in tune_check.judged(runs, clauses)] == pytest.approx(
         list(map(float, found.room[:, 0])), rel=1e-3
     )
