@@ -158,15 +158,15 @@ def _groups(coarse: schema.Scenario, tune: Tune) -> tuple[Group, ...]:
         values = dict(zip(tune.values, each, strict=True))
         variant = variant_of(coarse, values)
         records = records_of(variant)
-        key = structure_of(variant, params_of(variant, records)), paths_in(variant, tune), _beside_params(variant)
+        key = structure_of(variant, params_of(variant, records)), paths_in(variant, tune), _beside_params(variant, tune)
         found.setdefault(key, []).append((variant, values, records))
     return tuple(_group(members, tune) for members in found.values())
 
 
-def _beside_params(variant: schema.Scenario) -> Hashable:
+def _beside_params(variant: schema.Scenario, tune: Tune) -> Hashable:
     """What measures take from the configuration and not from the parameters of the plant."""
     ageing = tuple(site.bess.ageing if site.bess else None for site in variant.site)
-    return tuple(site.name for site in variant.site), ageing, variant.grid.frequency_hz
+    return _clauses(variant, tune), ageing, variant.grid.frequency_hz
 
 
 def _group(members: Sequence[tuple[schema.Scenario, dict[str, Any], Records]], tune: Tune) -> Group:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -587,7 +588,7 @@ def test_memory_stays_bounded(tmp_path):
 def test_command(tuned, tmp_path):
     """In another process, which finds compiled what the first has compiled."""
     _, folder = tuned
-    (tmp_path / "wattswing").symlink_to(jax.config.jax_compilation_cache_dir)
+    (tmp_path / "wattswing").symlink_to(Path(__file__).parents[2] / ".jax_cache")
     command = [sys.executable, "-m", "emulator", "tune", "scenario.toml", "--out", "o"]
     here = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=folder, env=here, capture_output=True, text=True, check=False)

@@ -100,12 +100,12 @@ def test_two_mixes_are_each_alone_put_together(x64, campus):
     tasks = [task_of(campus(which)) for which in (0, 1)]
     batches = [batch_of(task, task.tune.train_seeds) for task in tasks]
 
-    def alone(x):
+    def separate(x):
         found = [measures(task, x, batch) for task, batch in zip(tasks, batches, strict=True)]
         whole = jnp.concatenate([jnp.concatenate([each.cost, each.room], axis=1) for each in found])
         return whole, whole
 
-    d_alone, alone = map(np.asarray, jax.jit(jax.jacrev(alone, has_aux=True))(at))
+    d_alone, alone = map(np.asarray, jax.jit(jax.jacrev(separate, has_aux=True))(at))
     costs, allowed = list(both.costs), np.array([clause.scale for clause in both.clauses])
     excess, d_excess = -alone[:, len(costs) :] / allowed, -d_alone[:, len(costs) :] / allowed[:, None]
     terms = [(weight, alone[:, costs.index(k)], d_alone[:, costs.index(k)]) for k, weight in WEIGHTS.items()]
