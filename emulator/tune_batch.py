@@ -155,7 +155,9 @@ def measures(task: Task, values: jax.Array, scenarios: Batches) -> Measures:
         return jax.tree.map(lambda x: x[: its.count], here(values, its))
 
     found = [of_group(group, its) for group, its in zip(task.groups, scenarios, strict=True)]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    whole = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    # Whole on every device: XLA (jaxlib 0.10.2) aborts in the slope of a sort over scenarios that are cut unevenly.
+    return jax.lax.with_sharding_constraint(whole, NamedSharding(_mesh(), PartitionSpec()))
 
 
 def separately(task: Task, values: jax.Array, scenarios: Batches) -> jax.Array:

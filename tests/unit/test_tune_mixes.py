@@ -175,3 +175,13 @@ def test_a_tuned_job_is_found_by_name_in_every_mix(campus):
     assert [group.paths[0][3] for group in task_of(campus(0, level, mixes[0])).groups] == [0, 1]
     with pytest.raises(ConfigError, match="no item 'pretrain', there are 2"):
         task_of(campus(0, level, mixes[1]))
+
+
+def test_the_tail_of_an_odd_number_of_scenarios(campus):
+    """Three on two devices: XLA aborted in the slope of a sort over an axis that is cut unevenly."""
+    constant = "site.0.job=[{name='fixed', kind='constant', power_mw=2.0}]"
+    terms = "tune.objective=[{term='bess_energy', weight=20.0}]"
+    task = task_of(campus(0, constant, terms, "tune.over=cvar", "tune.cvar_share=0.67"))
+    scenarios, weights = batch_of(task, task.tune.train_seeds), tune_search.weights_of(task)
+    slope = jax.jit(jax.grad(lambda x: tune_search.objective(task, measures(task, x, scenarios), weights)))
+    np.testing.assert_array_equal(slope(as_array(task.start)), [0.0, 20.0])
