@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from pathlib import Path
 
 DONE, BAD, FAILED, STOPPED, INTERRUPTED = 0, 2, 3, 4, 130
@@ -24,6 +25,20 @@ def config_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096",
     )
+
+
+def noted_interrupts() -> list[int]:
+    """A list that gets an item with every Ctrl-C, which still raises KeyboardInterrupt: where that is raised inside a
+    destructor Python drops it, and a loop has to look here."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    return pressed
 
 
 def prepare_jax(platform: str | None, x64: bool) -> None:
