@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 from pathlib import Path
 
 DONE, BAD, FAILED, STOPPED, INTERRUPTED = 0, 2, 3, 4, 130
@@ -28,13 +29,15 @@ def config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def noted_interrupts() -> list[int]:
-    """A list that gets an item with every Ctrl-C, which still raises KeyboardInterrupt: where that is raised inside a
-    destructor Python drops it, and a loop has to look here."""
+    """A list that gets an item with every Ctrl-C, for a loop of short steps to look at; the second one raises
+    KeyboardInterrupt. Raised inside a destructor, of which JAX has many, Python would drop the only one."""
     pressed: list[int] = []
 
     def note(number: int, frame: object) -> None:
         pressed.append(number)
-        raise KeyboardInterrupt
+        if len(pressed) > 1:
+            raise KeyboardInterrupt
+        print("\nwattswing: ends after this step; Ctrl-C again ends at once", file=sys.stderr)
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, note)

@@ -602,7 +602,6 @@ def test_command(tuned, tmp_path):
     }
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_in_a_destructor_is_not_lost():
     """Python drops what a destructor raises, and JAX has many."""
 
