@@ -7,7 +7,7 @@ Every value's origin is kept (line of the file, `--set`, preset with its source,
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -27,6 +27,7 @@ from emulator.complaint import (
     translate,
     unit_of,
 )
+from emulator.raw_config import absolute_paths, kind_path, kind_path_at, values_of
 from emulator.schema import Scenario
 from emulator.tables import Table
 
@@ -70,6 +71,18 @@ def load(config: str | FilePath, overrides: Sequence[str] = ()) -> Scenario:
     return resolve(config, overrides).scenario
 
 
+def located(error: ConfigError, config: str, overrides: Sequence[str]) -> ConfigError:
+    """What drivers find wrong in a scenario, who know no file: with the file and the line, or the --set, of the key."""
+    source = _Source.read(config)
+    _override_all(source, source.table, overrides)
+
+    def at(problem: Problem) -> Problem:
+        path = tuple(int(part) if part.isdigit() else part for part in problem.path.split("."))
+        return source.problem(path, problem.message) if problem.where == "config" else problem
+
+    return ConfigError(map(at, error.problems))
+
+
 def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
     """As `load`, with the origin of every value."""
     source = _Source.read(config)
@@ -80,7 +93,8 @@ def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
     still_late, late_problems = _override_all(source, raw, late)
     assert not still_late, "presets are expanded by now"
     origins |= {dotted(path): SET for path in _leaves(raw) if source.is_set(path)}
-    _absolute_paths(raw, source.folder)
+    late_problems += _expand_values(source, raw)
+    absolute_paths(raw, source.folder)
     scenario = _validate(source, raw, [*problems, *late_problems])
     if broken := [source.problem(path, message) for path, message in rules.broken(scenario)]:
         raise ConfigError(broken)
@@ -188,7 +202,7 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
         path = (*path, place)
         if last:
             child = value
-        elif isinstance(child, str) and _kind_path(path) in BY_NAME:
+        elif isinstance(child, str) and kind_path(path) in BY_NAME:
             child = {"preset": child}
         at[place] = child
         at = child
@@ -197,7 +211,7 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
 
 def _preset_has_list(table: dict[str, Any], path: Path, key: str) -> bool:
     """True where a table's preset, not expanded yet, brings a list of that name."""
-    kind, name = PRESET_KINDS.get(_kind_path(path)), table.get("preset")
+    kind, name = PRESET_KINDS.get(kind_path(path)), table.get("preset")
     return kind is not None and name in catalog.names(kind) and isinstance(catalog.read(kind, name).get(key), list)
 
 
@@ -212,10 +226,6 @@ def _item(items: list[Any], part: str, path: Path) -> int:
     raise ConfigError([Problem(SET, None, dotted(path), message)])
 
 
-def _kind_path(path: Path) -> Path:
-    return tuple(part for part in path if isinstance(part, str))
-
-
 def _expand(source: _Source, node: Any, path: Path, problems: list[Problem]) -> dict[str, str]:
     """Put presets under the tables that name them, in place; returns the origins of what they bring. Appends what is
     wrong to `problems`."""
@@ -226,7 +236,7 @@ def _expand(source: _Source, node: Any, path: Path, problems: list[Problem]) -> 
     if not isinstance(node, dict):
         return origins
     for key, child in list(node.items()):
-        if isinstance(child, str) and _kind_path((*path, key)) in BY_NAME:
+        if isinstance(child, str) and kind_path((*path, key)) in BY_NAME:
             node[key] = {"preset": child}
     if "preset" in node:
         try:
@@ -239,15 +249,30 @@ def _expand(source: _Source, node: Any, path: Path, problems: list[Problem]) -> 
     return origins
 
 
+def _expand_values(source: _Source, raw: dict[str, Any]) -> list[Problem]:
+    """Presets in the tables that [tune.values] gives, in place, as if each stood at its key. Returns what is wrong."""
+    problems: list[Problem] = []
+    for key, options in values_of(raw):
+        *above, last = kind_path_at(raw, key)
+        if last == "preset":
+            continue  # no key of the checked scenario: refused there
+        for i, option in enumerate(options):
+            held, found = {last: option}, []
+            _expand(source, held, tuple(above), found)
+            options[i] = held[last]
+            problems += [source.problem(("tune", "values", key), f"{one.path}: {one.message}") for one in found]
+    return problems
+
+
 def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str, str]:
     name, at = node.pop("preset"), (*path, "preset")
-    kind = PRESET_KINDS.get(_kind_path(path))
+    kind = PRESET_KINDS.get(kind_path(path))
     if kind is None:
         where = ", ".join(dotted(p) for p in PRESET_KINDS)
         raise ConfigError([source.problem(at, f"no presets for this table; there are for {where}")])
     base, sources = _preset(source, kind, name, at)
     origins = {
-        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(_kind_path(leaf)))}".removesuffix(
+        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(kind_path(leaf)))}".removesuffix(
             ": "
         )
         for leaf in _leaves(base)
@@ -303,21 +328,6 @@ def _leaves(node: Any, path: Path = ()) -> Iterator[Path]:
             yield from _leaves(child, (*path, i))
     else:
         yield path
-
-
-def _absolute_paths(raw: dict[str, Any], folder: FilePath) -> None:
-    """Files of replayed jobs and of limits, relative to the config, so that the resolved text works anywhere."""
-    tune = raw.get("tune")
-    if isinstance(tune, dict) and isinstance(tune.get("limits"), str) and (folder / tune["limits"]).is_file():
-        tune["limits"] = str(folder / tune["limits"])
-    for site in _tables(raw.get("site")):
-        for job in _tables(site.get("job")):
-            if job.get("kind") == "replay" and isinstance(job.get("path"), str):
-                job["path"] = str(folder / job["path"])
-
-
-def _tables(node: Any) -> Iterable[dict[str, Any]]:
-    return (item for item in node if isinstance(item, dict)) if isinstance(node, list) else ()
 
 
 def _validate(source: _Source, raw: dict[str, Any], problems: list[Problem]) -> Scenario:
@@ -391,7 +401,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, str):
         escaped = "".join(f"\\u{ord(c):04x}" if c in '"\\' or ord(c) < 32 or ord(c) == 127 else c for c in value)
         return f'"{escaped}"'
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{toml_value(key)} = {toml_value(item)}' for key, item in value.items())}}}"

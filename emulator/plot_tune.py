@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +36,16 @@ def picture(path: Path, scenario: schema.Scenario, tuned: schema.Scenario, task:
 
 
 def _draw(figure: Figure, scenario: schema.Scenario, tuned: schema.Scenario, task: Task, history: History) -> None:
-    coarse = tunables.replaced(task.variants[0], ("run", "seed"), task.tune.train_seeds[0])
-    found = {place: tunables.value_at(tuned, place) for place in task.paths}
+    group = task.groups[0]
+    coarse = tunables.replaced(group.variants[0], ("run", "seed"), task.tune.train_seeds[0])
+    values = [tunables.value_at(tuned, place) for place in task.paths]
+    found = dict(zip(group.paths, values, strict=True))
     traces = {"before": run(coarse), "after": run(tunables.with_values(coarse, found))}
     axes = figure.subplots(3, 2)
     figure.suptitle(f"{scenario.run.name}: tuned on {len(task.tune.train_seeds)} seeds, {len(_steps(history))} steps")
     _convergence(axes[0, 0], "objective", history.columns["objective"], ["objective"])
     _convergence(axes[0, 1], "excess (share of what is allowed)", history.columns["excess"], history.labels["room"])
+    axes[0, 1].axhline(0.0, color="0.7", lw=0.8)
     _values(axes[1, 0], task, history)
     _soc(axes[1, 1], traces)
     _power(axes[2, 0], traces)
@@ -63,10 +67,10 @@ def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str
             axes.plot(np.arange(1, len(rows) + 1), rows[:, start, i], color=CYCLE[i % len(CYCLE)], label=label, lw=1)
     axes.set(xlabel="step", ylabel=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.axhline(0.0, color="0.7", lw=0.8)
-    if names:
-        more = len(names) - MOST_NAMED
-        axes.legend(fontsize="small", title=f"and {more} more" if more > 0 else None, title_fontsize="small")
+    if len(names) > 1:
+        more, columns = len(names) - MOST_NAMED, 2 if len(names) > MOST_NAMED // 2 else 1
+        title = f"and {more} more" if more > 0 else None
+        axes.legend(fontsize="small", title=title, title_fontsize="small", ncols=columns)
 
 
 def _values(axes: Axes, task: Task, history: History) -> None:
@@ -76,7 +80,10 @@ def _values(axes: Axes, task: Task, history: History) -> None:
         ends, value = np.array([parameter.low, parameter.high]), history.columns["value"][:, :, i]
         low, high = np.log(ends) if parameter.scale == "log" else ends
         shares.append(((np.log(value) if parameter.scale == "log" else value) - low) / (high - low))
-    _convergence(axes, "place between the bounds", np.stack(shares, axis=-1), list(task.names))
+    shared = commonprefix([".".join(name.split(".")[:-1]) + "." for name in task.names]).rpartition(".")[0]
+    names = [name.removeprefix(f"{shared}.") for name in task.names]
+    _convergence(axes, f"place between the bounds, {shared}".rstrip(", "), np.stack(shares, axis=-1), names)
+    axes.set_ylim(0.0, 1.0)
 
 
 def _soc(axes: Axes, traces: dict[str, Trace]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -283,6 +283,12 @@ def spread(layout: Layout) -> Layout:
 def run_ticks(scenario: schema.Scenario) -> int:
     """Length of the run in ticks."""
     return ticks_nearest(scenario.run.duration_s, scenario.run.dt_s)
+
+
+def structure_of(scenario: schema.Scenario, params: Params) -> Hashable:
+    """What scenarios share that run side by side in one compiled call."""
+    shapes = tuple(leaf.shape for leaf in jax.tree.leaves(params))
+    return layout_of(scenario), run_ticks(scenario), jax.tree.structure(params), shapes
 
 
 def window_ticks(scenario: schema.Scenario) -> int:

@@ -25,7 +25,7 @@ from emulator.frame import Frame
 from emulator.plant import Layout, Params
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
-from emulator.simulate import END_OF_RUN, WINDOW_TICKS, check, header_of, run_ticks, whole_chunks
+from emulator.simulate import END_OF_RUN, WINDOW_TICKS, check, header_of, run_ticks, structure_of, whole_chunks
 from emulator.trace import Header
 
 ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call: some 120 bytes each, twice
@@ -128,9 +128,7 @@ def _groups(cases: Sequence[Case]) -> list[_Group]:
     for i, case in enumerate(cases):
         records = records_of(case.scenario)
         layout, params = layout_of(case.scenario), params_of(case.scenario, records)
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(params))
-        key = layout, jax.tree.structure(params), shapes, run_ticks(case.scenario)
-        group = groups.setdefault(key, _Group([], layout, [], []))
+        group = groups.setdefault(structure_of(case.scenario, params), _Group([], layout, [], []))
         group.places.append(i)
         group.records.append(records)
         group.params.append(params)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emulator.clock import ticks_exact
-from emulator.complaint import Path, nearest
+from emulator.complaint import Path, nearest, translate
 from emulator.tables import Table
 
 NOT_IN_PARAMS = ("run", "record", "tune", "sweep", "cosim", "fit")  # tables whose keys are no parameters of the plant
@@ -103,10 +103,10 @@ def checked(scenario: Any) -> Any:
       PathError: a value is out of range; says which.
     """
     try:
-        return type(scenario).model_validate(scenario.model_dump())
+        return type(scenario).model_validate(scenario.model_dump(warnings=False))
     except ValidationError as error:
-        item = error.errors(include_url=False)[0]
-        raise PathError(f"{_text(item['loc'])} is {item['input']!r}: {item['msg']}") from error
+        path, message = translate(error, type(scenario))[0]
+        raise PathError(f"{_text(path)} {message}") from error
 
 
 def tunable(scenario: Any, dotted: str) -> Path:
@@ -162,6 +162,8 @@ def tuning(scenario: Any) -> Iterator[tuple[Path, str]]:
             yield ("tune", "values"), f"{dotted!r} has no value: no scenario is left"
         if place in paths:
             yield ("tune", "values"), f"{dotted!r} is tuned: it cannot be given as well"
+        if place == ("run", "seed"):
+            yield ("tune", "values"), f"{dotted!r}: seeds are given by train_seeds and held_out_seeds"
 
 
 def fitting(scenario: Any) -> Iterator[tuple[Path, str]]:

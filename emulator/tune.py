@@ -22,8 +22,8 @@ from emulator.struct import as_array
 from emulator.trace import TraceError
 from emulator.traces import history as histories
 from emulator.traces.history import History
-from emulator.tune_batch import Batch, batch_of, measures, separately
-from emulator.tune_problem import Task, task_of
+from emulator.tune_batch import Batches, batch_of, measures, separately
+from emulator.tune_problem import Task, named, task_of
 from emulator.tune_schema import Term
 from emulator.tune_search import AIM, Carry, Record
 
@@ -103,7 +103,7 @@ def tune(
     if pareto:
         summary["pareto"] = tune_result.front(task, search.history())
     if complete:
-        summary |= tune_result.judged(scenario, tuned, task, evaluate, values)
+        summary |= tune_result.judged(scenario, task, evaluate, values)
     summary["seconds"] = time.perf_counter() - begun
     result = Tuned(tuned, summary["parameters"], summary, search.history(), complete)
     if out is not None:
@@ -139,7 +139,7 @@ def _for_front(scenario: schema.Scenario, searches: int) -> schema.Scenario:
 class _Search:
     """The loop over steps: state, records, saves."""
 
-    def __init__(self, task: Task, train: Batch, scale: float, pareto: int, out: Path | None) -> None:
+    def __init__(self, task: Task, train: Batches, scale: float, pareto: int, out: Path | None) -> None:
         self._task, self._train, self._out = task, train, out
         places = tune_search.places_of(task)
         weights, aims = jnp.tile(tune_search.weights_of(task), (len(places), 1)), jnp.full(len(places), AIM)
@@ -215,11 +215,9 @@ class _Search:
         task = self._task
         names = [name for name, bad in zip(task.names, ~np.isfinite(gradient[start]), strict=True) if bad]
         broken = ~np.isfinite(slopes).all(axis=1)
-        cases = [(values, seed) for values in task.combinations for seed in task.tune.train_seeds]
-        where = "no single scenario"
-        if broken.any():
-            values, seed = cases[int(np.argmax(broken))]
-            where = ", ".join([f"seed {seed}", *(f"{key} = {one!r}" for key, one in values.items())])
+        each = [values for group in task.groups for values in group.combinations]
+        cases = [named(task.tune, values, seed) for values in each for seed in task.tune.train_seeds]
+        where = cases[int(np.argmax(broken))] if broken.any() else "no single scenario"
         raise TuningError(
             f"step {self.steps + 1}: the gradient of {', '.join(names)} is not finite, in {where}, at "
             + ", ".join(f"{name} = {x:.6g}" for name, x in zip(task.names, value[start], strict=True))

@@ -1,4 +1,4 @@
-"""What tuning computes: a batch of scenarios under given values of the tuned parameters, each in a few measures.
+"""What tuning computes: scenarios under given values of the tuned parameters, each in a few measures.
 
 The values enter the configuration as they are, traced, and `params_of` makes parameters of them: whatever it can scale
 can be tuned. Where no job is tuned, what the jobs draw is computed once; a gradient then runs through the closed loop
@@ -28,7 +28,7 @@ from emulator.scenario import inputs_of, records_of
 from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_chunks
 from emulator.storages import batteries_of
 from emulator.struct import as_array, quantity, static, struct
-from emulator.tune_problem import Clause, Task, params_at
+from emulator.tune_problem import Clause, Group, Task, params_at
 from emulator.units import S_PER_H, S_PER_YEAR
 
 CUT = PartitionSpec("scenarios")
@@ -44,6 +44,9 @@ class Batch:
     count: int = static()  # without the repeats
 
 
+Batches = tuple[Batch, ...]  # one for each group of the task
+
+
 @struct
 class Measures:
     """What scenarios come to."""
@@ -52,13 +55,13 @@ class Measures:
     room: jax.Array = quantity("clause's unit", "scenarios, clauses", "margin at the worst place, positive = room")
 
 
-def _sizes(task: Task, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _sizes(group: Group, values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(variants, sites) MW and MWh of all batteries."""
-    tuned = dict(zip(task.paths, values, strict=True))
+    tuned = dict(zip(group.paths, values, strict=True))
 
     def summed(name: str) -> jax.Array:
         rows = []
-        for variant in task.variants:
+        for variant in group.variants:
             sites = [batteries_of(site) for site in tunables.with_values(variant, tuned).site]
             rows.append(jnp.stack([as_array(sum(b.units * getattr(b, name) for b in its)) for its in sites]))
         return jnp.stack(rows)
@@ -66,44 +69,48 @@ def _sizes(task: Task, values: jax.Array) -> tuple[jax.Array, jax.Array]:
     return summed("power_mw"), summed("energy_mwh")
 
 
-def batch_of(task: Task, seeds: Sequence[int]) -> Batch:
-    """Every combination of values with every seed, spread over all devices; seeds vary fastest.
+def batch_of(task: Task, seeds: Sequence[int]) -> Batches:
+    """Every combination of values with every seed, a batch for each group; seeds vary fastest.
 
     Raises:
       SimulationError: what the jobs do cannot be computed.
     """
-    cases = [(i, seed) for i in range(len(task.variants)) for seed in seeds]
+    return tuple(_batch_of(task, group, seeds) for group in task.groups)
+
+
+def _batch_of(task: Task, group: Group, seeds: Sequence[int]) -> Batch:
+    cases = [(i, seed) for i in range(len(group.variants)) for seed in seeds]
     count = len(cases)
     cases += [cases[-1]] * (-len(cases) % jax.device_count())
-    seeded = [tunables.replaced(task.variants[i], ("run", "seed"), seed) for i, seed in cases]
+    seeded = [tunables.replaced(group.variants[i], ("run", "seed"), seed) for i, seed in cases]
     records = [records_of(scenario) for scenario in seeded]
 
     def inputs(first: int, ticks: int) -> Inputs:
         return _spread(_stacked([inputs_of(s, r, first, ticks) for s, r in zip(seeded, records, strict=True)]))
 
     variant = _spread(jnp.asarray([i for i, _ in cases], jnp.int32))
-    if task.jobs_tuned or task.orders:
-        return Batch(variant, inputs(0, task.ticks), None, count)
-    params = _spread(jax.tree.map(lambda leaf: leaf[variant], params_at(task, as_array(task.start))))
-    step = jax.jit(jax.shard_map(_jobs_of(task), mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False))
-    state = _spread(jax.vmap(lambda p: initial_state(task.layout, p))(params))
-    window = whole_chunks(task.layout, -(-task.ticks // -(-task.ticks // WINDOW_TICKS)))  # windows of equal length
+    if group.jobs_tuned or group.orders:
+        return Batch(variant, inputs(0, group.ticks), None, count)
+    params = _spread(jax.tree.map(lambda leaf: leaf[variant], params_at(group, as_array(task.start))))
+    step = jax.jit(jax.shard_map(_jobs_of(group.layout), mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False))
+    state = _spread(jax.vmap(lambda p: initial_state(group.layout, p))(params))
+    window = whole_chunks(group.layout, -(-group.ticks // -(-group.ticks // WINDOW_TICKS)))  # windows of equal length
     parts = []
-    for first in range(0, task.ticks, window):
+    for first in range(0, group.ticks, window):
         state, jobs = step(params, state, inputs(first, window))
         parts.append(jobs)
     if bool(jnp.any(state.overflow)):
         raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
-    jobs = jax.tree.map(lambda *each: jnp.concatenate(each, axis=1)[:, : task.ticks], *parts)
+    jobs = jax.tree.map(lambda *each: jnp.concatenate(each, axis=1)[:, : group.ticks], *parts)
     return Batch(variant, inputs(0, 1), _spread(jobs), count)
 
 
-def _jobs_of(task: Task) -> Any:
+def _jobs_of(layout: Layout) -> Any:
     """(params, state, inputs) of scenarios -> state after the window, and what the jobs do in it."""
 
     def one(each: tuple[Params, State, Inputs]) -> tuple[State, Jobs]:
         params, state, inputs = each
-        (training, served), jobs, _, overflow = job_power(task.layout, params, state, inputs)
+        (training, served), jobs, _, overflow = job_power(layout, params, state, inputs)
         after = replace(
             state,
             tick=state.tick + jobs.mw.shape[0],
@@ -133,58 +140,71 @@ def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def measures(task: Task, values: jax.Array, scenarios: Batch) -> Measures:
-    """(scenarios, ...) measures under (parameters,) values, fillers left out. Pure and differentiable in the values."""
-    here = jax.shard_map(
-        lambda x, part: _measured(task, x, part),
-        mesh=_mesh(),
-        in_specs=(PartitionSpec(), CUT),
-        out_specs=CUT,
-        check_vma=False,
-    )
-    return jax.tree.map(lambda x: x[: scenarios.count], here(values, scenarios))
+def measures(task: Task, values: jax.Array, scenarios: Batches) -> Measures:
+    """(scenarios, ...) measures under (parameters,) values, group after group, fillers left out. Pure and
+    differentiable in the values."""
+
+    def of_group(group: Group, its: Batch) -> Measures:
+        here = jax.shard_map(
+            lambda x, part: _measured(task, group, x, part),
+            mesh=_mesh(),
+            in_specs=(PartitionSpec(), CUT),
+            out_specs=CUT,
+            check_vma=False,
+        )
+        return jax.tree.map(lambda x: x[: its.count], here(values, its))
+
+    found = [of_group(group, its) for group, its in zip(task.groups, scenarios, strict=True)]
+    whole = jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+    # Whole on every device: XLA (jaxlib 0.10.2) aborts in the slope of a sort over scenarios that are cut unevenly.
+    return jax.lax.with_sharding_constraint(whole, NamedSharding(_mesh(), PartitionSpec()))
 
 
-def separately(task: Task, values: jax.Array, scenarios: Batch) -> jax.Array:
+def separately(task: Task, values: jax.Array, scenarios: Batches) -> jax.Array:
     """(scenarios, parameters) slopes of the sum of all measures, each scenario by itself: to find a broken one."""
 
-    def total(each: jax.Array, part: Batch) -> jax.Array:
-        found = _measured(task, each, jax.tree.map(lambda x: x[None], part))
-        return jnp.sum(found.cost) + jnp.sum(found.room)
+    def of_group(group: Group, its: Batch) -> jax.Array:
+        def total(each: jax.Array, part: Batch) -> jax.Array:
+            found = _measured(task, group, each, jax.tree.map(lambda x: x[None], part))
+            return jnp.sum(found.cost) + jnp.sum(found.room)
 
-    return jax.lax.map(lambda part: jax.grad(total)(values, part), scenarios)[: scenarios.count]
+        return jax.lax.map(lambda part: jax.grad(total)(values, part), its)[: its.count]
+
+    return jnp.concatenate([of_group(group, its) for group, its in zip(task.groups, scenarios, strict=True)])
 
 
-def _measured(task: Task, values: jax.Array, scenarios: Batch) -> Measures:
-    params = jax.tree.map(lambda leaf: leaf[scenarios.variant], params_at(task, values))
-    power_mw, energy_mwh = (size[scenarios.variant] for size in _sizes(task, values))
-    frames = _frames(task, params, scenarios)
+def _measured(task: Task, group: Group, values: jax.Array, scenarios: Batch) -> Measures:
+    params = jax.tree.map(lambda leaf: leaf[scenarios.variant], params_at(group, values))
+    power_mw, energy_mwh = (size[scenarios.variant] for size in _sizes(group, values))
+    frames = _frames(group, params, scenarios)
     cost = [
-        _lack_of_damping(task, params, frames) if name == "damping" else _cost(name, task, power_mw, energy_mwh, frames)
+        _lack_of_damping(group, params, frames)
+        if name == "damping"
+        else _cost(name, group, power_mw, energy_mwh, frames)
         for name in task.costs
     ]
-    room = [jax.vmap(lambda f, c=clause: _room_of(task, c, f))(frames) for clause in task.clauses]
+    room = [jax.vmap(lambda f, c=clause: _room_of(group, c, f))(frames) for clause in group.clauses]
     none = jnp.zeros((power_mw.shape[0], 0), power_mw.dtype)
     return Measures(cost=jnp.stack(cost, axis=1), room=jnp.stack(room, axis=1) if room else none)
 
 
-def _frames(task: Task, params: Params, scenarios: Batch) -> Frame:
+def _frames(group: Group, params: Params, scenarios: Batch) -> Frame:
     """(scenarios, rows, ...) of the run."""
-    state = jax.vmap(lambda p: initial_state(task.layout, p))(params)
-    if task.orders:
-        _, frames = batch(task.layout, params, state, scenarios.inputs)
+    state = jax.vmap(lambda p: initial_state(group.layout, p))(params)
+    if group.orders:
+        _, frames = batch(group.layout, params, state, scenarios.inputs)
     else:
         jobs = scenarios.jobs
         if jobs is None:
-            one = jax.checkpoint(lambda each: job_power(task.layout, *each)[1])
+            one = jax.checkpoint(lambda each: job_power(group.layout, *each)[1])
             jobs = jax.lax.map(one, (params, state, scenarios.inputs))
         # One variant: its parameters, plans and weights among them, are there once and not for each scenario, so that
         # a tick touches little enough to be compiled whole (`xla`).
-        alone = len(task.variants) == 1
+        alone = len(group.variants) == 1
         its = jax.tree.map(lambda leaf: leaf[0], params) if alone else params
-        known = jax.vmap(partial(_known, task.layout), in_axes=(None if alone else 0, 0, 0))
+        known = jax.vmap(partial(_known, group.layout), in_axes=(None if alone else 0, 0, 0))
         frames = known(its, state, jobs)
-    rows = run_ticks(task.scenario)
+    rows = run_ticks(group.variants[0])
     return jax.tree.map(lambda x: x[:, :rows], replace(frames, watched_w=None))
 
 
@@ -196,7 +216,7 @@ def _known(layout: Layout, params: Params, state: State, jobs: Jobs) -> Frame:
     ]
 
 
-def _cost(name: str, task: Task, power_mw: jax.Array, energy_mwh: jax.Array, frames: Frame) -> jax.Array:
+def _cost(name: str, group: Group, power_mw: jax.Array, energy_mwh: jax.Array, frames: Frame) -> jax.Array:
     """(scenarios,) one of COSTS. Powers are means over the run; sizes count all batteries."""
     match name:
         case "bess_power":
@@ -208,32 +228,32 @@ def _cost(name: str, task: Task, power_mw: jax.Array, energy_mwh: jax.Array, fra
         case "smoothing_energy":
             return jnp.mean(jnp.sum(frames.job_mw - frames.job_wanted_mw, axis=2), axis=1)
         case "fade":
-            return jax.vmap(lambda soc: _fade(task, soc))(frames.soc)
+            return jax.vmap(lambda soc: _fade(group, soc))(frames.soc)
         case _:  # losses: what went in and neither came out nor is still there; SOC is that at a row's start
-            hours = task.layout.dt_s / S_PER_H
+            hours = group.layout.dt_s / S_PER_H
             taken_mwh = -jnp.sum(frames.bess_mw[:, :-1], axis=1) * hours
             soc = jnp.where(energy_mwh > 0.0, frames.soc[:, -1] - frames.soc[:, 0], 0.0)
             lost_mwh = jnp.where(energy_mwh > 0.0, taken_mwh - soc * energy_mwh, 0.0)
             return jnp.sum(lost_mwh, axis=1) / ((frames.soc.shape[1] - 1) * hours)
 
 
-def _lack_of_damping(task: Task, params: Params, frames: Frame) -> jax.Array:
+def _lack_of_damping(group: Group, params: Params, frames: Frame) -> jax.Array:
     """(scenarios,) 1 less the least damping ratio, the plant linearised under the load of the first tick."""
-    ratio = jax.vmap(lambda p, mw: least_damping_ratio(task.layout, p, mw))(params, frames.job_mw[:, 0])
+    ratio = jax.vmap(lambda p, mw: least_damping_ratio(group.layout, p, mw))(params, frames.job_mw[:, 0])
     return 1.0 - ratio
 
 
-def _fade(task: Task, soc: jax.Array) -> jax.Array:
+def _fade(group: Group, soc: jax.Array) -> jax.Array:
     """Capacity that the cycles of a run cost, all sites together, as if it went on for a year. soc: (rows, sites)."""
     total = jnp.zeros((), soc.dtype)
-    for i, site in enumerate(task.scenario.site):
+    for i, site in enumerate(group.variants[0].site):
         if site.bess is not None and (ageing := site.bess.ageing) is not None:
             numbers = (ageing.cycles_at_full_depth, ageing.depth_exponent, ageing.end_of_life_fade)
             total = total + cycle_fade(soc[:, i], *(jnp.asarray(x, soc.dtype) for x in numbers))
-    return total * S_PER_YEAR / (soc.shape[0] * task.layout.dt_s)
+    return total * S_PER_YEAR / (soc.shape[0] * group.layout.dt_s)
 
 
-def _room_of(task: Task, clause: Clause, frames: Frame) -> jax.Array:
+def _room_of(group: Group, clause: Clause, frames: Frame) -> jax.Array:
     """Margin of a clause in one scenario."""
     match KINDS[clause.limit.kind].quantity:
         case "power":
@@ -243,9 +263,9 @@ def _room_of(task: Task, clause: Clause, frames: Frame) -> jax.Array:
         case "soc":
             values = frames.soc
         case "frequency":
-            values = task.scenario.grid.frequency_hz * frames.speed_pu
+            values = group.variants[0].grid.frequency_hz * frames.speed_pu
         case "tie flow":
             values = frames.tie_mw
         case _:
             values = frames.shaft_torque_pu
-    return limit_terms.room(clause.limit, values[:, list(clause.columns)], task.layout.dt_s)
+    return limit_terms.room(clause.limit, values[:, list(clause.columns)], group.layout.dt_s)

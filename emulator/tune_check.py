@@ -1,11 +1,11 @@
 """Judging a tuned scenario by the limits themselves, in NumPy, at any tick: nothing of the search's own measures.
 
-Many runs of one structure side by side, window by window; of each only the quantities that clauses look at are kept.
+Runs of one structure go side by side, window by window; of each only the quantities that clauses look at are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,25 +19,34 @@ from emulator.limits import Assessment
 from emulator.plant import Inputs, Params
 from emulator.recording import Quantity, Recording
 from emulator.rollout import State, batch, initial_state
-from emulator.scenario import inputs_of, layout_of, params_of, records_of
-from emulator.simulate import WINDOW_TICKS, check, header_of, run_ticks, whole_chunks
+from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
+from emulator.simulate import WINDOW_TICKS, check, header_of, run_ticks, structure_of, whole_chunks
 from emulator.trace import row_times
 
 ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call
 
 
 def judged(scenarios: Sequence[schema.Scenario], clauses: limits_schema.Limits) -> list[Assessment]:
-    """What each scenario's run comes to, clause by clause. All have one structure and one length.
+    """What each scenario's run comes to, clause by clause.
 
     Raises:
       SimulationError: a scenario asks for what the emulation cannot do.
     """
-    return [limits.assess(recording, clauses) for recording in _recordings(scenarios)]
+    records = [records_of(scenario) for scenario in scenarios]
+    groups: dict[Hashable, list[int]] = {}
+    for i, (scenario, its) in enumerate(zip(scenarios, records, strict=True)):
+        groups.setdefault(structure_of(scenario, params_of(scenario, its)), []).append(i)
+    found: dict[int, Assessment] = {}
+    for places in groups.values():
+        recordings = _recordings([scenarios[i] for i in places], [records[i] for i in places])
+        found |= zip(places, (limits.assess(recording, clauses) for recording in recordings), strict=True)
+    return [found[i] for i in range(len(scenarios))]
 
 
-def _recordings(scenarios: Sequence[schema.Scenario]) -> list[Recording]:
-    padded = [*scenarios, *[scenarios[-1]] * (-len(scenarios) % jax.device_count())]
-    records = [records_of(scenario) for scenario in padded]
+def _recordings(scenarios: Sequence[schema.Scenario], its: Sequence[Records]) -> list[Recording]:
+    """Of scenarios of one structure."""
+    spare = -len(scenarios) % jax.device_count()
+    padded, records = [*scenarios, *[scenarios[-1]] * spare], [*its, *[its[-1]] * spare]
     layout, total = layout_of(scenarios[0]), run_ticks(scenarios[0])
     mesh, cut = Mesh(np.array(jax.devices()), ("scenarios",)), PartitionSpec("scenarios")
 

@@ -16,14 +16,14 @@ from emulator.limits import Assessment, Finding
 from emulator.storages import batteries_of
 from emulator.struct import as_array
 from emulator.traces.history import History
-from emulator.tune_batch import Batch, Measures, batch_of, measures
+from emulator.tune_batch import Batches, Measures, batch_of, measures
 from emulator.tune_check import judged as judge
-from emulator.tune_problem import Task
+from emulator.tune_problem import Task, named, variant_of
 
-Evaluate = Callable[[jax.Array, Batch], Measures]
+Evaluate = Callable[[jax.Array, Batches], Measures]
 
-MOST_CORNERS = 8
-HOPELESS = 1.0  # excess, as a share of what is allowed, beyond which at every corner no search is begun
+MOST_CORNERS = 16  # tried before a search
+HOPELESS = 1.0  # excess, as a share of what is allowed, beyond which at every end no search is begun
 
 
 def refused(path: str, message: str, names: Iterable[str] = ()) -> ConfigError:
@@ -44,7 +44,7 @@ def sizes(task: Task) -> np.ndarray:
 
 
 def corner_warnings(task: Task, evaluate: Callable[[jax.Array], Measures], before: Measures) -> list[str]:
-    """Constraints that hold neither at the start nor at a few corners of the bounds, in words.
+    """Constraints that hold neither at the start nor at some ends of the bounds, in words.
 
     Raises:
       ConfigError: one is exceeded everywhere there by more than as much again as is allowed.
@@ -52,34 +52,31 @@ def corner_warnings(task: Task, evaluate: Callable[[jax.Array], Measures], befor
     held = tune_search.constrained(task)
     if not held.any():
         return []
-    found = [before, *(evaluate(as_array(corner)) for corner in _corners(task))]
+    found = [before, *(evaluate(as_array(point)) for point in _ends(task))]
     least = np.min([np.asarray(tune_search.excess_of(task, each)) for each in found], axis=0)
     warnings = []
     for clause, excess in zip(np.flatnonzero(held), least[held], strict=True):
         limit = task.clauses[clause].limit
         if excess > 0.0:
             said = f"clause {limit.name!r} is exceeded by at least {excess:.0%} of what it allows at the start and at "
-            said += f"{len(found) - 1} corners of the bounds"
+            said += f"{len(found) - 1} ends of the bounds"
             if excess > HOPELESS:
                 raise refused("tune.parameters", f"{said}: widen the bounds or tune more")
             warnings.append(f"{said}: the search may not find values that meet it")
     return warnings
 
 
-def _corners(task: Task) -> np.ndarray:
-    """(corners, parameters): all of them, or the two extreme and some seeded ones."""
-    ends = np.stack([task.low, task.high])
+def _ends(task: Task) -> np.ndarray:
+    """(points, parameters): all corners; of many parameters, the start with each one at either of its bounds."""
     count = len(task.paths)
     if 2**count <= MOST_CORNERS:
-        picks = np.array(list(itertools.product((0, 1), repeat=count)))
-    else:
-        drawn = np.random.default_rng(task.tune.seed).integers(0, 2, (MOST_CORNERS - 2, count))
-        picks = np.concatenate([np.zeros((1, count), int), np.ones((1, count), int), drawn])
-    return np.take_along_axis(ends, picks, axis=0)
+        return np.array(list(itertools.product(*zip(task.low, task.high, strict=True))))
+    alone = np.eye(count, dtype=bool)
+    return np.concatenate([np.where(alone, end, task.start) for end in (task.low, task.high)])
 
 
 def summary(
-    task: Task, evaluate: Evaluate, train: Batch, before: Measures, values: np.ndarray, steps: int
+    task: Task, evaluate: Evaluate, train: Batches, before: Measures, values: np.ndarray, steps: int
 ) -> dict[str, Any]:
     """What summary.json says of the training scenarios, and what there is if nothing else gets judged."""
     after = evaluate(as_array(values), train)
@@ -105,7 +102,7 @@ def summary(
     }
 
 
-def sensitivities(task: Task, scenarios: Batch, values: np.ndarray) -> dict[str, dict[str, float]]:
+def sensitivities(task: Task, scenarios: Batches, values: np.ndarray) -> dict[str, dict[str, float]]:
     """d(margin)/d(parameter) of each clause in its worst scenario, in the clause's unit per the parameter's."""
 
     def rooms(x: jax.Array) -> jax.Array:
@@ -122,9 +119,7 @@ def sensitivities(task: Task, scenarios: Batch, values: np.ndarray) -> dict[str,
     return {n: dict(zip(task.names, map(float, row), strict=True)) for n, row in zip(names, found, strict=True)}
 
 
-def judged(
-    scenario: schema.Scenario, tuned: schema.Scenario, task: Task, evaluate: Evaluate, values: np.ndarray
-) -> dict[str, Any]:
+def judged(scenario: schema.Scenario, task: Task, evaluate: Evaluate, values: np.ndarray) -> dict[str, Any]:
     """What summary.json says of the held-out seeds; without any, the limits are judged on the training seeds."""
     tune, found = task.tune, {}
     if tune.held_out_seeds:
@@ -137,12 +132,10 @@ def judged(
     seeds = tune.held_out_seeds or tune.train_seeds
     found["judged_on"] = "held_out_seeds" if tune.held_out_seeds else "train_seeds"
     own = scenario.model_copy(update={"record": schema.Record(every_ticks=scenario.record.every_ticks)})
-    better = own.model_copy(update={"site": tuned.site, "grid": tuned.grid, "disturbance": tuned.disturbance})
-    coarse, rest = task.scenario, dict(zip(task.paths, map(float, values), strict=True))
-    ticks = {"tuning_tick": (coarse, tunables.with_values(coarse, rest)), "own_tick": (own, better)}
-    if coarse.run.dt_s == own.run.dt_s and own.record.every_ticks == 1:
+    ticks = {"tuning_tick": task.scenario, "own_tick": own}
+    if task.scenario.run.dt_s == own.run.dt_s and own.record.every_ticks == 1:
         del ticks["tuning_tick"]
-    verdicts = {name: _at_tick(task, pair, seeds, clauses) for name, pair in ticks.items()}
+    verdicts = {name: _at_tick(task, base, values, seeds, clauses) for name, base in ticks.items()}
     verdicts.setdefault("tuning_tick", verdicts["own_tick"])
     found["held_out"] = verdicts
     found["limits"] = verdicts["own_tick"]["limits"]
@@ -151,25 +144,28 @@ def judged(
 
 
 def _at_tick(
-    task: Task, pair: tuple[schema.Scenario, schema.Scenario], seeds: Sequence[int], clauses: limits_schema.Limits
+    task: Task, base: schema.Scenario, found: np.ndarray, seeds: Sequence[int], clauses: limits_schema.Limits
 ) -> dict[str, Any]:
     """Verdicts before and after, of every combination of values and seed, and the worst of each clause after."""
-    runs = []
-    for scenario in pair:
-        for values in task.combinations:
-            placed = {tunables.resolve(scenario, key): value for key, value in values.items()}
-            variant = tunables.with_values(scenario, placed)
-            runs += [tunables.replaced(variant, ("run", "seed"), seed) for seed in seeds]
-    found = judge(runs, clauses)
-    before, after = found[: len(found) // 2], found[len(found) // 2 :]
+    before, after, names = [], [], []
+    for group in task.groups:
+        tuned = dict(zip(group.paths, map(float, found), strict=True))
+        for values in group.combinations:
+            variant = variant_of(base, values)
+            for seed in seeds:
+                before.append(tunables.replaced(variant, ("run", "seed"), seed))
+                after.append(tunables.with_values(before[-1], tuned))
+                names.append(named(task.tune, values, seed))
+    both = judge([*before, *after], clauses)
+    before, after = both[: len(names)], both[len(names) :]
     return {
-        "dt_s": pair[0].run.dt_s,
+        "dt_s": base.run.dt_s,
         "verdict_before": _verdict(before),
         "verdict": _verdict(after),
         "passed_before": sum(each.verdict == "pass" for each in before),
         "passed": sum(each.verdict == "pass" for each in after),
         "scenarios": len(after),
-        "limits": [_worst(after, i) for i in range(len(clauses.limit))],
+        "limits": [_worst(names, after, i) for i in range(len(clauses.limit))],
     }
 
 
@@ -178,7 +174,7 @@ def _verdict(found: Sequence[Assessment]) -> str:
     return "fail" if "fail" in verdicts else "not assessable" if "not assessable" in verdicts else "pass"
 
 
-def _worst(found: Sequence[Assessment], clause: int) -> dict[str, Any]:
+def _worst(names: Sequence[str], found: Sequence[Assessment], clause: int) -> dict[str, Any]:
     """A clause in the scenario where it fares worst, as `assess --json` has it, with that scenario's name."""
     ranks = {False: 0, None: 1, True: 2}
 
@@ -186,8 +182,8 @@ def _worst(found: Sequence[Assessment], clause: int) -> dict[str, Any]:
         finding: Finding = each.limits[clause]
         return ranks[finding.passed], float(np.nan_to_num(finding.margin, nan=np.inf))
 
-    worst = min(found, key=order)
-    return {**worst.as_json()["limits"][clause], "scenario": worst.trace}
+    worst = min(range(len(found)), key=lambda i: order(found[i]))
+    return {**found[worst].as_json()["limits"][clause], "scenario": names[worst]}
 
 
 def front(task: Task, history: History) -> list[dict[str, float]]:

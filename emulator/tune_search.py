@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from emulator.struct import as_array, quantity, struct
-from emulator.tune_batch import Batch, Measures, everywhere, measures
+from emulator.tune_batch import Batches, Measures, everywhere, measures
 from emulator.tune_problem import Task
 from emulator.tune_schema import COSTS
 
@@ -30,7 +30,7 @@ AIM = 1e-3  # aims so far inside each clause, so that places on either side of t
 INSIDE = 0.02  # starts at a bound begin so far inside it, as a share of the range: at it there is no slope
 
 
-Step = Any  # (Carry, Batch) -> (Carry, Record), jitted: typed by no public name of JAX
+Step = Any  # (Carry, Batches) -> (Carry, Record), jitted: typed by no public name of JAX
 Wish = tuple[jax.Array, jax.Array]  # weights of the terms and aim of a start
 
 
@@ -177,7 +177,7 @@ def step_of(task: Task, scale: float, weights: jax.Array, aims: jax.Array) -> St
     """
     optimizer, held = optimizer_of(task), as_array(constrained(task))
 
-    def lagrangian(place: jax.Array, scenarios: Batch, carry: Carry, wish: Wish) -> tuple[jax.Array, Record]:
+    def lagrangian(place: jax.Array, scenarios: Batches, carry: Carry, wish: Wish) -> tuple[jax.Array, Record]:
         value = bounded(task, place)
         found = measures(task, value, scenarios)
         worth, excess = objective(task, found, wish[0]), excess_of(task, found)
@@ -188,7 +188,7 @@ def step_of(task: Task, scale: float, weights: jax.Array, aims: jax.Array) -> St
         record = Record(value, said, excess, room, jnp.mean(found.cost, axis=0), jnp.zeros_like(place))
         return worth / scale + jnp.sum(psi), record
 
-    def one(carry: Carry, scenarios: Batch, wish: Wish) -> tuple[Carry, Record]:
+    def one(carry: Carry, scenarios: Batches, wish: Wish) -> tuple[Carry, Record]:
         slope, record = jax.grad(lagrangian, has_aux=True)(carry.place, scenarios, carry, wish)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its step count with floats
             moves, state = optimizer.update(slope, carry.optimizer, carry.place)

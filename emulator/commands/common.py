@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,22 @@ def interrupts_later() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
         raise KeyboardInterrupt
+
+
+def noted_interrupts() -> list[int]:
+    """A list that gets an item with every Ctrl-C, for a loop of short steps to look at; the second one raises
+    KeyboardInterrupt. Raised inside a destructor, of which JAX has many, Python would drop the only one."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(number)
+        if len(pressed) > 1:
+            raise KeyboardInterrupt
+        print("\nwattswing: ends after this step; Ctrl-C again ends at once", file=sys.stderr)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    return pressed
 
 
 def prepare_jax(platform: str | None, x64: bool) -> None:

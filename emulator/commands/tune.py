@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from emulator import config
-from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, prepare_jax
+from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, noted_interrupts, prepare_jax
+from emulator.complaint import ConfigError
 
 TEXT = "controller and battery size by gradient, against limits, over many scenarios"
 EXAMPLE = "wattswing tune tune_low_pass --out tuned"
@@ -42,9 +43,13 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path(Path(args.config).stem + "_tuned")
     bar = tqdm(total=scenario.tune and scenario.tune.steps, unit="step", disable=not sys.stderr.isatty())
 
+    pressed = noted_interrupts()
+
     def show(done: Progress) -> None:
         bar.update(done.steps - bar.n)
         bar.set_postfix(objective=f"{done.objective:.5g}", margin=f"{done.worst_margin:.2%}", s=f"{done.step_s:.2f}")
+        if pressed:
+            raise KeyboardInterrupt
 
     def warn(text: str) -> None:
         print(f"wattswing: warning: {text}", file=sys.stderr)
@@ -52,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         with bar:
             found = tune(scenario, out, args.resume, args.pareto, show, warn)
+    except ConfigError as error:
+        raise config.located(error, args.config, args.overrides) from error
     except (simulate.SimulationError, TraceError, TuningError) as error:
         raise UsageError(str(error)) from error
     print(tune_report.render(found.summary))
