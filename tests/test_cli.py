@@ -253,7 +253,7 @@ def examples(command: str, help_text: str) -> list[list[str]]:
     return [shlex.split(line.partition(">")[0])[1:] for line in lines]
 
 
-@pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name != "fit"])  # that starts from a recording
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_help_has_an_example_that_has_what_it_needs(wattswing, command):
     """Parses as printed, and reads presets and what its own earlier lines write."""
     made: set[str] = set()
