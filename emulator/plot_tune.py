@@ -69,8 +69,8 @@ def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(names) > 1:
         more, columns = len(names) - MOST_NAMED, 2 if len(names) > MOST_NAMED // 2 else 1
-        title = f"and {more} more" if more > 0 else None
-        axes.legend(fontsize="small", title=title, title_fontsize="small", ncols=columns)
+        rest = f"and {more} more" if more > 0 else None
+        axes.legend(fontsize="small", title=rest, title_fontsize="small", ncols=columns)
 
 
 def _values(axes: Axes, task: Task, history: History) -> None:
