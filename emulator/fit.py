@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import emulator
-from emulator import config, fit_area, fit_power, schema, tunables
+from emulator import fit_area, fit_power, schema, toml_text, tunables
 from emulator.complaint import dotted
 from emulator.fit_data import Columns
 from emulator.fit_result import ONE, TWO, Estimate, Fitted
@@ -88,8 +88,8 @@ def _text(fitted: Fitted, table: Table, at: tuple, use: str, recording: Path, st
     digest = hashlib.sha256(recording.read_bytes()).hexdigest()[:16]
     when = datetime.now(UTC).isoformat(timespec="seconds")
     said = f"fitted to {recording.name} (sha256 {digest}) by wattswing {emulator.__version__}, {when}; start: {start}"
-    body = config.to_toml(table, origins)
-    return f"# {said}\n# Use: {use}\n\n{body}\n[about]\ndescription = {config.toml_value(said)}\n"
+    body = toml_text.to_toml(table, origins)
+    return f"# {said}\n# Use: {use}\n\n{body}\n[about]\ndescription = {toml_text.toml_value(said)}\n"
 
 
 def error_of(estimate: Estimate) -> str:

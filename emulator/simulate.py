@@ -18,7 +18,6 @@ from emulator import checkpoint, schema
 from emulator.account import Account, Block
 from emulator.carry import Checkpoint
 from emulator.clock import seconds_at, ticks_nearest
-from emulator.config import to_toml
 from emulator.frame import Frame
 from emulator.grid.frequency import operable
 from emulator.grids import grid_layout, has_reserves
@@ -27,6 +26,7 @@ from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import State, initial_state, rollout
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of, warnings_of
 from emulator.storages import listed
+from emulator.toml_text import to_toml
 from emulator.topology import by_devices, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
 from emulator.units import W_PER_KW

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from emulator import config, schema
+from emulator import config, schema, toml_text
 from emulator.account import Account
 from emulator.clock import seconds_at
 from emulator.complaint import ConfigError, Problem
@@ -75,7 +75,7 @@ def cases_of(path: str, overrides: Sequence[str] = ()) -> list[Case]:
     cases = []
     for combination in itertools.product(*base.sweep.values.values()):
         values = dict(zip(base.sweep.values, combination, strict=True))
-        settings = [f"{key}={config.toml_value(value)}" for key, value in values.items()]
+        settings = [f"{key}={toml_text.toml_value(value)}" for key, value in values.items()]
         for seed in every:
             cases.append(Case(values, seed, _loaded(path, overrides, [*settings, f"run.seed={seed}"])))
     return cases

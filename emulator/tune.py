@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import emulator
-from emulator import config, schema, tunables, tune_report, tune_result, tune_search
+from emulator import schema, toml_text, tunables, tune_report, tune_result, tune_search
 from emulator.struct import as_array
 from emulator.trace import TraceError
 from emulator.traces import history as histories
@@ -149,7 +149,7 @@ class _Search:
         self._step = tune_search.step_of(task, scale, weights, as_array(aims))
         self._carry: Carry = tune_search.start_of(task, places)
         self._records: list[dict[str, np.ndarray]] = []
-        self._fingerprint = f"# wattswing {emulator.__version__}, front of {pareto}\n{config.to_toml(task.scenario)}"
+        self._fingerprint = f"# wattswing {emulator.__version__}, front of {pareto}\n{toml_text.to_toml(task.scenario)}"
 
     @property
     def steps(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import emulator
-from emulator import config, plot_tune, schema
+from emulator import plot_tune, schema, toml_text
 from emulator.trace import TraceError
 from emulator.traces.history import History
 from emulator.tune_problem import Task
@@ -34,7 +34,7 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in _controllers(scenario, tuned, task, summary):
             (folder / name).write_text(text, "utf-8")
-        (folder / "tuned_scenario.toml").write_text(config.to_toml(tuned), "utf-8")
+        (folder / "tuned_scenario.toml").write_text(toml_text.to_toml(tuned), "utf-8")
         (folder / "summary.json").write_text(json.dumps(_plain(summary), indent=2) + "\n", "utf-8")
         if "pareto" in summary:
             with (folder / "pareto.csv").open("w", newline="", encoding="utf-8") as file:
@@ -58,7 +58,7 @@ def _controllers(
         about = _about(scenario, site, task, summary)
         name = "tuned.toml" if first else f"tuned_{site.name}.toml"
         made = f"# Made by: wattswing tune {scenario.run.name}"
-        yield name, f"{made}\n\n{config.to_toml(site.controller)}\n{about}"
+        yield name, f"{made}\n\n{toml_text.to_toml(site.controller)}\n{about}"
 
 
 def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Mapping[str, Any]) -> str:
@@ -78,12 +78,12 @@ def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Ma
         "objective_before": before,
         "objective_after": after,
     }
-    lines = ["[about]", *(f"{name} = {config.toml_value(value)}" for name, value in values.items())]
+    lines = ["[about]", *(f"{name} = {toml_text.toml_value(value)}" for name, value in values.items())]
     lines += ["", "[about.parameters]"]
-    lines += [f"{config.toml_value(path)} = {value!r}" for path, value in summary["parameters"].items()]
+    lines += [f"{toml_text.toml_value(path)} = {value!r}" for path, value in summary["parameters"].items()]
     chosen = f"choice of wattswing tune {scenario.run.name} where about.parameters has it, else of its configuration"
     keys = [name for name in type(site.controller).model_fields if name != "kind"]
-    lines += ["", "[about.sources]", *(f"{name} = {config.toml_value(chosen)}" for name in keys)]
+    lines += ["", "[about.sources]", *(f"{name} = {toml_text.toml_value(chosen)}" for name in keys)]
     return "\n".join(lines) + "\n"
 
 

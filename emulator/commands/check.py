@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from emulator import config
+from emulator import config, toml_text
 from emulator.commands.common import DONE, config_arguments
 
 TEXT = "validate, print the resolved config with every default and its source"
@@ -19,5 +19,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the resolved configuration; returns the exit status."""
     resolved = config.resolve(args.config, args.overrides)
-    print(config.to_toml(resolved.scenario, resolved.origins), end="")
+    print(toml_text.to_toml(resolved.scenario, resolved.origins), end="")
     return DONE

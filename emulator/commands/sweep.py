@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emulator import config
+from emulator import config, toml_text
 from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, hdf5_path, prepare_jax
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
                 results, cut = interrupt.results, True
         if results:
             print(render(results))
-            sweeps.write(out, results, config.to_toml(base))
+            sweeps.write(out, results, toml_text.to_toml(base))
     except (simulate.SimulationError, TraceError) as error:
         raise UsageError(str(error)) from error
     if cut:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from emulator import config, simulate
+from emulator import config, simulate, toml_text
 from emulator.account import Account
 from emulator.complaint import ConfigError
 from emulator.simulate import END_OF_RUN, header_of
@@ -54,7 +54,7 @@ def test_every_scenario_equals_its_run(path):
 
 def test_what_is_written_opens_in_xarray(path, tmp_path):
     results = sweep(cases_of(path, ["run.duration_s=1.0"]))
-    sweeps.write(tmp_path / "s.h5", results, config.to_toml(config.load(path)))
+    sweeps.write(tmp_path / "s.h5", results, toml_text.to_toml(config.load(path)))
     with xarray.open_dataset(tmp_path / "s.h5", group="sweep", engine="h5netcdf") as data:
         assert data.sizes == {"scenario": 8}
         np.testing.assert_array_equal(data["site.campus.bess.power_mw"], [0.1] * 4 + [0.5] * 4)

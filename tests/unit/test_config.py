@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emulator import config
+from emulator import config, toml_text
 from emulator.complaint import ConfigError
 
 CAMPUS = """
@@ -95,13 +95,13 @@ def test_overrides_come_before_presets(campus):
 @pytest.mark.parametrize("name", ["campus_100mw", "r1_load_step"])
 def test_resolved_text_loads_again_to_the_same(tmp_path, name):
     scenario = config.load(name)
-    (tmp_path / "resolved.toml").write_text(config.to_toml(scenario))
+    (tmp_path / "resolved.toml").write_text(toml_text.to_toml(scenario))
     assert config.load(tmp_path / "resolved.toml") == scenario
 
 
 def test_any_text_survives_the_round_trip(campus, tmp_path):
     scenario = config.load(campus, ["run.name='a \"b\" \\ é 漢 end'"])
-    (tmp_path / "resolved.toml").write_text(config.to_toml(scenario), "utf-8")
+    (tmp_path / "resolved.toml").write_text(toml_text.to_toml(scenario), "utf-8")
     assert config.load(tmp_path / "resolved.toml").run.name == scenario.run.name
 
 
@@ -118,7 +118,7 @@ def test_origins_name_line_preset_override_and_default(campus):
 
 def test_every_value_of_the_resolved_text_has_an_origin(campus):
     resolved = config.resolve(campus)
-    for line in config.to_toml(resolved.scenario, resolved.origins).splitlines():
+    for line in toml_text.to_toml(resolved.scenario, resolved.origins).splitlines():
         assert not line or line.startswith("[") or " # " in line, line
 
 

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from emulator import cli, limits_schema, power_metrics
+from emulator import cli, limits_schema, power_metrics, toml_text
 from emulator.report import encode, gather, grid_modes, page
 from emulator.report.distribution import ChangeCurve, Durations
 from emulator.trace import Event, TraceError
@@ -415,7 +415,7 @@ def test_modes_are_those_of_the_plant(x64):
     from emulator import config
 
     scenario = config.load("r1_load_step")
-    header = replace(ONE_SITE, config=config.to_toml(scenario))
+    header = replace(ONE_SITE, config=toml_text.to_toml(scenario))
     assert grid_modes.scenario_of(header) == scenario
     [(hz, ratio)] = grid_modes.modes(scenario)
     w = np.sqrt((0.05 + 0.95) / (2 * 4.0 * 0.05 * 8.0))

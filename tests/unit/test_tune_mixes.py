@@ -11,8 +11,9 @@ import pytest
 
 from emulator import limits_schema, tunables, tune_check, tune_result, tune_search
 from emulator.complaint import ConfigError
-from emulator.config import load, to_toml
+from emulator.config import load
 from emulator.struct import as_array
+from emulator.toml_text import to_toml
 from emulator.tune_batch import batch_of, measures
 from emulator.tune_problem import task_of
 
