@@ -8,8 +8,9 @@ import re
 import pytest
 
 from emulator import catalog, config, grid_schema, jobs_schema, schema, training_model
-from emulator.config import _kind_path, _leaves
+from emulator.config import _leaves
 from emulator.limits_schema import Limits
+from emulator.raw_config import kind_path
 
 TABLES = {
     "accelerators": jobs_schema.Accelerator,
@@ -55,7 +56,7 @@ def test_every_number_has_a_source_with_its_tag(kind, name):
     for path in _leaves(table):
         value = value_at(table, path)
         if isinstance(value, int | float):
-            key = ".".join(_kind_path(path))
+            key = ".".join(kind_path(path))
             source = catalog.source_of(sources, key)
             assert source, key
             tagged = re.search(
