@@ -13,6 +13,7 @@ import pytest
 
 import emulator as em
 from emulator import simulate
+from emulator.cluster import pauses
 
 EVERYTHING = """
     [run]
@@ -74,6 +75,12 @@ EVERYTHING = """
     level = 0.05
     release_skew_s = 0.03
 """
+PAUSES = (
+    "checkpoint = {period_s = 0.35, duration_s = 0.07, level = 0.2}",
+    "evaluation = {every = 3, duration_s = 0.05, level = 0.4}",
+    "stall = {probability = 0.3, duration_s = 0.05, level = 0.1}",
+)
+OF_PAUSES = {f"{pause}_{what}" for pause in ("checkpoint", "evaluation", "stall") for what in ("s", "level")}
 # Ramps and levels are no round numbers: a floor that comes back to just where it was is a tie that rounding decides.
 MITIGATION = """
     cap = [{at_s = 0.7, power_w = 500.0}, {at_s = 2.2}]
@@ -115,6 +122,7 @@ OVERSHOOT = """
     spread_s = 0.01
 """
 # A run is piecewise constant in what only decides whether something happens, or, in whole ticks, when.
+ALL = pauses.ITERATION | pauses.CHECKPOINT | pauses.EVALUATION | pauses.STALL | pauses.FAULT | pauses.RESTART
 RARE = {"slow_fraction", "checkpoint_period_s", "stall_probability"}
 UNCAPPED = {"power_exponent"}
 IN_TICKS = {"stop_delay_s", "min_floor_s", "activation_offset_w", "activation_window_s", "latency_s"}
@@ -168,19 +176,32 @@ def flat_in(layout, params, state, inputs) -> tuple[set[str], int]:
 
 
 @pytest.mark.parametrize(
-    ("mitigation", "overrides", "way", "constant"),
+    ("left_out", "mitigation", "overrides", "way", "happened", "constant"),
     [
-        ("", (), "events", RARE | UNCAPPED),
-        (MITIGATION, ("site.0.job.0.accelerator.edp_fraction=1.0",), "devices", RARE | IN_TICKS | {"edp_fraction"}),
+        ((), "", (), "events", ALL, RARE | UNCAPPED),
+        (
+            PAUSES,
+            MITIGATION,
+            ("site.0.job.0.accelerator.edp_fraction=1.0",),
+            "devices",
+            pauses.ITERATION | pauses.FAULT | pauses.RESTART,
+            RARE | IN_TICKS | OF_PAUSES | {"edp_fraction"},
+        ),
     ],
 )
-def test_every_number_of_a_job_with_everything_on(x64, scenario, mitigation, overrides, way, constant):
-    """By events; by devices without overshoot, whose events would take minutes to compile (it has a test below)."""
+def test_every_number_of_a_job_with_everything_on(
+    x64, scenario, left_out, mitigation, overrides, way, happened, constant
+):
+    """By events; by devices without pauses, which are laid out in the same way, and without overshoot, which has a test
+    below: their events take long to compile."""
     text = EVERYTHING.replace("SEED", "19").replace("MITIGATION", mitigation)
+    for line in left_out:
+        assert line in text
+        text = text.replace(line, "")
     layout, params, state, inputs = simulate.build(scenario(text, *overrides))
     assert layout.training[0].path == way
     flat, bits = flat_in(layout, params, state, inputs)
-    assert bits == 63  # iterations, checkpoints, evaluations, stalls, faults and restarts all happened
+    assert bits == happened
     assert flat == constant
 
 

@@ -129,14 +129,14 @@ def saved_between(bits: np.ndarray, faults: np.ndarray) -> np.ndarray:
 
 
 def test_goodput_of_llama_3_is_dalys(scenario):
-    """16,384 devices for 160 days at their fault rate; a checkpoint of 30 s every sqrt(2 x 30 s x 3.1 h) = 818 s, at
+    """16,384 devices for 81 days at their fault rate; a checkpoint of 30 s every sqrt(2 x 30 s x 3.1 h) = 818 s, at
     the first barrier after it, so 14 iterations of 60 s; 900 s to restart. Between faults X is exponential, rate l, and
     n T floor((X - R)/(n T + d)) of it is saved, on average n T e^(-l R)/(e^(l (n T + d)) - 1): Daly, Future Gener.
     Comput. Syst. 22(3):303, 2006, eq. 20. Standard error of the ratio from the cycles themselves (renewal-reward)."""
     loaded = scenario(LLAMA_3)
     rate = jobs.faults_per_s(loaded.site[0].job[0])
     assert jobs.checkpoint_period_s(loaded.site[0].job[0]) == pytest.approx(818.1, abs=0.1)
-    bits = long_bits(loaded, 140, 20_000)
+    bits = long_bits(loaded, 70, 20_000)
     faults = np.flatnonzero(bits & pauses.FAULT)
     between_s, saved_s = 5.0 * np.diff(faults), 60.0 * saved_between(bits, faults)
     goodput = saved_s.sum() / between_s.sum()

@@ -516,7 +516,8 @@ def test_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["modes"][0]["damping_ratio"] == pytest.approx(0.86089, abs=1e-5)
     assert (tmp_path / "m.png").stat().st_size > 10_000
-    refused = run("r1_load_step", "--set", "grid={}", "--set", "disturbance=[]", "--set", "site=[{name='a'}]")
+    site = "{name='campus', job=[{name='base', kind='constant', power_mw=1.0}]}"
+    refused = run("r1_load_step", "--set", "grid={}", "--set", "disturbance=[]", "--set", f"site=[{site}]")
     assert refused.returncode == 2 and "nothing to linearise" in refused.stderr and "Traceback" not in refused.stderr
 
 
