@@ -72,13 +72,27 @@ def is_trace(path: Path) -> bool:
         raise TraceError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _is_ours(path: Path, columns: Columns) -> bool:
+    """True for a trace of ours, False for a CSV file.
+
+    Raises:
+      TraceError: there is no such file; a trace, of which columns are asked for.
+    """
+    if not is_trace(path):
+        return False
+    for option, name in (("--power-column", columns.power), ("--frequency-column", columns.frequency)):
+        if name is not None:
+            raise TraceError(f"{path} is a trace, which has no columns: leave {option} {name} out")
+    return True
+
+
 def power(path: Path, columns: Columns, site: Site, job: TrainingJob, measured: str) -> Series:
     """MW of the whole job, or with `measured` = "site" of its site, as recorded.
 
     Raises:
       TraceError: what cannot be read, or a trace without that channel.
     """
-    if is_trace(path):
+    if _is_ours(path, columns):
         trace = hdf5.read(path)
         _long_enough(path, trace)
         time_s, values = _channel(path, trace, site, job, measured)
@@ -114,7 +128,7 @@ def frequency(path: Path, columns: Columns, area: str) -> Series:
     Raises:
       TraceError: what cannot be read, or a trace without that area.
     """
-    if not is_trace(path):
+    if not _is_ours(path, columns):
         if columns.frequency is None:
             raise TraceError(f"{path}: an area's frequency is fitted: name its column with --frequency-column")
         return _csv(path, columns.time, columns.frequency, "mw")  # numbers as they stand
@@ -132,7 +146,7 @@ def loads(path: Path, columns: Columns, sites: tuple[str, ...]) -> Mapping[str, 
     Raises:
       TraceError: what cannot be read, or some sites recorded and others not.
     """
-    if not is_trace(path):
+    if not _is_ours(path, columns):
         if columns.power is None:
             return {}
         if len(sites) > 1:

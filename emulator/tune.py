@@ -21,6 +21,7 @@ from emulator import schema, toml_text, tunables, tune_report, tune_result, tune
 from emulator.struct import as_array
 from emulator.trace import TraceError
 from emulator.traces import history as histories
+from emulator.traces.filesystem import must_be_writable
 from emulator.traces.history import History
 from emulator.tune_batch import Batches, batch_of, measures, separately
 from emulator.tune_problem import Task, named, task_of
@@ -28,6 +29,7 @@ from emulator.tune_schema import Term
 from emulator.tune_search import AIM, Carry, Record
 
 PARETO_AIMS = (AIM, 0.1, 0.3)  # how far inside the limits the searches of a front aim
+HISTORY = "history.h5"  # in the folder of results
 COLUMNS = ("objective", "value", "excess", "room", "cost", "gradient")  # of a record, into the history
 
 
@@ -86,6 +88,9 @@ def tune(
     task = task_of(_for_front(scenario, pareto))
     if task.tune.optimizer not in (names := tune_search.optimizers()):
         raise tune_result.refused("tune.optimizer", f"{task.tune.optimizer!r} is unknown", names)
+    old = _kept(out) if resume else None
+    if out is not None:
+        must_be_writable(out / HISTORY)
     train = batch_of(task, task.tune.train_seeds)
     evaluate = jax.jit(lambda values, scenarios: measures(task, values, scenarios))
     before = evaluate(as_array(task.start), train)
@@ -93,8 +98,8 @@ def tune(
     for warning in warnings:
         warn(warning)
     search = _Search(task, train, max(abs(tune_result.objective(task, before)), 1e-12), pareto, out)
-    if resume:
-        search.resume()
+    if old is not None:
+        search.resume(old)
     complete = search.run(progress)
     values = best(task, search.history())
     tuned = tunables.with_values(scenario, dict(zip(task.paths, map(float, values), strict=True)))
@@ -109,6 +114,13 @@ def tune(
     if out is not None:
         tune_report.write(out, scenario, tuned, task, summary, result.history)
     return result
+
+
+def _kept(out: Path | None) -> History:
+    """Of a search that ended early."""
+    if out is None:
+        raise TraceError("nothing to resume: no folder is given")
+    return histories.read(out / HISTORY)
 
 
 def best(task: Task, history: History) -> np.ndarray:
@@ -163,14 +175,11 @@ class _Search:
         labels = {"value": task.names, "room": [c.limit.name for c in task.clauses], "cost": task.costs}
         return History(self._fingerprint, columns, [np.asarray(x) for x in jax.tree.leaves(self._carry)], labels)
 
-    def resume(self) -> None:
+    def resume(self, old: History) -> None:
         """Go on where the history in the folder ends."""
-        if self._out is None:
-            raise TraceError("nothing to resume: no folder is given")
-        path = self._out / "history.h5"
-        old = histories.read(path)
         if old.fingerprint != self._fingerprint:
-            raise TraceError(f"{path} is of another configuration or version: start anew without --resume")
+            said = f"{HISTORY} is of another configuration or version"
+            raise TraceError(f"{self._out}: {said}: start anew without --resume")
         leaves, tree = jax.tree.flatten(self._carry)
         same = [np.asarray(new, leaf.dtype) for new, leaf in zip(old.state, leaves, strict=True)]
         self._carry = jax.device_put(jax.tree.unflatten(tree, same), leaves[0].sharding)
@@ -197,7 +206,7 @@ class _Search:
 
     def _save(self) -> None:
         if self._out is not None:
-            histories.write(self._out / "history.h5", self.history())
+            histories.write(self._out / HISTORY, self.history())
 
     def _progress(self, found: Mapping[str, np.ndarray], step_s: float) -> Progress:
         excess = found["excess"].max(axis=1, initial=-np.inf)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emulator import config
 from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, prepare_jax
+from emulator.complaint import ConfigError
 
 TEXT = "numbers of a workload, its accelerators or a grid area from a recording, with their errors"
 EXAMPLE = """wattswing run r1_load_step --set record.every_ticks=20 --out event.h5
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
             plot.must_be_drawable(args.plot)
         with bar:
             fitted = fit.fit(scenario, args.trace, columns, show)
+    except ConfigError as error:
+        raise config.located(error, args.config, args.overrides) from error
     except (FitError, SimulationError, TraceError) as error:
         raise UsageError(str(error)) from error
     print(fit_report.render(fitted, args.trace.name))
@@ -68,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         try:
             plot_fit.picture(fitted, args.plot)
+            print(f"written: {args.plot}")
         except TraceError as error:
             raise UsageError(str(error)) from error
     if not fitted.complete:

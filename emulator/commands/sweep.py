@@ -35,10 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from emulator.sweep import Interrupted, cases_of, render, sweep
     from emulator.trace import TraceError
     from emulator.traces import sweeps
+    from emulator.traces.filesystem import must_be_writable
 
     cases = cases_of(args.config, args.overrides)
     try:
-        sweeps.must_be_writable(out)
+        must_be_writable(out)
         with tqdm(total=len(cases), unit="scenario", disable=not sys.stderr.isatty()) as bar:
             try:
                 results, cut = sweep(cases, bar.update), False

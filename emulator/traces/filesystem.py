@@ -1,4 +1,5 @@
-"""Which file system a path lies on: HDF5's readers beside a writer (SWMR) need writes that others see in order.
+"""Whether a path can be written, and which file system it lies on: HDF5's readers beside a writer (SWMR) need writes
+that others see in order.
 
 Reference: The HDF Group, "Introduction to SWMR": not over NFS, SMB and the like.
 """
@@ -8,8 +9,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from emulator.trace import TraceError
+
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs")
 MOUNTS = Path("/proc/mounts")
+
+
+def must_be_writable(path: Path) -> None:
+    """For who emulates long before writing.
+
+    Raises:
+      TraceError: the file cannot be written.
+    """
+    part = Path(f"{path}.tmp")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise TraceError(f"cannot write {path}: {error.strerror}") from error
 
 
 def network_filesystem(path: Path) -> str:

@@ -21,21 +21,6 @@ from emulator.sweep import Result
 from emulator.trace import SCHEMA_VERSION, TraceError
 
 
-def must_be_writable(path: Path) -> None:
-    """For who emulates long before writing.
-
-    Raises:
-      TraceError: the file cannot be written.
-    """
-    part = Path(f"{path}.tmp")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise TraceError(f"cannot write {path}: {error.strerror}") from error
-
-
 def write(path: Path, results: Sequence[Result], config: str) -> None:
     """Write a file in one step at the end. `config`: of the batch, TOML.
 

@@ -220,3 +220,10 @@ def test_bad_recordings_are_refused(tmp_path):
         fit_data.frequency(path, Columns(frequency="hz"), "main")
     with pytest.raises(TraceError, match="holds one load, CONFIG has 2 sites"):
         fit_data.loads(path, Columns(power="f_hz"), ("a", "b"))
+
+
+def test_a_trace_has_no_columns_to_name(tmp_path):
+    (tmp_path / "a.h5").write_bytes(fit_data.HDF5_SIGNATURE)
+    for columns, option in ((Columns(power="load"), "--power-column load"), (Columns(frequency="f"), "--frequency-")):
+        with pytest.raises(TraceError, match=f"is a trace, which has no columns: leave {option}"):
+            fit_data.loads(tmp_path / "a.h5", columns, ("campus",))

@@ -168,6 +168,9 @@ def test_interrupted_and_resumed_to_the_same_bits(tuned, tmp_path):
         tune(config.load(folder / "scenario.toml", ["tune.steps=15"]), tmp_path / "parts", resume=True)
     with pytest.raises(em.tune.__globals__["TraceError"], match="nothing to resume"):
         tune(scenario, tmp_path / "nowhere", resume=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(em.tune.__globals__["TraceError"], match="cannot write .*file/history.h5: File exists"):
+        tune(scenario, tmp_path / "file")
 
 
 def test_rack_storage_is_tuned(x64, toy):
