@@ -93,7 +93,7 @@ def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
     assert not still_late, "presets are expanded by now"
     origins |= {dotted(path): SET for path in _leaves(raw) if source.is_set(path)}
     late_problems += _expand_values(source, raw)
-    absolute_paths(raw, source.folder)
+    absolute_paths(raw, source.file)
     scenario = _validate(source, raw, [*problems, *late_problems])
     if broken := [source.problem(path, message) for path, message in rules.broken(scenario)]:
         raise ConfigError(broken)
@@ -147,6 +147,11 @@ class _Source:
 
     def origin(self, path: Path) -> str:
         return SET if self.is_set(path) else f"{FilePath(self.name).name}:{line_of(self.lines, path)}"
+
+    def file(self, path: Path, name: str) -> FilePath:
+        """Which the key at `path` names: beside the configuration; of a --set in the working directory, if there."""
+        here = FilePath.cwd() / name
+        return here if self.is_set(path) and here.is_file() else self.folder / name
 
     def problem(self, path: Path, message: str) -> Problem:
         if self.is_set(path):
@@ -286,7 +291,7 @@ def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str
 def _preset(source: _Source, kind: str, name: Any, at: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Table of a preset and the sources of its numbers: one that ships, or a .toml file beside the configuration."""
     if isinstance(name, str) and name.endswith(".toml"):
-        file = source.folder / name
+        file = source.file(at, name)
         if not file.is_file():
             raise ConfigError([source.problem(at, f"no such file: {file}")])
         table = _Source.read(file).table

@@ -355,8 +355,8 @@ class InferenceJob(_Job):
 class ReplayJob(_Job):
     kind: Literal["replay"]
     path: str = key(
-        "file, relative to the config, by its ending .csv, .txt, .parquet, .h5, .hdf5 or .cfg (COMTRADE); its first "
-        "sample plays at start_s",
+        "file, relative to the config (in a --set first to where one is), by its ending .csv, .txt, .parquet, .h5, "
+        ".hdf5 or .cfg (COMTRADE); its first sample plays at start_s",
         min_length=1,
     )
     time_column: str = key("name of the time column, in seconds; COMTRADE has one, t_s", "t_s", source=PROGRAM)

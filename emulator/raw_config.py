@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,26 +38,30 @@ def values_of(raw: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             yield key, options
 
 
-def absolute_paths(raw: dict[str, Any], folder: Path) -> None:
-    """Files of replayed jobs and of limits, relative to the config, so that the resolved text works anywhere."""
+def absolute_paths(raw: dict[str, Any], file: Callable[[Keys, str], Path]) -> None:
+    """Files of replayed jobs and of limits, by where `file` says that the one named at a key is, so that the resolved
+    text works anywhere."""
     tune = raw.get("tune")
-    if isinstance(tune, dict) and isinstance(tune.get("limits"), str) and (folder / tune["limits"]).is_file():
-        tune["limits"] = str(folder / tune["limits"])
-    for site in _tables(raw.get("site")):
-        _absolute_jobs(site.get("job"), folder)
+    if isinstance(tune, dict) and isinstance(tune.get("limits"), str):
+        limits = file(("tune", "limits"), tune["limits"])
+        if limits.is_file():
+            tune["limits"] = str(limits)
+    for i, site in enumerate(_tables(raw.get("site"))):
+        _absolute_jobs(site.get("job"), ("site", i, "job"), file)
     for key, options in values_of(raw):
+        at = ("tune", "values", key)
         match kind_path_at(raw, key):
             case ("site", "job"):
-                for jobs in options:
-                    _absolute_jobs(jobs, folder)
+                for i, jobs in enumerate(options):
+                    _absolute_jobs(jobs, (*at, i), file)
             case ("site", "job", "path"):
-                options[:] = [str(folder / name) if isinstance(name, str) else name for name in options]
+                options[:] = [str(file(at, name)) if isinstance(name, str) else name for name in options]
 
 
-def _absolute_jobs(jobs: Any, folder: Path) -> None:
-    for job in _tables(jobs):
+def _absolute_jobs(jobs: Any, at: Keys, file: Callable[[Keys, str], Path]) -> None:
+    for i, job in enumerate(_tables(jobs)):
         if job.get("kind") == "replay" and isinstance(job.get("path"), str):
-            job["path"] = str(folder / job["path"])
+            job["path"] = str(file((*at, i, "path"), job["path"]))
 
 
 def _tables(node: Any) -> Iterable[dict[str, Any]]:

@@ -92,6 +92,21 @@ def test_overrides_come_before_presets(campus):
     assert scenario.site[0].bess.energy_mwh == 20.0 and scenario.site[0].bess.units == 2
 
 
+def test_files_of_overrides_are_looked_for_where_one_is(campus, tmp_path, monkeypatch):
+    """A preset and a recording in the working directory; one that is not there stays beside the configuration."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "slow.toml").write_text('kind = "low_pass"\ncutoff_hz = 0.0123\n')
+    (here / "load.csv").write_text("t_s,p_mw\n0,1\n1,2\n")
+    (campus.parent / "other.csv").write_text("t_s,p_mw\n0,1\n1,2\n")
+    monkeypatch.chdir(here)
+    scenario = config.load(campus, ["site.0.controller={preset='slow.toml'}"])
+    assert scenario.site[0].controller.cutoff_hz == 0.0123
+    for name, folder in (("load.csv", here), ("other.csv", campus.parent)):
+        scenario = config.load(campus, [f"site.0.job=[{{name='a', kind='replay', repeat=true, path='{name}'}}]"])
+        assert scenario.site[0].job[0].path == str(folder / name)
+
+
 @pytest.mark.parametrize("name", ["campus_100mw", "r1_load_step"])
 def test_resolved_text_loads_again_to_the_same(tmp_path, name):
     scenario = config.load(name)
