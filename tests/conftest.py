@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 from emulator import config, schema, simulate  # noqa: E402
 from emulator.trace import Trace  # noqa: E402
+
+# What a shell starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 
