@@ -88,7 +88,7 @@ def tune(
     task = task_of(_for_front(scenario, pareto))
     if task.tune.optimizer not in (names := tune_search.optimizers()):
         raise tune_result.refused("tune.optimizer", f"{task.tune.optimizer!r} is unknown", names)
-    old = _kept(out) if resume else None
+    old = _earlier(out) if resume else None
     if out is not None:
         must_be_writable(out / HISTORY)
     train = batch_of(task, task.tune.train_seeds)
@@ -116,8 +116,8 @@ def tune(
     return result
 
 
-def _kept(out: Path | None) -> History:
-    """Of a search that ended early."""
+def _earlier(out: Path | None) -> History:
+    """History of a search that ended before its last step."""
     if out is None:
         raise TraceError("nothing to resume: no folder is given")
     return histories.read(out / HISTORY)
