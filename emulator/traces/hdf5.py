@@ -244,7 +244,7 @@ class TraceWriter:
         for name in ("kind", "where"):
             its = self._data[f"event/{name}"]
             texts = [fixed_text(getattr(event, name), its.dtype.itemsize) for event in events]
-            write_rows(its, first, np.array(texts))
+            write_rows(its, first, np.array(texts, its.dtype))
         for name in ("value", "time_s"):
             write_rows(self._data[f"event/{name}"], first, np.array([getattr(event, name) for event in events]))
 

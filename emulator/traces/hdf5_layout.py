@@ -106,13 +106,13 @@ def _lay_out_watched(
 
 
 def _lay_out_events(event: h5py.Group, header: Header) -> None:
-    where_bytes = max([1, *(len(label.encode()) for labels in header.labels.values() for label in labels)])
+    where = text_type(["", *(label for labels in header.labels.values() for label in labels)])
     time = _growing(event, "time_s", "f8", (), EVENT_CHUNK_ROWS, **COMPRESSION["gzip"])
     time.make_scale("time_s")
     _describe(time, "s", "when")
     for name, dtype, long_name in (
-        ("kind", h5py.string_dtype("utf-8", KIND_BYTES), "what happened"),
-        ("where", h5py.string_dtype("utf-8", where_bytes), "site, job or area"),
+        ("kind", h5py.string_dtype("ascii", KIND_BYTES), "what happened"),
+        ("where", where, "site, job or area"),
         ("value", np.dtype("f8"), "how much, in the unit of the kind"),
     ):
         data = _growing(event, name, dtype, (), EVENT_CHUNK_ROWS, **COMPRESSION["gzip"])
@@ -132,9 +132,8 @@ def _growing(
 
 
 def _labels(trace: h5py.Group, axis: str, labels: Sequence[str]) -> h5py.Dataset:
-    """The names along an axis, as fixed-length strings: Octave cannot read those of variable length."""
-    size = max(len(label.encode()) for label in labels)
-    scale = trace.create_dataset(axis, data=np.array([fixed_text(label, size) for label in labels]))
+    """The names along an axis."""
+    scale = trace.create_dataset(axis, data=np.array([label.encode() for label in labels], text_type(labels)))
     scale.attrs["_Encoding"] = "utf-8"  # xarray then gives text, not bytes
     scale.make_scale(axis)
     _describe(scale, "1", f"names of the {axis} axis")
@@ -143,6 +142,13 @@ def _labels(trace: h5py.Group, axis: str, labels: Sequence[str]) -> h5py.Dataset
 
 def _describe(data: h5py.Dataset, unit: str, long_name: str) -> None:
     data.attrs["units"], data.attrs["long_name"] = unit, long_name
+
+
+def text_type(texts: Sequence[str]) -> np.dtype[Any]:
+    """Fixed-length strings for `texts`, marked UTF-8 only where one needs it: Octave cannot read those, nor strings of
+    variable length."""
+    charset = "ascii" if all(text.isascii() for text in texts) else "utf-8"
+    return h5py.string_dtype(charset, max(1, *(len(text.encode()) for text in texts)))
 
 
 def fixed_text(text: str, size: int) -> np.ndarray:

@@ -19,6 +19,7 @@ import emulator
 from emulator.metrics import unit_of
 from emulator.sweep import Result
 from emulator.trace import SCHEMA_VERSION, TraceError
+from emulator.traces.hdf5_layout import text_type
 
 
 def write(path: Path, results: Sequence[Result], config: str) -> None:
@@ -72,5 +73,5 @@ def _plain(value: Any) -> Any:
 
 
 def _texts(values: list[Any]) -> np.ndarray:
-    raw = [str(value).encode() for value in values]
-    return np.array(raw, h5py.string_dtype("utf-8", max(1, *map(len, raw))))
+    texts = [str(value) for value in values]
+    return np.array([text.encode() for text in texts], text_type(texts))

@@ -197,6 +197,22 @@ def test_tools_of_hdf5_1_10_dump_it(tmp_path):
     assert all(f'"{kind}' in dump("-d", "/event/kind") for kind in ("job_start", "load_step"))
 
 
+@pytest.mark.skipif(shutil.which("octave") is None, reason="Octave is a large program that few machines have")
+def test_octave_loads_it(tmp_path):
+    """Where names are ASCII. Octave turns axes around, as MATLAB's h5read does."""
+    rows = block(ONE_SITE, 10)
+    write(
+        tmp_path / "t.h5", ONE_SITE, rows, (Event(0.0, "job_start", "campus", 1.0), Event(0.004, "fault", "main", 2.0))
+    )
+    code = "a = load('-hdf5', 't.h5'); printf('%.17g ', a.trace.area_frequency_hz'); printf('\\n%s', a.trace.site, a.event.kind');"
+    done = subprocess.run(
+        ["octave", "--no-gui", "-q", "--eval", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    numbers, site, kinds = done.stdout.split("\n")
+    assert np.array_equal(np.float64(numbers.split()), rows["area_frequency_hz"].ravel())
+    assert site == "campus" and kinds.split() == ["job_start", "fault"], done.stderr
+
+
 def test_windows_make_up_the_whole(tmp_path):
     header = replace(ONE_SITE, dt_s=0.01)
     events = (Event(0.005, "a", "", 0.0), Event(5.0, "b", "campus", 1.0), Event(5.05, "c", "main", 2.0))
