@@ -126,7 +126,7 @@ def gpu_kernel_rates() -> dict[str, float]:
 
 
 def kernel_rates(devices: int, ticks: int, interpret: bool = False) -> dict[str, float]:
-    """Of the kernel in blocks and of the fused one, under the load of the C program beside the path by devices: own
+    """Of the kernel as dispatched here and of the fused one, under the load of the C program beside the path by devices: own
     noise, smoothing without timers, every 250 ticks an event that devices pass within 40 ticks.
 
     Args:
@@ -152,12 +152,12 @@ def kernel_rates(devices: int, ticks: int, interpret: bool = False) -> dict[str,
     )
     args = settings, Devices(one, one / devices, key), at_rest(switches, devices, one.dtype), drive, jnp.int32(0)
 
-    def rate(method: Method) -> float:
+    def rate(method: Method | None) -> float:
         kernel = jax.jit(lambda *args: device_power(switches, *args, method=method, interpret=interpret))
         return devices * ticks / best_seconds(lambda: kernel(*args))
 
     return {
-        "device_kernel_by_xla_device_ticks_per_s": rate("blocked"),
+        "device_kernel_by_xla_device_ticks_per_s": rate(None),
         "device_kernel_fused_device_ticks_per_s": rate("pallas"),
     }
 

@@ -229,6 +229,14 @@ def test_fused_kernel_says_where_it_does_not_run():
         device_power(ALL, *args, jnp.int32(FIRST), keep=True, method="pallas", interpret=True)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_blocks_are_for_cpus(monkeypatch, backend):
+    """Elsewhere one loop over ticks, each of which takes all devices at once."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    text = str(jax.make_jaxpr(lambda *args: device_power(NONE, *args, jnp.int32(FIRST)))(*made(NONE, 600, 96)))
+    assert (text.count("scan[") == 1) == (backend != "cpu")
+
+
 def test_bench_measures_the_fused_kernel_where_there_is_a_gpu(monkeypatch):
     """Interpreted, for a few devices; nothing on a CPU."""
     assert bench.gpu_kernel_rates() == {}
