@@ -328,6 +328,16 @@ def test_a_device_that_is_not_there_is_status_2(tmp_path):
     assert done.returncode == 2 and "--platform tpu: JAX finds no such device here" in done.stderr
 
 
+@pytest.mark.parametrize(("environment", "platform"), [({}, "cpu"), ({"JAX_PLATFORMS": "cuda,cpu"}, "cuda,cpu")])
+def test_it_computes_on_the_cpu_unless_told(environment, platform):
+    code = """import jax; from emulator.commands.common import prepare_jax
+prepare_jax(None, False)
+print(jax.config.jax_platforms)"""
+    its = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"} | environment
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=its, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == platform
+
+
 def test_no_equilibrium_is_status_2(wattswing):
     done = wattswing("run", "r1_load_step", "--set", 'grid.area=[{name="main", inertia_s=4.0, load_mw=2000.0, '
                      'governor=[{model="tgov1"}]}]')  # fmt: skip

@@ -72,7 +72,11 @@ def noted_interrupts() -> list[int]:
 
 
 def prepare_jax(platform: str | None, x64: bool) -> None:
-    """Everything that is global in JAX, set in this one place before its first computation."""
+    """Everything that is global in JAX, set in this one place before its first computation.
+
+    On the CPU where neither `platform` nor JAX_PLATFORMS says otherwise: on a GPU the closed loop of one scenario is a
+    launch per operation and tick, and many times as slow.
+    """
     from emulator.xla import compile_loops_whole
 
     compile_loops_whole()
@@ -83,6 +87,8 @@ def prepare_jax(platform: str | None, x64: bool) -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_enable_x64", x64)
+    if platform is None and not os.environ.get("JAX_PLATFORMS"):
+        jax.config.update("jax_platforms", "cpu")
     if platform is not None:
         jax.config.update("jax_platforms", platform)
         try:
