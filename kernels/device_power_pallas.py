@@ -24,6 +24,7 @@ from jax.experimental import pallas as pl
 
 from emulator.kernels.device_tick import (
     ABSENT,
+    WORD,
     Devices,
     Drive,
     Settings,
@@ -38,7 +39,6 @@ from emulator.kernels.device_tick import (
 
 BLOCK = 128  # devices of a program
 WARPS = 1  # so that sums need no barrier
-WORD = 32  # ticks of a group: those that draw from one hash
 Means = tuple[jax.Array, jax.Array]  # of level and noise amplitude
 Result = tuple[State, jax.Array]
 Definition = Callable[..., Result]  # as `device_power.dense_device_power`
