@@ -25,7 +25,7 @@ import pytest
 
 from emulator import __main__, catalog, cli, simulate
 from emulator.account import Account
-from emulator.commands.common import interrupts_later
+from emulator.commands.common import interrupts_later, prepare_jax
 from emulator.traces import hdf5
 
 ROOT = Path(__file__).parents[1]
@@ -323,9 +323,23 @@ def test_no_trace_to_export_onto_an_old_file(wattswing, tmp_path):
     assert (tmp_path / "c.csv").read_text() == "old"
 
 
-def test_a_device_that_is_not_there_is_status_2(tmp_path):
-    done = alone(tmp_path, "run", "campus_100mw", "--platform", "tpu")
-    assert done.returncode == 2 and "--platform tpu: JAX finds no such device here" in done.stderr
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_a_device_that_is_not_there_is_status_2(tmp_path, platform):
+    done = alone(tmp_path, "run", "campus_100mw", "--platform", platform)
+    assert done.returncode == 2 and f"--platform {platform}: JAX finds no such device here" in done.stderr
+    assert "rocm" not in done.stderr, "of gpu JAX wants all makes at once"
+
+
+def test_of_gpu_any_make_will_do(monkeypatch):
+    """Of jax_platforms = gpu JAX wants CUDA and ROCm (its issue 12335), and fails where there is but one."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    before = {name: getattr(jax.config, name) for name in JAX_SETTINGS}
+    try:
+        prepare_jax("gpu", jax.config.jax_enable_x64)
+        assert jax.config.jax_platforms is None
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 @pytest.mark.parametrize(("environment", "platform"), [({}, "cpu"), ({"JAX_PLATFORMS": "cuda,cpu"}, "cuda,cpu")])

@@ -88,10 +88,14 @@ def prepare_jax(platform: str | None, x64: bool) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_enable_x64", x64)
     if platform is None and not os.environ.get("JAX_PLATFORMS"):
-        jax.config.update("jax_platforms", "cpu")
-    if platform is not None:
-        jax.config.update("jax_platforms", platform)
-        try:
-            jax.devices()
-        except RuntimeError as error:
-            raise UsageError(f"--platform {platform}: JAX finds no such device here ({error})") from error
+        platform = "cpu"
+    if platform is None:
+        return
+    # Of gpu JAX would want all makes at once, CUDA and ROCm: its own choice is the GPU that there is.
+    jax.config.update("jax_platforms", None if platform == "gpu" else platform)
+    try:
+        found = jax.default_backend()
+    except RuntimeError as error:
+        raise UsageError(f"--platform {platform}: JAX finds no such device here ({error})") from error
+    if found != platform:
+        raise UsageError(f"--platform {platform}: JAX finds no such device here, only {found}")
