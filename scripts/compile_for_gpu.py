@@ -21,6 +21,10 @@ DUMP = Path(KEPT.name)
 os.environ["XLA_FLAGS"] = f"--xla_dump_to={DUMP}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+from emulator.xla import compile_loops_whole  # noqa: E402
+
+compile_loops_whole()
+
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402

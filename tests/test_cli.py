@@ -27,6 +27,7 @@ from emulator import __main__, catalog, cli, simulate
 from emulator.account import Account
 from emulator.commands.common import interrupts_later, prepare_jax
 from emulator.traces import hdf5
+from emulator.xla import compile_loops_whole
 
 ROOT = Path(__file__).parents[1]
 LONG = """
@@ -340,6 +341,18 @@ def test_of_gpu_any_make_will_do(monkeypatch):
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+def test_settings_of_xla_leave_the_users_alone(monkeypatch):
+    theirs = "--xla_gpu_deterministic_ops=false --xla_force_host_platform_device_count=3"
+    monkeypatch.setenv("XLA_FLAGS", theirs)
+    for _ in range(2):
+        compile_loops_whole()
+        names = [flag.split("=")[0] for flag in os.environ["XLA_FLAGS"].split()]
+        assert os.environ["XLA_FLAGS"].startswith(theirs) and len(set(names)) == len(names) == 4
+    monkeypatch.setenv("XLA_FLAGS", "")
+    compile_loops_whole()
+    assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
 
 
 @pytest.mark.parametrize(("environment", "platform"), [({}, "cpu"), ({"JAX_PLATFORMS": "cuda,cpu"}, "cuda,cpu")])
