@@ -355,14 +355,26 @@ def test_settings_of_xla_leave_the_users_alone(monkeypatch):
     assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
 
 
-@pytest.mark.parametrize(("environment", "platform"), [({}, "cpu"), ({"JAX_PLATFORMS": "cuda,cpu"}, "cuda,cpu")])
-def test_it_computes_on_the_cpu_unless_told(environment, platform):
-    code = """import jax; from emulator.commands.common import prepare_jax
-prepare_jax(None, False)
+@pytest.mark.parametrize(
+    ("asked", "platforms", "said"),
+    [
+        ("", "cpu", ""),
+        ("cpu", "cpu", ""),
+        ("cuda,cpu", "cuda,cpu", ""),
+        ("cuda", "cuda,cpu", "JAX_PLATFORMS=cuda: JAX"),
+    ],
+)
+def test_it_computes_on_the_cpu_unless_told(asked, platforms, said):
+    """JAX itself passes over a CUDA that is not there."""
+    code = """import jax; from emulator.commands.common import UsageError, prepare_jax
+try:
+    prepare_jax(None, False)
+except UsageError as error:
+    print(error)
 print(jax.config.jax_platforms)"""
-    its = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"} | environment
+    its = {**os.environ, "JAX_PLATFORMS": asked}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=its, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == platform
+    assert done.stdout.startswith(said) and done.stdout.endswith(f"{platforms}\n")
 
 
 def test_no_equilibrium_is_status_2(wattswing):
