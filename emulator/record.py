@@ -114,6 +114,6 @@ def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, p
 
 
 def _has_pace(steps: np.ndarray, median_s: float) -> bool:
-    """A meter's samples come at about even times, so a wide step among them is a hole. Break-points that somebody wrote,
-    or samples taken whenever something happens, do not."""
+    """A meter's samples come at about even times, so a wide step among them is a hole. Break-points that somebody
+    wrote, or samples taken whenever something happens, do not."""
     return float(np.mean((steps >= median_s / NEAR) & (steps <= median_s * NEAR))) > 0.5
