@@ -16,7 +16,7 @@ from emulator.tables import Table, key
 class _Limit(Table):
     name: str = key("title of the clause", min_length=1)
     source: str = key("where it stands", "not given")
-    status: Literal["in force", "draft", "example", "own"] = key("how binding it is; own: nobody's but the user's", "own")
+    status: Literal["in force", "draft", "example", "own"] = key("how binding it is; own: the user's", "own")
 
 
 def _ascending(low_key: str, low: float, high_key: str, high: float) -> None:

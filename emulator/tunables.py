@@ -85,7 +85,7 @@ def unit_at(scenario: Table, dotted: str) -> str:
     except PathError:
         return "1"
     table = value_at(scenario, tuple(above))
-    return (unit_of(type(table).model_fields[last]) if isinstance(table, Table) else "") or "1"
+    return (unit_of(type(table).model_fields[str(last)]) if isinstance(table, Table) else "") or "1"
 
 
 def replaced(scenario: Any, path: Path, value: Any) -> Any:
