@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import emulator
 from emulator.commands import common
 
 CONFIG = """
@@ -63,6 +64,11 @@ def test_check_flags_what_a_replayed_file_is_not(folder):
     cut = check(folder)
     assert (cut.returncode, cut.stdout) == (0, whole.stdout)
     assert cut.stderr.startswith(f"wattswing: warning: {folder / 'load.csv'}: the last line does not end")
+
+
+def test_the_package_lists_what_it_has():
+    """For whoever completes a name by a key: names load on first use, but are there before."""
+    assert set(emulator.__all__) <= set(dir(emulator))
 
 
 def test_without_a_home_there_is_no_cache(monkeypatch):
