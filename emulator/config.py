@@ -124,7 +124,8 @@ class _Source:
         if not path.is_file():
             path = catalog.path_of("scenarios", str(config))
         if not path.is_file():
-            hint = nearest(str(config), catalog.names("scenarios"))
+            other = [kind for kind in catalog.kinds() if str(config) in catalog.names(kind)]
+            hint = f"; it is one of {other[0]}" if other else nearest(str(config), catalog.names("scenarios"))
             is_no = f"no such file, and no scenario preset of that name{hint}"
             if FilePath(config).exists():  # a file is read more than once
                 is_no = "is a folder or a stream, must be a file"

@@ -325,6 +325,8 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
 def test_unknown_file_names_the_nearest_preset():
     with pytest.raises(ConfigError, match="no such file, and no scenario preset of that name; nearest: campus_100mw"):
         config.load("campus_10mw")
+    with pytest.raises(ConfigError, match="no scenario preset of that name; it is one of grids$"):
+        config.load("kundur_0545")
 
 
 def test_a_refusal_does_not_import_jax(tmp_path):
