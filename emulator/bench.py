@@ -24,7 +24,7 @@ from emulator import bench_c, config, governor_schema, grid_schema, jobs_schema,
 from emulator.account import Block
 from emulator.frame import Frame
 from emulator.kernels.device_power import Method, device_power
-from emulator.kernels.device_tick import Devices, Drive, Settings, Switches, at_rest
+from emulator.kernels.device_tick import Devices, Drive, Settings, State, Switches, at_rest
 from emulator.kernels.passed_share import passed_share_increments
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Event, Trace
@@ -126,12 +126,22 @@ def gpu_kernel_rates() -> dict[str, float]:
 
 
 def kernel_rates(devices: int, ticks: int, interpret: bool = False) -> dict[str, float]:
-    """Of the kernel in blocks and of the fused one, under the load of the C program beside the path by devices: own
-    noise, smoothing without timers, every 250 ticks an event that devices pass within 40 ticks.
+    """Of the kernel as dispatched and of the fused one. `interpret`: as in `device_power`."""
+    switches, args = kernel_load(devices, ticks)
 
-    Args:
-      interpret: as in `device_power`.
-    """
+    def rate(method: Method | None) -> float:
+        kernel = jax.jit(lambda *args: device_power(switches, *args, method=method, interpret=interpret))
+        return devices * ticks / best_seconds(lambda: kernel(*args))
+
+    return {
+        "device_kernel_by_xla_device_ticks_per_s": rate(None),
+        "device_kernel_fused_device_ticks_per_s": rate("pallas"),
+    }
+
+
+def kernel_load(devices: int, ticks: int) -> tuple[Switches, tuple[Settings, Devices, State, Drive, jax.Array]]:
+    """What `device_power` takes, for the load of the C program beside the path by devices: own noise, smoothing without
+    timers, every 250 ticks an event that devices pass within 40 ticks."""
     rng = np.random.default_rng(0)
     numbers = dict.fromkeys(Settings._fields, 0.0) | {
         **{"response": 0.05, "mean_response": 0.025, "incoherent": 1.0, "fade": 0.99, "innovation": 0.14},
@@ -150,16 +160,8 @@ def kernel_rates(devices: int, ticks: int, interpret: bool = False) -> dict[str,
         cap=jnp.full(ticks, jnp.inf, jnp.float32),
         poll=jnp.zeros(ticks, bool),
     )
-    args = settings, Devices(one, one / devices, key), at_rest(switches, devices, one.dtype), drive, jnp.int32(0)
-
-    def rate(method: Method) -> float:
-        kernel = jax.jit(lambda *args: device_power(switches, *args, method=method, interpret=interpret))
-        return devices * ticks / best_seconds(lambda: kernel(*args))
-
-    return {
-        "device_kernel_by_xla_device_ticks_per_s": rate("blocked"),
-        "device_kernel_fused_device_ticks_per_s": rate("pallas"),
-    }
+    its = Devices(one, one / devices, key)
+    return switches, (settings, its, at_rest(switches, devices, one.dtype), drive, jnp.int32(0))
 
 
 def closed_loop_us(scenario: schema.Scenario, batch: int) -> float:

@@ -11,10 +11,9 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import emulator
-from emulator import checkpoint, schema
+from emulator import checkpoint, placement, schema
 from emulator.account import Account, Block
 from emulator.carry import Checkpoint
 from emulator.clock import seconds_at, ticks_nearest
@@ -24,7 +23,7 @@ from emulator.grid.frequency import operable
 from emulator.grids import grid_layout, has_reserves
 from emulator.jobs_schema import TrainingJob
 from emulator.plant import Inputs, Layout, Params
-from emulator.rollout import State, initial_state, rollout
+from emulator.rollout import State, initial_state
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
 from emulator.storages import listed
 from emulator.toml_text import to_toml
@@ -203,7 +202,7 @@ class _Emulation:
     state: State
     total: int  # ticks of the run
     window: int  # ticks per call, a whole number of chunks
-    step: Callable[[Params, State, Inputs], tuple[State, Frame]]
+    step: placement.Step
 
 
 def _compile(scenario: schema.Scenario) -> _Emulation:
@@ -212,13 +211,9 @@ def _compile(scenario: schema.Scenario) -> _Emulation:
     window = window_ticks(scenario)
     inputs = inputs_of(scenario, records, 0, window)
     state = initial_state(layout, params)
-    step = jax.jit(rollout, static_argnums=0)
     if any(job.path == "devices" for job in layout.training):
         layout = spread(layout)
-        everywhere = NamedSharding(Mesh(np.array(jax.devices()), ("devices",)), PartitionSpec())
-        params, state, inputs = jax.device_put((params, state, inputs), everywhere)
-        step = jax.jit(rollout, static_argnums=0, in_shardings=everywhere, out_shardings=everywhere)
-    step = step.lower(layout, params, state, inputs).compile()
+    step = placement.compiled(layout, params, state, inputs)
     return _Emulation(records, layout, params, state, total, window, step)
 
 
@@ -228,7 +223,7 @@ def _frames(scenario: schema.Scenario, emulation: _Emulation, state: State) -> I
     ahead: tuple[int, Frame, State] | None = None
     for first in range(int(state.tick), emulation.total, emulation.window):
         inputs = inputs_of(scenario, emulation.records, first, emulation.window)
-        state, frame = emulation.step(emulation.params, state, inputs)
+        state, frame = emulation.step(state, inputs)
         if ahead is not None:
             yield ahead
         ahead = first, frame, state

@@ -43,7 +43,7 @@ def device_power(
     drive: Drive,
     first_tick: jax.Array,
     keep: bool = False,
-    method: Method = "blocked",
+    method: Method | None = None,
     interpret: bool = False,
 ) -> tuple[State, jax.Array]:
     """Power and demand in a window of ticks.
@@ -54,7 +54,8 @@ def device_power(
       first_tick: int32, the window's first tick counted from the run's start: keys the innovations.
       keep: return each device's power instead of sums.
       method: "blocked" passes blocks of devices through all ticks; "dense" is the definition, and what `keep` uses;
-        "pallas" is a fused kernel for a GPU, not measured on one yet and therefore only ever by choice.
+        "pallas" is a fused kernel for a GPU, not measured on one yet and therefore only ever by choice. Left out:
+        blocks on a CPU; elsewhere the definition, since a step of a loop is a launch there and blocks have many.
       interpret: run the Pallas kernel interpreted, on any machine; for tests.
 
     Returns:
@@ -67,6 +68,8 @@ def device_power(
 
         args = settings, devices, state, drive, first_tick
         return pallas_device_power(dense_device_power, interpret, switches, *args)
+    if method is None:
+        method = "blocked" if jax.default_backend() == "cpu" else "dense"
     if method == "blocked" and not keep:
         return blocked_device_power(switches, settings, devices, state, drive, first_tick)
     return dense_device_power(switches, settings, devices, state, drive, first_tick, keep)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from emulator.kernels.device_tick import (
     ABSENT,
+    WORD,
     Devices,
     Drive,
     Settings,
@@ -28,7 +29,6 @@ from emulator.kernels.device_tick import (
 BLOCK = 512  # devices: their state and events stay in the first and second cache
 LANES = 64  # sums are taken tick by tick over rows of so many devices,
 KEPT = 16  # group by group over lanes until so many are left, and over those at the end
-WORD = 32
 FEW = 4  # events under way in a group: more are rare, and cost what all of them cost
 
 
@@ -120,7 +120,7 @@ def _group(
     """
     start, is_passed, is_under_way, which, *series = xs
     tick, length = first_tick + start, series[0].shape[0]
-    words = (hashed(devices.key, tick >> 5), hashed(devices.key, (tick >> 5) + 1)) if switches.own else ABSENT
+    word = _word(devices.key, tick) if switches.own else ABSENT
     before = (_sum_where(is_passed, drive.level_step), _sum_where(is_passed, drive.noise_step))
 
     def through(target: Callable[[jax.Array], Means], steady: bool, state: State) -> tuple[State, jax.Array]:
@@ -128,7 +128,7 @@ def _group(
 
         def step(state: State, ys: tuple[jax.Array, ...]) -> tuple[State, jax.Array]:
             k, *given = ys
-            own = _innovations(settings, words, (tick & 31) + k) if switches.own else ABSENT
+            own = signed(word, k, settings.innovation) if switches.own else ABSENT
             args = switches, settings, devices.gain, state, target(k), given[0], own, given[1], given[2], steady
             state, power, demand = device_tick(*args)
             return state, jnp.stack([_halved(devices.weight * power), _halved(devices.weight * demand)])
@@ -171,9 +171,10 @@ def _group(
     return after, _halved(jnp.moveaxis(sums.reshape(length, 2, LANES // KEPT, KEPT), 2, 0))
 
 
-def _innovations(settings: Settings, words: tuple[jax.Array, jax.Array], place: jax.Array) -> jax.Array:
-    """Those of one tick from the hashes of its 32 ticks and the 32 after them."""
-    return signed(jnp.where(place < WORD, words[0], words[1]), place & 31, settings.innovation)
+def _word(key: jax.Array, tick: jax.Array) -> jax.Array:
+    """Bits of 32 ticks from `tick` on, the lowest first: the end of one hash and the beginning of the next."""
+    at = (tick & 31).astype(jnp.uint32)
+    return (hashed(key, tick >> 5) >> at) | (hashed(key, (tick >> 5) + 1) << 1 << (31 - at))
 
 
 def _sum_where(which: jax.Array, values: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+WORD = 2**5  # ticks that draw from one hash, a bit each
 ABSENT: Any = None  # in place of an array, where the switches say that nobody looks at it
 
 

@@ -132,7 +132,7 @@ def test_only_drivers_compile():
     """No jit inside the library: one boundary per driver."""
     users = {p.stem for p in sources() if "jax.jit" in p.read_text()}
     assert users <= {
-        "simulate",
+        "placement",
         "cosimulate",
         "bench",
         "sweep",

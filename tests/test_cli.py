@@ -25,8 +25,9 @@ import pytest
 
 from emulator import __main__, catalog, cli, simulate
 from emulator.account import Account
-from emulator.commands.common import interrupts_later
+from emulator.commands.common import interrupts_later, prepare_jax
 from emulator.traces import hdf5
+from emulator.xla import compile_loops_whole
 
 ROOT = Path(__file__).parents[1]
 LONG = """
@@ -323,9 +324,57 @@ def test_no_trace_to_export_onto_an_old_file(wattswing, tmp_path):
     assert (tmp_path / "c.csv").read_text() == "old"
 
 
-def test_a_device_that_is_not_there_is_status_2(tmp_path):
-    done = alone(tmp_path, "run", "campus_100mw", "--platform", "tpu")
-    assert done.returncode == 2 and "--platform tpu: JAX finds no such device here" in done.stderr
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_a_device_that_is_not_there_is_status_2(tmp_path, platform):
+    done = alone(tmp_path, "run", "campus_100mw", "--platform", platform)
+    assert done.returncode == 2 and f"--platform {platform}: JAX finds no such device here" in done.stderr
+    assert "rocm" not in done.stderr, "of gpu JAX wants all makes at once"
+
+
+def test_of_gpu_any_make_will_do(monkeypatch):
+    """Of jax_platforms = gpu JAX wants CUDA and ROCm (its issue 12335), and fails where there is but one."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    before = {name: getattr(jax.config, name) for name in JAX_SETTINGS}
+    try:
+        prepare_jax("gpu", jax.config.jax_enable_x64)
+        assert jax.config.jax_platforms is None
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
+def test_settings_of_xla_leave_the_users_alone(monkeypatch):
+    theirs = "--xla_gpu_deterministic_ops=false --xla_force_host_platform_device_count=3"
+    monkeypatch.setenv("XLA_FLAGS", theirs)
+    for _ in range(2):
+        compile_loops_whole()
+        names = [flag.split("=")[0] for flag in os.environ["XLA_FLAGS"].split()]
+        assert os.environ["XLA_FLAGS"].startswith(theirs) and len(set(names)) == len(names) == 4
+    monkeypatch.setenv("XLA_FLAGS", "")
+    compile_loops_whole()
+    assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "platforms", "said"),
+    [
+        ("", "cpu", ""),
+        ("cpu", "cpu", ""),
+        ("cuda,cpu", "cuda,cpu", ""),
+        ("cuda", "cuda,cpu", "JAX_PLATFORMS=cuda: JAX"),
+    ],
+)
+def test_it_computes_on_the_cpu_unless_told(asked, platforms, said):
+    """JAX itself passes over a CUDA that is not there."""
+    code = """import jax; from emulator.commands.common import UsageError, prepare_jax
+try:
+    prepare_jax(None, False)
+except UsageError as error:
+    print(error)
+print(jax.config.jax_platforms)"""
+    its = {**os.environ, "JAX_PLATFORMS": asked}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=its, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(said) and done.stdout.endswith(f"{platforms}\n")
 
 
 def test_no_equilibrium_is_status_2(wattswing):

@@ -19,7 +19,7 @@ from emulator.cluster.schedule import JobTime, later
 from emulator.kernels import device_tick as kernel
 from emulator.kernels.device_power import device_power
 
-SPAN_TICKS = 2048  # ticks whose events are laid out at a time
+SPAN_TICKS = 4096  # whose events are laid out at a time, at most
 
 
 class Group(NamedTuple):
@@ -71,7 +71,7 @@ def advance(
       the carry after it, (ticks, groups, 2) sums of power and demand or with `keep` (ticks, devices) powers, the
       window's bits and the overflow flag.
     """
-    length = max(n for n in range(1, SPAN_TICKS + 1) if window.ticks % n == 0)
+    length = _span_ticks(window.ticks)
     spans = window.ticks // length
 
     @jax.checkpoint
@@ -102,6 +102,12 @@ def advance(
         one, (carry, jnp.asarray(False)), (firsts, common.reshape(spans, length), cap.reshape(spans, length))
     )
     return carry, power.reshape(window.ticks, *power.shape[2:]), bits.reshape(-1), overflow
+
+
+def _span_ticks(window_ticks: int) -> int:
+    """An even part of a window; of whole words where there is one, which the kernel takes word by word."""
+    parts = [n for n in range(1, SPAN_TICKS + 1) if window_ticks % n == 0]
+    return max(parts, key=lambda n: (n % kernel.WORD == 0, n))
 
 
 def _spread(

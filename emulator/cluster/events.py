@@ -98,7 +98,7 @@ def _written(
             rows, weight = (slice(None), jnp.sum(weight)[None]) if together else (rows, weight)
             at = later(start, jnp.stack([jnp.atleast_1d(times[i])[rows] for i in which]), window.dt_s)
             share = passed_share_increments(at.tick, at.fraction, weight, window.ticks)
-            shares.append(step @ share)
+            shares.append(jnp.matmul(step, share, precision="highest"))  # a GPU would round to 10 bits, a TPU to 7
         total = total + jnp.stack(shares, axis=1)
     return total
 

@@ -72,7 +72,11 @@ def noted_interrupts() -> list[int]:
 
 
 def prepare_jax(platform: str | None, x64: bool) -> None:
-    """Everything that is global in JAX, set in this one place before its first computation."""
+    """Everything that is global in JAX, set in this one place before its first computation.
+
+    On the CPU where neither `platform` nor JAX_PLATFORMS says otherwise, which is the fastest for few scenarios of
+    linear devices; beside other devices there is always a CPU.
+    """
     from emulator.xla import compile_loops_whole
 
     compile_loops_whole()
@@ -83,12 +87,17 @@ def prepare_jax(platform: str | None, x64: bool) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache / "wattswing"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_enable_x64", x64)
-    if platform is not None:
-        jax.config.update("jax_platforms", platform)
-        try:
-            jax.devices()
-        except RuntimeError as error:
-            raise UsageError(f"--platform {platform}: JAX finds no such device here ({error})") from error
+    asked = platform or os.environ.get("JAX_PLATFORMS") or "cpu"
+    said = f"--platform {platform}" if platform else f"JAX_PLATFORMS={asked}"
+    kinds = asked.split(",")
+    # Of gpu JAX would want all makes at once, CUDA and ROCm: its own choice is the GPU that there is.
+    jax.config.update("jax_platforms", None if asked == "gpu" else ",".join(dict.fromkeys([*kinds, "cpu"])))
+    try:
+        found = jax.default_backend()
+    except RuntimeError as error:
+        raise UsageError(f"{said}: JAX finds no such device here ({error})") from error
+    if found not in ["gpu" if kind in ("cuda", "rocm") else kind for kind in kinds]:
+        raise UsageError(f"{said}: JAX finds no such device here, only {found}")
 
 
 def _cache() -> Path | None:

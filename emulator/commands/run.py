@@ -31,7 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on with a trace that was cut short, from the checkpoint beside it"
     )
-    parser.add_argument("--platform", choices=("cpu", "gpu", "tpu"), help="where to compute; default: JAX's choice")
+    where = "where to compute; default: cpu, or what JAX_PLATFORMS says"
+    parser.add_argument("--platform", choices=("cpu", "gpu", "tpu"), help=where)
     parser.add_argument("--x64", action="store_true", help="compute in float64")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
 
-from emulator import config, simulate
+from emulator import config, placement, simulate
 from emulator.cluster import demand, iteration
 from tests.unit.synthetic import summed_up_and_measured
 
@@ -88,6 +89,29 @@ def test_windows_change_nothing(emulate, monkeypatch):
     whole = emulate(CAMPUS)
     monkeypatch.setattr(simulate, "WINDOW_TICKS", 700)
     assert_equal_to_rounding(whole, emulate(CAMPUS), 1e-5)
+
+
+SMOOTHING = "site.0.job.train.smoothing={floor_fraction=0.5, ramp_up_w_per_s=500.0, ramp_down_w_per_s=300.0}"
+
+
+@pytest.mark.parametrize("more", [(), (SMOOTHING,)])
+def test_jobs_on_a_gpu_and_the_loop_on_a_cpu_change_nothing(emulate, monkeypatch, more):
+    """In windows of 700 ticks, on a CPU that says that it is a GPU: the way of a GPU's run, but for its arithmetic."""
+    whole = emulate(CAMPUS, *more)
+    monkeypatch.setattr(simulate, "WINDOW_TICKS", 700)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(placement, "whole", None)
+    assert_equal_to_rounding(whole, emulate(CAMPUS, *more), 1e-5)
+
+
+def test_jobs_and_loop_stay_where_they_belong(scenario):
+    layout, params, state, inputs = simulate.build(scenario(CAMPUS, SMOOTHING), 200)
+    first, second = jax.devices()
+    step = placement.apart(layout, params, state, inputs, SingleDeviceSharding(second))
+    state, frames = step(*step(state, inputs)[:1], inputs)
+    assert all(leaf.devices() == {first, second} for leaf in jax.tree.leaves(state.training))
+    assert all(leaf.devices() == {second} for leaf in jax.tree.leaves((state.plant, state.ordered_w, frames)))
+    assert int(state.tick) == 400
 
 
 def test_twice_the_same_bit_for_bit(emulate):

@@ -195,6 +195,23 @@ def test_fused_kernel_interpreted_is_the_definition():
     assert_close((state, sums), (its, expected), 1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 200])
+def test_fused_kernel_takes_events_wherever_they_lie(count):
+    """On either side of where groups of ticks meet, for one device; anywhere, early or late, for many."""
+    args, rng = made(ALL, count, 97), np.random.default_rng(8)
+    edges = -(FIRST % 32) + 32 * np.arange(5)
+    tick = np.sort(np.concatenate([edges - 1, edges, edges + 1]))[: len(EVENTS), None]
+    if count > 1:
+        tick = rng.integers(-60, 160, args.drive.tick.shape)
+    steps = jnp.asarray(rng.uniform(0.01, 0.08, len(tick)), jnp.float32)  # all of one sign: none hides another
+    fraction = args.drive.fraction[: len(tick)]
+    args = args._replace(
+        drive=args.drive._replace(tick=jnp.asarray(tick), fraction=fraction, level_step=steps, noise_step=0 * steps)
+    )
+    (state, sums), (its, expected) = jax.jit(fused)(args), power_of(ALL, args, FIRST, method="dense")
+    assert_close((state, sums), (its, expected), 1e-6)  # as above
+
+
 def test_gradient_of_the_fused_kernel_is_that_of_the_definition(x64):
     """Its backward is the definition's, whatever the effects; to what, and in which order, is what can go wrong."""
     switches = NONE._replace(noisy=True, own=True, smoothing=True)
@@ -210,6 +227,14 @@ def test_fused_kernel_says_where_it_does_not_run():
         fused(args, interpret=False)
     with pytest.raises(ValueError, match="returns sums only"):
         device_power(ALL, *args, jnp.int32(FIRST), keep=True, method="pallas", interpret=True)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_blocks_are_for_cpus(monkeypatch, backend):
+    """Elsewhere one loop over ticks, each of which takes all devices at once."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    text = str(jax.make_jaxpr(lambda *args: device_power(NONE, *args, jnp.int32(FIRST)))(*made(NONE, 600, 96)))
+    assert (text.count("scan[") == 1) == (backend != "cpu")
 
 
 def test_bench_measures_the_fused_kernel_where_there_is_a_gpu(monkeypatch):

@@ -204,7 +204,8 @@ def test_octave_loads_it(tmp_path):
     write(
         tmp_path / "t.h5", ONE_SITE, rows, (Event(0.0, "job_start", "campus", 1.0), Event(0.004, "fault", "main", 2.0))
     )
-    code = "a = load('-hdf5', 't.h5'); printf('%.17g ', a.trace.area_frequency_hz'); printf('\\n%s', a.trace.site, a.event.kind');"
+    code = """a = load('-hdf5', 't.h5');
+        printf('%.17g ', a.trace.area_frequency_hz'); printf('\\n%s', a.trace.site, a.event.kind');"""
     done = subprocess.run(
         ["octave", "--no-gui", "-q", "--eval", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

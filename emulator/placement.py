@@ -1,0 +1,73 @@
+"""Where a run is computed: as a whole on JAX's devices, or what the jobs do there and the closed loop on a CPU beside.
+
+Every operation of a tick is a launch on a GPU, 37 in the demo at some 2 us, and a core takes 0.2 us for all of them
+(docs/performance.md). What the jobs do has no such loop, or one with all devices of a job in every turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from emulator.frame import Frame
+from emulator.plant import Inputs, Layout, Params
+from emulator.rollout import State, closed_loop, job_power, rollout
+
+Step = Callable[[State, Inputs], tuple[State, Frame]]
+
+
+def compiled(layout: Layout, params: Params, state: State, inputs: Inputs) -> Step:
+    """What takes a run through a window, for arguments of the shapes of these.
+
+    Raises:
+      RuntimeError: JAX has other devices, and no CPU beside them.
+    """
+    if jax.default_backend() == "cpu" or any(site.power_limit is not None for site in params.sites):
+        return whole(layout, params, state, inputs)  # where a site orders caps, jobs and loop take turns in every chunk
+    return apart(layout, params, state, inputs, SingleDeviceSharding(jax.devices("cpu")[0]))
+
+
+def whole(layout: Layout, params: Params, state: State, inputs: Inputs) -> Step:
+    """All on JAX's devices, the loop on the first; nonlinear devices are spread over them."""
+    step = jax.jit(rollout, static_argnums=0)
+    if any(job.path == "devices" for job in layout.training):
+        everywhere = _everywhere()
+        params, state, inputs = jax.device_put((params, state, inputs), everywhere)
+        step = jax.jit(rollout, static_argnums=0, in_shardings=everywhere, out_shardings=everywhere)
+    run = step.lower(layout, params, state, inputs).compile()
+    return lambda state, inputs: run(params, state, inputs)
+
+
+def apart(layout: Layout, params: Params, state: State, inputs: Inputs, here: Sharding) -> Step:
+    """`rollout` in two parts: what the jobs do on JAX's devices, where the jobs' states stay, and the closed loop
+    `here`."""
+    there = _everywhere()
+    its, ours = jax.device_put(params, there), jax.device_put(params, here)
+
+    def of_jobs(state: State, inputs: Inputs) -> tuple[Params, State, Inputs]:
+        return its, *jax.device_put((replace(state, plant=()), inputs), there)
+
+    def of_loop(state: State, inputs: Inputs, done: tuple) -> tuple:
+        bare = replace(state, training=(), inference=())
+        return ours, *jax.device_put((bare, (((), ()), *done), inputs.outside), here)
+
+    first = of_jobs(state, inputs)
+    work = jax.jit(job_power, static_argnums=0, out_shardings=there).lower(layout, *first).compile()
+    _, *done = work(*first)
+    loop = jax.jit(closed_loop, static_argnums=0).lower(layout, *of_loop(state, inputs, tuple(done))).compile()
+
+    def step(state: State, inputs: Inputs) -> tuple[State, Frame]:
+        (training, inference), *done = work(*of_jobs(state, inputs))
+        after, frames = loop(*of_loop(state, inputs, tuple(done)))
+        return replace(after, training=training, inference=inference), frames
+
+    return step
+
+
+def _everywhere() -> NamedSharding:
+    """On each of JAX's devices the same."""
+    return NamedSharding(Mesh(np.array(jax.devices()), ("devices",)), PartitionSpec())
