@@ -59,6 +59,10 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_HOME[name]), name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 class _Package(ModuleType):
     """Keeps `em.rollout` the function: importing the submodule of that name would otherwise put the module there."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import os
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from emulator import __version__
-from emulator.commands.common import BAD, DONE, INTERRUPTED, UsageError
+from emulator.commands.common import BAD, DONE, INTERRUPTED, STOPPED, UsageError
 
 COMMANDS = (
     "run", "sweep", "tune", "federate", "check", "presets", "plot", "export", "assess", "report", "modes", "fit",
@@ -29,11 +30,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _main(arguments)
     except BrokenPipeError:  # the reader has enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return DONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        print(f"wattswing: what was to be printed is not all there: {error.strerror}", file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere: Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(arguments: Sequence[str] | None) -> int:

@@ -7,7 +7,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +97,11 @@ def line_of(lines: Lines, path: Path) -> int | None:
     return None
 
 
-def translate(error: ValidationError, root: type[Table] = Scenario) -> list[tuple[Path, str]]:
-    """Path and message of every problem that pydantic found in a table of type `root`, in our words."""
+def translate(
+    error: ValidationError, root: type[Table] = Scenario, presets: Container[Path] = ()
+) -> list[tuple[Path, str]]:
+    """Path and message of every problem that pydantic found in a table of type `root`, in our words. `presets` are the
+    tables, by path without indices of lists, that also take the key "preset"."""
     found = error.errors(include_url=False)
     problems = []
     for item in found:
@@ -106,7 +109,9 @@ def translate(error: ValidationError, root: type[Table] = Scenario) -> list[tupl
         inside = any(other is not item and other["loc"][: len(item["loc"])] == item["loc"] for other in found)
         if item["type"] == "too_short" and inside:
             continue  # pydantic counts only the items that passed
-        problems.append(_say(place, item["type"], item.get("input"), item.get("ctx", {}), item["msg"]))
+        table = tuple(part for part in place.path[:-1] if isinstance(part, str))
+        further = ("preset",) if table in presets else ()
+        problems.append(_say(place, further, item["type"], item.get("input"), item.get("ctx", {}), item["msg"]))
     return problems
 
 
@@ -117,6 +122,7 @@ class _Place:
     path: Path  # without the tags of unions
     table: type[Table] | None  # that holds the key
     field: FieldInfo | None
+    tags: frozenset[str]  # of the union that lies there
 
     @classmethod
     def at(cls, location: Sequence[str | int], root: type[Table]) -> _Place:
@@ -136,7 +142,8 @@ class _Place:
             holder = tables[0] if tables else None
             field = holder.model_fields.get(part) if holder else None
             options = _unwrap(field.annotation) if field else []
-        return cls(tuple(path), holder, field)
+        tables = [o for o in options if isinstance(o, type) and issubclass(o, Table)]
+        return cls(tuple(path), holder, field, frozenset(tag for t in tables for tag in _tags(t)))
 
 
 def _unwrap(annotation: Any) -> list[Any]:
@@ -189,14 +196,16 @@ _TYPES = {
 }
 
 
-def _say(place: _Place, kind: str, value: Any, context: Mapping[str, Any], fallback: str) -> tuple[Path, str]:
-    """One problem in words. `value` is what the user wrote."""
+def _say(
+    place: _Place, further: Sequence[str], kind: str, value: Any, context: Mapping[str, Any], fallback: str
+) -> tuple[Path, str]:
+    """One problem in words. `value` is what the user wrote, `further` are keys that the schema does not name."""
     path, field = place.path, place.field
     unit = f" {unit}" if (unit := unit_of(field)) else ""
     match kind:
         case "extra_forbidden":
             keys = place.table.model_fields if place.table else ()
-            return path, f"unknown key{nearest(str(path[-1]), keys)}"
+            return path, f"unknown key{nearest(str(path[-1]), [*keys, *further])}"
         case "missing":
             what = f": {field.description}" if field else ""
             return path, f"missing key{what}{unit and f', in{unit}'}"
@@ -205,7 +214,10 @@ def _say(place: _Place, kind: str, value: Any, context: Mapping[str, Any], fallb
             key = context["discriminator"].strip("'")
             return (*path, key), f"{context['tag']!r} is unknown{choice(str(context['tag']), tags)}"
         case "union_tag_not_found":
-            return (*path, context["discriminator"].strip("'")), "missing key"
+            key, written = context["discriminator"].strip("'"), value if isinstance(value, dict) else {}
+            if near := difflib.get_close_matches(key, written, n=1):
+                return (*path, near[0]), f"unknown key; nearest: {key}"
+            return (*path, key), f"missing key{nearest('', place.tags)}"
         case "literal_error":
             allowed = [text or number for text, number in re.findall(r"'([^']*)'|(\d+)", context["expected"])]
             return path, f"{value!r} is unknown{choice(str(value), allowed)}"
@@ -221,8 +233,11 @@ def _say(place: _Place, kind: str, value: Any, context: Mapping[str, Any], fallb
             return path, f"needs at least {context['min_length']} of it"
         case "too_long":
             return path, f"takes at most {context['max_length']}"
+        case "tuple_type" if isinstance(value, dict):
+            return path, f"must be a list of tables: write [[{dotted(tuple(p for p in path if isinstance(p, str)))}]]"
         case _ if kind in _TYPES:
-            shown = f"is {value!r}, " if not isinstance(value, dict | list) else ""
+            shown = f"is {str(value).lower() if isinstance(value, bool) else repr(value)}, "
+            shown = shown if not isinstance(value, dict | list) else ""
             limits = f", {bounds(field)}" if field and bounds(field) else ""
             return path, f"{shown}must be {_TYPES[kind]}{unit and f' of{unit}'}{limits}"
         case _:

@@ -124,12 +124,14 @@ class _Source:
         if not path.is_file():
             path = catalog.path_of("scenarios", str(config))
         if not path.is_file():
-            hint = nearest(str(config), catalog.names("scenarios"))
-            raise ConfigError(
-                [Problem(str(config), None, "", f"no such file, and no scenario preset of that name{hint}")]
-            )
+            other = [kind for kind in catalog.kinds() if str(config) in catalog.names(kind)]
+            hint = f"; it is one of {other[0]}" if other else nearest(str(config), catalog.names("scenarios"))
+            is_no = f"no such file, and no scenario preset of that name{hint}"
+            if FilePath(config).exists():  # a file is read more than once
+                is_no = "is a folder or a stream, must be a file"
+            raise ConfigError([Problem(str(config), None, "", is_no)])
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")
             table = tomllib.loads(text)
         except UnicodeDecodeError as error:
             raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
@@ -339,7 +341,8 @@ def _validate(source: _Source, raw: dict[str, Any], problems: list[Problem]) -> 
     try:
         scenario = Scenario.model_validate(raw)
     except ValidationError as error:
-        found = [at for at in translate(error) if not any(at[0][: len(path)] == path for path in source.unsettled)]
+        said = translate(error, presets=PRESET_KINDS)
+        found = [at for at in said if not any(at[0][: len(path)] == path for path in source.unsettled)]
         raise ConfigError([*problems, *(source.problem(path, message) for path, message in found)]) from error
     if problems:
         raise ConfigError(problems)

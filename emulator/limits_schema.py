@@ -15,8 +15,8 @@ from emulator.tables import Table, key
 
 class _Limit(Table):
     name: str = key("title of the clause", min_length=1)
-    source: str = key("where it stands")
-    status: Literal["in force", "draft", "example"] = key("how binding it is")
+    source: str = key("where it stands", "not given")
+    status: Literal["in force", "draft", "example", "own"] = key("how binding it is; own: the user's", "own")
 
 
 def _ascending(low_key: str, low: float, high_key: str, high: float) -> None:

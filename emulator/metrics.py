@@ -15,7 +15,7 @@ import numpy as np
 from emulator.clock import fraction
 from emulator.power_metrics import CHANGE_WINDOW_S, FREQUENCY_BANDS_HZ, RAMPS_S, ROCOF_S
 from emulator.tallies import Change, Extremes, Outside, Rate, Sum
-from emulator.trace import Header
+from emulator.trace import Event, Header
 from emulator.units import S_PER_H
 from emulator.wear import Wear
 
@@ -211,6 +211,7 @@ class JobTally:
         return found
 
 
+ALARMS = ("loss_of_synchronism", "tie_opened", "tie_overloaded", "site_disconnected", "load_shed", "generation_shed")
 MOST = {"site": 3, "area": 3, "tie": 2}  # shown of each kind, so that the summary stays on one screen
 NAME_WIDTH = 24
 
@@ -233,6 +234,18 @@ def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall
     arrived, completed = (_sum_over_jobs(metrics, f"requests_{end}") for end in ("arrived", "completed"))
     lines += [_named("requests", f"{arrived:,.0f} arrived, {completed:,.0f} completed")] if arrived else []
     return "\n".join([*lines, f"emulated {emulated_s:g} s in {wall_s:.2f} s: {emulated_s / wall_s:.0f} x real time"])
+
+
+def render_alarms(events: Iterable[Event]) -> list[str]:
+    """A line for each kind of event that no planner wants: how often, and where and when first."""
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        found.setdefault(event.kind, []).append(event)
+    return [
+        _named(kind.replace("_", " "), f"{len(its)} x, first {_cut(its[0].where, 24)} at {its[0].time_s:g} s")
+        for kind in ALARMS
+        if (its := found.get(kind))
+    ]
 
 
 def _site_lines(metrics: Mapping[str, float], at: str, site: str, nominal_kv: float) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.traces.samples import RecordError, Samples
+from emulator.traces.samples import RecordError, Samples, ends
 
 WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
 READERS = {  # by the file's ending: module of emulator.traces
@@ -21,7 +21,9 @@ READERS = {  # by the file's ending: module of emulator.traces
     ".hdf5": "from_hdf5",
     ".cfg": "from_comtrade",
 }
+TEXTS = (".csv", ".txt")
 LARGEST_GAP = 10.0  # times the median interval: beyond it the record has a hole that nobody should fill by guessing
+NEAR = 2.0  # times the median interval or its inverse: a record has a pace if most of its intervals lie within
 STATED = {"W": "w", "w": "w", "kW": "kw", "KW": "kw", "kw": "kw", "MW": "mw"}  # not mW, which are no megawatts
 WITHOUT_UNIT = ("", "1", "pu", "p.u.", "NONE", "none")
 SECONDS = ("", "s", "sec", "second", "seconds")
@@ -38,8 +40,8 @@ def read(
 
     Raises:
       RecordError: no such file or column; an ending that tells no format; a file that states another unit; values that
-        are not finite; fewer than two samples; times that repeat or go back; a gap of over ten median intervals;
-        negative power. The message names the file, once.
+        are not finite; fewer than two samples; times that repeat or go back; a gap of over ten median intervals
+        in a record that has a pace; negative power. The message names the file, once.
     """
     try:
         return _read(path, time_column, power_column, unit, ending)
@@ -47,6 +49,13 @@ def read(
         if str(error).startswith((path, repr(path))):
             raise
         raise RecordError(f"{path}: {error}", error.key) from error
+
+
+def caution(path: str, ending: str | None = None) -> str:
+    """What to know about a file that `read` has taken, in words; else "". Arguments as there."""
+    if (ending or Path(path).suffix.lower()) not in TEXTS or ends(Path(path)):
+        return ""
+    return f"{path}: the last line does not end: if the file was cut off there, its last value is wrong"
 
 
 def _read(
@@ -91,7 +100,8 @@ def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, p
     if (steps < 0).any():
         raise RecordError(f"{where} {at[1:][steps < 0][0]}: {time_column} goes back; sort the file by time")
     median_s = float(np.median(steps))
-    if (wide := steps > LARGEST_GAP * median_s).any():
+    wide = steps > LARGEST_GAP * median_s
+    if wide.any() and _has_pace(steps, median_s):
         raise RecordError(
             f"{where} {at[1:][wide][0]}: a gap of {steps[wide][0]:g} s, where samples are {median_s:g} s apart; "
             "fill it or cut the file there"
@@ -101,3 +111,9 @@ def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, p
         raise RecordError(
             f"{where} {at[power_w < 0][0]}: {power_column} is {lowest:g}, must be >= 0: a load draws power"
         )
+
+
+def _has_pace(steps: np.ndarray, median_s: float) -> bool:
+    """A meter's samples come at about even times, so a wide step among them is a hole. Break-points that somebody
+    wrote, or samples taken whenever something happens, do not."""
+    return float(np.mean((steps >= median_s / NEAR) & (steps <= median_s * NEAR))) > 0.5

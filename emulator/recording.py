@@ -151,7 +151,8 @@ def of_file(
       ending: as if the file's name ended so; None: as it does.
 
     Raises:
-      TraceError: whatever a replay of the file would refuse; see `record.read`.
+      TraceError: whatever a replay of the file would refuse, see `record.read`; times so uneven that even rows, which
+        spectra need, would be over ten times as many.
     """
     from emulator import record
     from emulator.cluster import replay
@@ -164,8 +165,10 @@ def of_file(
     row_s = float(np.median(steps_s))
     even = bool(np.abs(steps_s - row_s).max() <= EVEN * row_s)
     values: dict[Quantity, dict[str, np.ndarray]] = {"power": {power_column: power_w * 1e-6}}
+    if time_s[-1] > record.LARGEST_GAP * row_s * len(time_s):
+        raise TraceError(f"{path}: times are too uneven to judge: {row_s:g} s apart in the median; resample the file")
     held_s, words = replay.held_s(time_s, power_w), replay.described(str(path), time_s, power_w)
-    caution = words if held_s else ""
+    caution = "; ".join(filter(None, [record.caution(str(path), ending), words if held_s else ""]))
     return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s=held_s, caution=caution)
 
 

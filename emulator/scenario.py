@@ -85,18 +85,6 @@ def _plans(site: schema.Site) -> bool:
     return any(isinstance(stage, FeedForwardController) for stage in stages_of(site.controller))
 
 
-def warnings_of(scenario: schema.Scenario, records: Records) -> list[str]:
-    """What the replayed files cannot carry, in words."""
-    return [
-        warning
-        for site, job in jobs_of(scenario)
-        if isinstance(job, jobs_schema.ReplayJob)
-        for record in [records[site.name, job.name]]
-        if isinstance(record, Record)
-        for warning in replay.warnings(job, record.time_s, record.power_w, scenario.run.dt_s)
-    ]
-
-
 def jobs_of(scenario: schema.Scenario) -> Iterator[tuple[schema.Site, jobs_schema.Job]]:
     """All jobs in the order of the trace's job axis: site by site, as written."""
     return ((site, job) for site in scenario.site for job in site.job)

@@ -17,13 +17,14 @@ from emulator import checkpoint, placement, schema
 from emulator.account import Account, Block
 from emulator.carry import Checkpoint
 from emulator.clock import seconds_at, ticks_nearest
+from emulator.cluster import replay
 from emulator.frame import Frame
 from emulator.grid.frequency import operable
 from emulator.grids import grid_layout, has_reserves
 from emulator.jobs_schema import TrainingJob
 from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import State, initial_state
-from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of, warnings_of
+from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
 from emulator.storages import listed
 from emulator.toml_text import to_toml
 from emulator.topology import by_devices, watch_columns
@@ -257,8 +258,8 @@ def check(scenario: schema.Scenario, params: Params, first: int, state: State) -
 
 
 def warnings(scenario: schema.Scenario) -> list[str]:
-    """What the scenario's files cannot carry, in words."""
-    return warnings_of(scenario, records_of(scenario))
+    """What to know about the scenario's files, in words."""
+    return replay.flagged((job for _, job in jobs_of(scenario)), scenario.run.dt_s)
 
 
 def paths(scenario: schema.Scenario) -> Iterator[str]:

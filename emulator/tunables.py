@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from emulator.clock import ticks_exact
-from emulator.complaint import Path, nearest, translate
+from emulator.complaint import Path, nearest, translate, unit_of
 from emulator.tables import Table
 
 NOT_IN_PARAMS = ("run", "record", "tune", "sweep", "cosim", "fit")  # tables whose keys are no parameters of the plant
@@ -76,6 +76,16 @@ def value_at(scenario: Table, path: Path) -> Any:
     for part in path:
         at = _step(at, part)
     return at
+
+
+def unit_at(scenario: Table, dotted: str) -> str:
+    """Unit of the key at a dotted path; "1" where it has none, or where there is no such key, as of a preset's name."""
+    try:
+        *above, last = resolve(scenario, dotted)
+    except PathError:
+        return "1"
+    table = value_at(scenario, tuple(above))
+    return (unit_of(type(table).model_fields[str(last)]) if isinstance(table, Table) else "") or "1"
 
 
 def replaced(scenario: Any, path: Path, value: Any) -> Any:

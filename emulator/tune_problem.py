@@ -235,7 +235,7 @@ def _check_parameter(task: Task, group: Group, i: int) -> None:
 
 
 def _clauses(scenario: schema.Scenario, tune: Tune) -> tuple[Clause, ...]:
-    limits = limits_schema.load(tune.limits).limit if tune.limits else ()
+    limits = _limits_of(tune)
     kinds = {limit.kind for limit in limits}
     for i, term in enumerate(tune.objective):
         if term.term not in {*COSTS, *kinds}:
@@ -243,6 +243,15 @@ def _clauses(scenario: schema.Scenario, tune: Tune) -> tuple[Clause, ...]:
             missing = "tune.limits has no clause of that kind" if term.term in KINDS else "unknown term"
             raise _refused(f"tune.objective.{i}.term", f"{term.term!r}: {missing}{hint}")
     return tuple(_clause(limit, scenario) for limit in limits)
+
+
+def _limits_of(tune: Tune) -> tuple[limits_schema.Limit, ...]:
+    try:
+        return limits_schema.load(tune.limits).limit if tune.limits else ()
+    except ConfigError as error:
+        if any(problem.path for problem in error.problems):
+            raise  # within the file, as the message says
+        raise _refused("tune.limits", str(error)) from error
 
 
 def _clause(limit: limits_schema.Limit, scenario: schema.Scenario) -> Clause:

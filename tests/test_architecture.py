@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEAVES = {"struct", "units", "clock", "blocks"}
+LEAVES = {"struct", "units", "clock", "blocks", "draws"}
 BOXES = {"cluster", "facility", "bess", "grid"}
 ONLY_IN = {  # a library, and the only files that may import it
     "h5py": {

@@ -546,3 +546,15 @@ def test_from_a_wheel_outside_the_repository(tmp_path):
     assert done.stdout.startswith(str(site))
     assert {path.suffix for path in (site / "emulator" / "report").glob("page.*")} == {".py", ".html", ".css", ".js"}
     assert hdf5.read(tmp_path / "c.h5").complete
+
+
+def test_run_says_what_no_planner_wants(wattswing, tmp_path):
+    """Sin of 90 degrees carries 100 MW; a step of 300 MW is more than the tie's share of it."""
+    area = '[[grid.area]]\nname = "{}"\nrated_mva = 100.0\ninertia_s = 2.0\n'
+    areas = area.format("west") + area.format("east")
+    tie = '[[grid.tie]]\nbetween = ["west", "east"]\nsynchronizing_mw_per_rad = 100.0\n'
+    step = '[[disturbance]]\nkind = "load_step"\nat_s = 0.1\narea = "east"\nmw = 300.0\n'
+    (tmp_path / "c.toml").write_text(f"[run]\nduration_s = 2.0\n{areas}{tie}{step}")
+    done = wattswing("run", "c.toml")
+    assert done.returncode == 0, done.stderr
+    assert "\nloss of synchronism      1 x, first west-east at 0." in done.stdout

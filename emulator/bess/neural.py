@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from emulator.blocks import lag_gain
+from emulator.draws import normal
 from emulator.struct import quantity, struct
 
 FEATURES, HIDDEN = 4, 16
@@ -44,9 +45,9 @@ def weights(seed: int, last: tuple[float, ...]) -> dict[str, jax.Array]:
     """
     first, second = jax.random.split(jax.random.key(seed))
     return {
-        "first": jax.random.normal(first, (HIDDEN, FEATURES)) / jnp.sqrt(FEATURES),
+        "first": normal(first, (HIDDEN, FEATURES), jnp.float32) / jnp.sqrt(FEATURES),
         "first_bias": jnp.zeros(HIDDEN),
-        "second": jax.random.normal(second, (HIDDEN, HIDDEN)) / jnp.sqrt(HIDDEN),
+        "second": normal(second, (HIDDEN, HIDDEN), jnp.float32) / jnp.sqrt(HIDDEN),
         "second_bias": jnp.zeros(HIDDEN),
         "last": jnp.asarray(last) if last else jnp.zeros(HIDDEN),
     }

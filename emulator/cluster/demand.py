@@ -22,6 +22,7 @@ from emulator.cluster.events import Overshoot, Part, accumulate
 from emulator.cluster.fluctuation import fluctuation
 from emulator.cluster.iteration import Job, JobLayout, JobParams, Progress, Window
 from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams, settings
+from emulator.draws import even
 from emulator.kernels import device_tick as kernel
 from emulator.struct import quantity, static, struct
 
@@ -310,7 +311,7 @@ def _gains(layout: TrainingLayout, params: TrainingParams, job: Job) -> jax.Arra
     spread = params.device.gain_spread
     if layout.job.alike:
         return jnp.ones(job.fleet.number.shape, spread.dtype)
-    draws = wl.even(jax.random.fold_in(job.key, wl.GAINS), (layout.job.devices,), spread.dtype)
+    draws = even(jax.random.fold_in(job.key, wl.GAINS), (layout.job.devices,), spread.dtype)
     return 1.0 + spread * wl.normal_of(draws)
 
 

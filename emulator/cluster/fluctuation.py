@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from emulator.blocks import lag_gain
 from emulator.cluster.iteration import Window
+from emulator.draws import normal
 
 
 def fluctuation(
@@ -18,8 +19,8 @@ def fluctuation(
     """
     at = window.first + jnp.arange(window.ticks, dtype=jnp.int32)
     stream, first = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    draws = jax.vmap(lambda tick: jax.random.normal(jax.random.fold_in(stream, tick), (), before.dtype))(at)
-    begin = jnp.where(window.first == 0, jax.random.normal(first, (), before.dtype), before)
+    draws = jax.vmap(lambda tick: normal(jax.random.fold_in(stream, tick), (), before.dtype))(at)
+    begin = jnp.where(window.first == 0, normal(first, (), before.dtype), before)
     return correlated(draws, correlation_s, begin, window.dt_s)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from emulator.draws import uniform
 from emulator.struct import quantity, static, struct
 
 # Bits of a job's event channel: what begins in a tick.
@@ -96,7 +97,7 @@ def draw(
         due = (number % layout.evaluation_every == 0) & (number > 0)
         pauses.append(pause(due, params.evaluation_s, params.evaluation_level, EVALUATION))
     if layout.stall:
-        chance, length = jax.random.uniform(key, (2,), params.stall_s.dtype)
+        chance, length = uniform(key, (2,), params.stall_s.dtype)
         pauses.append(
             pause(chance < params.stall_probability, -params.stall_s * jnp.log1p(-length), params.stall_level, STALL)
         )
@@ -106,7 +107,7 @@ def draw(
 def time_to_fault(params: PauseParams, key: jax.Array) -> jax.Array:
     """Time from an iteration's start to the job's next fault: exponential, so that drawing it anew for every iteration
     leaves faults a Poisson process."""
-    draw = jax.random.uniform(key, (), params.fault_per_s.dtype)
+    draw = uniform(key, (), params.fault_per_s.dtype)
     return -jnp.log1p(-draw) / params.fault_per_s
 
 

@@ -5,7 +5,7 @@ A copy's shift is positive where it plays the record later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from emulator import record
 from emulator.clock import fraction, seconds_at
-from emulator.jobs_schema import ReplayJob
+from emulator.jobs_schema import Job, ReplayJob
 
 SUBTICKS = 8  # places for a copy's shift in a tick
 BLOCK = 2**18  # subticks of shifts that are summed in one transform: bounds the memory
@@ -241,3 +241,16 @@ def warnings(job: ReplayJob, time_s: np.ndarray, power_w: np.ndarray, dt_s: floa
     if job.bandwidth_hz is None:
         asked = f"ticks of {dt_s:g} s would show {wanted_hz:g} Hz; set bandwidth_hz to what you need"
     return [f"{described(job.path, time_s, power_w)}: it carries at most {carried_hz:.3g} Hz, {asked}"]
+
+
+def flagged(jobs: Iterable[Job], dt_s: float) -> list[str]:
+    """What to know about the replayed files among jobs, in words: their `warnings`, and which may be cut off.
+
+    Raises:
+      RecordError: as `record.read`.
+    """
+    words = []
+    for job in jobs:
+        if isinstance(job, ReplayJob):
+            words += [*filter(None, [record.caution(job.path)]), *warnings(job, *read(job), dt_s)]
+    return words

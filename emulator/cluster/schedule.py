@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from emulator.cluster.pauses import Pause
-from emulator.cluster.workload import Iteration, WorkloadParams, even, normal_of
+from emulator.cluster.workload import Iteration, WorkloadParams, normal_of
+from emulator.draws import even
 from emulator.kernels import device_tick
 from emulator.struct import quantity, static, struct
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from emulator.draws import even
 from emulator.struct import quantity, struct
 
 # Streams of a job: a draw depends on (seed, job, stream, iteration or tick, device) and on nothing else.
@@ -47,11 +48,6 @@ class Iteration:
 def normal_of(even: jax.Array) -> jax.Array:
     """Standard normal draws from draws that are even on (-1, 1)."""
     return jnp.sqrt(2.0) * jax.lax.erf_inv(even)
-
-
-def even(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
-    """Draws that are even on (-1, 1), open at both ends."""
-    return jax.random.uniform(key, shape, dtype, minval=jnp.nextafter(jnp.asarray(-1.0, dtype), 0.0), maxval=1.0)
 
 
 def job_rate(params: WorkloadParams, key: jax.Array) -> jax.Array:

@@ -83,8 +83,8 @@ def prepare_jax(platform: str | None, x64: bool) -> None:
     with interrupts_later():
         import jax
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wattswing"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    if cache := _cache():
+        jax.config.update("jax_compilation_cache_dir", str(cache / "wattswing"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_enable_x64", x64)
     asked = platform or os.environ.get("JAX_PLATFORMS") or "cpu"
@@ -98,3 +98,11 @@ def prepare_jax(platform: str | None, x64: bool) -> None:
         raise UsageError(f"{said}: JAX finds no such device here ({error})") from error
     if found not in ["gpu" if kind in ("cuda", "rocm") else kind for kind in kinds]:
         raise UsageError(f"{said}: JAX finds no such device here, only {found}")
+
+
+def _cache() -> Path | None:
+    """The user's folder for caches; None for a user without a home, who compiles anew each time."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None

@@ -65,6 +65,7 @@ def write(
 
     from emulator import metrics, simulate
     from emulator.trace import TraceError
+    from emulator.traces import hdf5
 
     header = simulate.header_of(scenario)
     for warning in simulate.warnings(scenario):
@@ -91,7 +92,7 @@ def write(
         return INTERRUPTED
     if not args.quiet:
         print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
-        for line in simulate.paths(scenario):
+        for line in (*metrics.render_alarms(hdf5.read_events(out)), *simulate.paths(scenario)):
             print(line)
         print(f"set-up and compilation {outcome.setup_s:.1f} s; trace in {out}")
     if not outcome.complete:

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.traces.samples import RecordError, Samples, check_end, find
+from emulator.traces.samples import RecordError, Samples, find
 
 
 def read(path: str, time_column: str, power_column: str) -> Samples:
     """Two columns of a CSV file.
 
-    What an interrupted copy leaves is not taken for data: every line ends, and has as many fields as the head.
+    The last line need not end (RFC 4180, section 2.2); `samples.ends` tells.
 
     Raises:
-      RecordError: no CSV text; no such column; a line of another length; a field that is no number; a last line without
-        an end.
+      RecordError: no CSV text; no such column; a line of another length; a field that is no number.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -27,7 +26,6 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
             values = [(reader.line_num, *_numbers(row, wanted, names, reader.line_num)) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path} is no CSV text: {error}") from error
-    check_end(Path(path))
     table = np.array(values, np.float64).reshape(-1, 3)
     return Samples(table[:, 1].copy(), table[:, 2].copy(), table[:, 0].astype(np.int64), "line")
 

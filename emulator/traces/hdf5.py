@@ -286,6 +286,11 @@ def read(path: str | os.PathLike[str], rows: slice | None = None, channels: Coll
     return steadily(path, wanted)
 
 
+def read_events(path: str | os.PathLike[str]) -> tuple[Event, ...]:
+    """All events of a file, and nothing else of it; see `read` for what it raises."""
+    return steadily(path, lambda file: _events(file, -np.inf, np.inf))
+
+
 def open_rows(
     path: str | os.PathLike[str], block_rows: int, channels: Collection[str] | None = None
 ) -> Iterator[Trace]:

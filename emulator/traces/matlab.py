@@ -63,7 +63,8 @@ def _write_5(columns: Columns, part: Path) -> None:
             found[pick.name][at, pick.labels.index(label)] = column
     places = {f"{pick.name}_places": np.array(pick.labels) for pick in columns.picks}
     about = {name: getattr(columns.header, name) for name in (*TEXTS, *NUMBERS)}
-    savemat(part, {**found, **places, "about": about}, do_compression=True)
+    with part.open("wb") as file:  # SciPy would hide why it cannot
+        savemat(file, {**found, **places, "about": about}, do_compression=True)
 
 
 def _write_73(columns: Columns, part: Path) -> None:

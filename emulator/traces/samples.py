@@ -44,11 +44,18 @@ def find(names: Sequence[str], name: str, key: str) -> int:
     return names.index(name)
 
 
+def ends(path: Path) -> bool:
+    """Whether a text's last line ends. One that does not may be a copy that was cut off within a number."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2))
+        return file.read().rstrip(b"\x1a").endswith((b"\n", b"\r"))
+
+
 def check_end(path: Path) -> None:
-    """A text whose last line does not end may be a copy that was cut off within a number.
+    """For formats whose lines all end.
 
     Raises:
-      RecordError: it does not.
+      RecordError: the last one does not.
     """
-    if not path.read_bytes()[-2:].rstrip(b"\x1a").endswith((b"\n", b"\r")):
+    if not ends(path):
         raise RecordError(f"{path}: the last line does not end: it may be cut off; if it is whole, add a line end")

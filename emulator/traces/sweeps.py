@@ -20,6 +20,7 @@ from emulator.metrics import unit_of
 from emulator.sweep import Result
 from emulator.trace import SCHEMA_VERSION, TraceError
 from emulator.traces.hdf5_layout import text_type
+from emulator.tunables import unit_at
 
 
 def write(path: Path, results: Sequence[Result], config: str) -> None:
@@ -59,7 +60,8 @@ def _fill(file: h5py.File, results: Sequence[Result], config: str) -> None:
 
     column("seed", [result.case.seed for result in results], "1", "root of the draws")
     for name in results[0].case.values:
-        column(name, [_plain(result.case.values[name]) for result in results], "1", f"value of {name}")
+        unit = unit_at(results[0].case.scenario, name)
+        column(name, [_plain(result.case.values[name]) for result in results], unit, f"value of {name}")
     column("complete", [int(result.complete) for result in results], "1", "1 where the run came to its end")
     column("stop_reason", [result.stop_reason for result in results], "1", "why it ended")
     for name in dict.fromkeys(name for result in results for name in result.metrics):

@@ -59,6 +59,7 @@ def test_what_is_written_opens_in_xarray(path, tmp_path):
         assert data.sizes == {"scenario": 8}
         np.testing.assert_array_equal(data["site.campus.bess.power_mw"], [0.1] * 4 + [0.5] * 4)
         np.testing.assert_array_equal(data["seed"], [3, 8] * 4)
+        assert data["site.campus.bess.power_mw"].attrs["units"] == "MW"
         assert data["site.campus.pcc_peak_mw"].attrs["units"] == "MW" and data["complete"].all()
     text = render(results)
     assert len(text.splitlines()) == 9 and "power_mw" in text

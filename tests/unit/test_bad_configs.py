@@ -79,6 +79,32 @@ def test_the_good_one_is_good(tmp_path):
 
 CASES = [  # what, old, new, what the message must say
     (
+        "misspelt kind",
+        'kind = "constant"',
+        'kid = "constant"',
+        "bad.toml:11: site.0.job.0.kid: unknown key; nearest: kind",
+    ),
+    (
+        "no kind",
+        'kind = "constant"\n',
+        "",
+        "bad.toml:9: site.0.job.0.kind: missing key; allowed: constant, inference, replay, training",
+    ),
+    (
+        "misspelt model",
+        "model =",
+        "modl =",
+        "bad.toml:32: grid.area.0.governor.0.modl: unknown key; nearest: model",
+    ),
+    (
+        "misspelt preset",
+        "[site.bess]\n",
+        '[site.bess]\nprset = "megablock"\n',
+        "bad.toml:20: site.0.bess.prset: unknown key; nearest: preset",
+    ),
+    ("table for a list", "[[site]]", "[site]", "site: must be a list of tables: write [[site]]"),
+    ("switch for a number", "duration_s = 10.0", "duration_s = true", "run.duration_s: is true, must be a number of s"),
+    (
         "unknown key",
         "power_mw = 10.0",
         "powr_mw = 10.0",
@@ -97,7 +123,7 @@ CASES = [  # what, old, new, what the message must say
         "bad.toml:20: site.0.bess.power_mw: is 'ten', must be a number of MW, >= 0",
     ),
     ("float for int", "devices = 64", "devices = 64.5", "site.0.job.1.devices: is 64.5, must be a whole number"),
-    ("bool for number", "mw = 5.0", "mw = true", "disturbance.0.mw: is True, must be a number of MW"),
+    ("bool for number", "mw = 5.0", "mw = true", "disturbance.0.mw: is true, must be a number of MW"),
     (
         "number for table",
         'area = "main"\n[[',
@@ -283,9 +309,24 @@ def test_overrides_are_blamed_on_the_command_line(tmp_path):
         config.load(tmp_path / "good.toml", ["site.0.bess.power_mw"])
 
 
+def test_a_folder_or_a_stream_is_no_configuration(tmp_path):
+    for name in (tmp_path, "/dev/null"):
+        with pytest.raises(ConfigError, match=f"^{name}: is a folder or a stream, must be a file$"):
+            config.load(name)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    """As some editors write it."""
+    (tmp_path / "bom.toml").write_text(GOOD, encoding="utf-8-sig")
+    (tmp_path / "good.toml").write_text(GOOD)
+    assert config.load(tmp_path / "bom.toml") == config.load(tmp_path / "good.toml")
+
+
 def test_unknown_file_names_the_nearest_preset():
     with pytest.raises(ConfigError, match="no such file, and no scenario preset of that name; nearest: campus_100mw"):
         config.load("campus_10mw")
+    with pytest.raises(ConfigError, match="no scenario preset of that name; it is one of grids$"):
+        config.load("kundur_0545")
 
 
 def test_a_refusal_does_not_import_jax(tmp_path):

@@ -110,6 +110,11 @@ def test_mat_5_by_scipy(tmp_path, trace, rows, at_once):
     assert found["about"]["config"][0, 0][0] == HEADER.config
 
 
+def test_why_a_mat_file_cannot_be_written_is_said(trace):
+    with pytest.raises(TraceError, match="cannot write /proc/t.mat: No such file or directory"):
+        matlab.write(columns_of(trace), Path("/proc/t.mat"))
+
+
 @pytest.mark.skipif(shutil.which("octave") is None, reason="Octave is a large program that few machines have")
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_mat_by_octave(tmp_path, trace, rows, version):

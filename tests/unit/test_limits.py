@@ -381,7 +381,7 @@ FLICKER = "frequency_hz = 60\nlamp_v = 100\n"
         (GOOD.replace("1.0", "-1.0"), "limits.toml:4: limit.0.max_mw: is -1.0, must be > 0 MW"),
         (GOOD + "max_mv = 2.0\n", "limits.toml:7: limit.0.max_mv: unknown key; nearest: max_mw"),
         (GOOD.replace("dynamic_range", "dynamic"), "limits.toml:3: limit.0.kind: 'dynamic' is unknown; nearest: dyn"),
-        (GOOD.replace('"draft"', '"law"'), "limit.0.status: 'law' is unknown; allowed: draft, example, in"),
+        (GOOD.replace('"draft"', '"law"'), "limit.0.status: 'law' is unknown; allowed: draft, example, in force, own"),
         (GOOD.replace("max_mw = 1.0\n", ""), "limit.0.max_mw: missing key: largest peak-to-peak power, in MW"),
         (GOOD.replace("dynamic_range", "soc_window").replace("max_mw = 1.0", "low = 0.5\nhigh = 0.4"), "low 0.5 must"),
         (GOOD.replace('"a"', '""'), "limits.toml:2: limit.0.name: is '', must not be empty"),
@@ -391,7 +391,7 @@ FLICKER = "frequency_hz = 60\nlamp_v = 100\n"
         ),
         ("[[limit]\n", "is not valid TOML"),
         ("limit = []\n", "limits.toml:1: limit: "),
-        (GOOD + GOOD.replace("1.0", "true"), "limits.toml:10: limit.1.max_mw: is True"),
+        (GOOD + GOOD.replace("1.0", "true"), "limits.toml:10: limit.1.max_mw: is true"),
     ],
 )  # fmt: skip
 def test_bad_limits_in_words(tmp_path, text, says):
@@ -399,6 +399,12 @@ def test_bad_limits_in_words(tmp_path, text, says):
     with pytest.raises(ConfigError) as error:
         limits_schema.load(tmp_path / "limits.toml")
     assert says in str(error.value) and len(error.value.problems) == 1
+
+
+def test_a_limit_of_ones_own_needs_no_source(tmp_path):
+    (tmp_path / "limits.toml").write_text(GOOD.replace('source = "x"\nstatus = "draft"\n', ""))
+    (limit,) = limits_schema.load(tmp_path / "limits.toml").limit
+    assert (limit.source, limit.status) == ("not given", "own")
 
 
 def test_unknown_limits_name_the_nearest():

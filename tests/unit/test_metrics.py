@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator import power_metrics
-from emulator.metrics import JobTally, Summary, names, render, unit_of
-from emulator.trace import AXES, Header
+from emulator.metrics import JobTally, Summary, names, render, render_alarms, unit_of
+from emulator.trace import AXES, Event, Header
 from emulator.wear import Wear
 
 from .synthetic import ONE_SITE, TWO_SITES, block
@@ -254,3 +254,18 @@ def test_no_table_of_sites_without_sites():
     header = replace(TWO_SITES, labels={**TWO_SITES.labels, "site": (), "job": ()}, nominal_kv=())
     text = render(dict.fromkeys(names(header), 1.0), header, 1.0, 0.012)
     assert "energy" not in text and "in 0.01 s" in text
+
+
+def test_what_no_planner_wants_is_said():
+    """In the order of weight, each kind once; what is usual stays in the trace."""
+    events = [
+        Event(0.0, "job_start", "campus/train", 1.0),
+        Event(2.5, "load_shed", "east", 1.0),
+        Event(1.83, "loss_of_synchronism", "west-east", 1.0),
+        Event(3.0, "load_shed", "east", 2.0),
+    ]
+    assert render_alarms(events) == [
+        "loss of synchronism      1 x, first west-east at 1.83 s",
+        "load shed                2 x, first east at 2.5 s",
+    ]
+    assert render_alarms(events[:1]) == []

@@ -48,6 +48,17 @@ def test_refused_in_words(tmp_path, text, says):
         replay.read(record(tmp_path, text))
 
 
+def test_a_made_record_has_no_gaps(tmp_path):
+    """Break-points, and samples at random moments, of which 1 in 1000 comes after over ten medians: wide steps are no
+    holes where there is no pace. One wide step among even ones is a hole (above)."""
+    time_s, _ = replay.read(record(tmp_path, "t_s,p_mw\n0,50\n2,50\n2.001,80\n30,80\n"))
+    assert time_s.tolist() == [0.0, 2.0, 2.001, 30.0]
+    waits_s = np.random.default_rng(0).exponential(1.0, 10_000)
+    assert waits_s.max() > 10 * np.median(waits_s)
+    rows = "\n".join(f"{at:.6f},1" for at in np.cumsum(waits_s))
+    assert len(replay.read(record(tmp_path, f"t_s,p_mw\n{rows}\n"))[0]) == 10_000
+
+
 def test_missing_file_is_refused(tmp_path):
     job = ReplayJob(name="r", kind="replay", path=str(tmp_path / "none.csv"))
     with pytest.raises(RecordError, match="none.csv cannot be read: No such file"):

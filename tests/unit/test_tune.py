@@ -495,7 +495,7 @@ def test_a_slope_that_is_no_number_is_named(random, monkeypatch):
         ("tune.train_seeds=[]", "at least 1"),
         ("tune.held_out_seeds=[0]", "also in train_seeds"),
         ("tune.values={'site.0.bess.power_mw' = []}", "no scenario is left"),
-        ("tune.limits=frequencies", "no limits preset"),
+        ("tune.limits=frequencies", "tune.limits: frequencies: no such file, and no limits preset"),
         ("tune.limits=nerc_screening", "the scenario has no frequency"),
         ("tune.limits=ercot_ride_through", "load_return counts time"),
         ("tune.optimizer=adm", "nearest: adam"),
