@@ -41,7 +41,7 @@ from emulator.traces.hdf5_layout import (
     watched,
 )
 from emulator.traces.opening import at, cause, opened, steadily, string
-from emulator.traces.system import begin_to_store, drain, give_way
+from emulator.traces.system import begin_to_store, drain, give_way, must_be_idle
 
 # The format of HDF5 1.10: the first that knows SWMR, the last that all tools in use open.
 FORMAT = ("v110", "v110")
@@ -106,6 +106,8 @@ class TraceWriter:
 
     def _created(self) -> h5py.File:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._state_path.exists():  # of a run that was cut short or goes on
+            must_be_idle(self._path)
         self._state_path.unlink(missing_ok=True)  # before the trace that it belongs to
         self._path.unlink(missing_ok=True)  # a program that has the old file open keeps it
         return h5py.File(self._path, "x", libver=FORMAT)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import h5py
 
@@ -17,6 +19,12 @@ def give_way() -> None:
     """Let the other threads go first from now on: one that writes may wait until its queue is full."""
     if sys.platform == "linux":  # where each thread has a priority of its own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def must_be_idle(path: Path) -> None:
+    """BlockingIOError where a program holds a file's lock, as HDF5 and a writer do that have it open."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def begin_to_store(file: h5py.File, first: int) -> int:

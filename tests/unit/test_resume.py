@@ -238,8 +238,9 @@ def test_a_living_writer_is_left_alone(tmp_path):
     settle(writer)
     with h5py.File(path, swmr=True) as beside:
         assert len(beside["trace/time_s"]) == 5 * ROWS
-    with pytest.raises(TraceError, match="another program writes it or holds it open"):
-        go_on(path)
+    for resume in (True, False):
+        with pytest.raises(TraceError, match="another program writes it or holds it open"):
+            go_on(path, resume=resume)
     writer.append(5 * ROWS, rows_of(5), [])
     die(writer)
     assert count_rows(path) == 6 * ROWS
@@ -250,6 +251,7 @@ def test_a_replaced_trace_keeps_no_checkpoint(tmp_path):
     path = tmp_path / "t.h5"
     first = go_on(path, 2, resume=False)
     settle(first)
+    path.unlink()
     second = go_on(path, 3, resume=False)
     settle(second)
     state = state_file.path_of(path).read_bytes()
