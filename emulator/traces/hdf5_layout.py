@@ -75,15 +75,14 @@ def lay_out(file: h5py.File, header: Header, chunk_rows: int) -> None:
         columns = [len(header.labels[channel.axis])]
         data = _growing(trace, channel.name, header.dtype_of(channel), columns, chunk_rows, **packing)
         _describe(data, channel.unit, channel.long_name)
-        data.dims[0].attach_scale(time)
-        data.dims[1].attach_scale(scales[channel.axis])
+        _lie_along(data, time, scales[channel.axis])
     for channel in watched(header):
         rows = device_rows(header, chunk_rows)
         _lay_out_watched(file.create_group(channel.axis), channel, header, rows, packing)
     if header.labels["site"]:
         kv = trace.create_dataset("site_nominal_kv", data=np.array(header.nominal_kv, np.float64))
         _describe(kv, "kV", "nominal voltage at the point of common coupling, NaN where there is none")
-        kv.dims[0].attach_scale(scales["site"])
+        _lie_along(kv, scales["site"])
 
     _lay_out_events(file.create_group("event"), header)
     metrics = file.create_group("metrics")
@@ -101,8 +100,7 @@ def _lay_out_watched(
     names = header.labels[channel.axis]
     data = _growing(group, dataset_of(channel), header.dtype_of(channel), [len(names)], chunk_rows, **packing)
     _describe(data, channel.unit, channel.long_name)
-    data.dims[0].attach_scale(time)
-    data.dims[1].attach_scale(_labels(group, channel.axis, names))
+    _lie_along(data, time, _labels(group, channel.axis, names))
 
 
 def _lay_out_events(event: h5py.Group, header: Header) -> None:
@@ -117,7 +115,7 @@ def _lay_out_events(event: h5py.Group, header: Header) -> None:
     ):
         data = _growing(event, name, dtype, (), EVENT_CHUNK_ROWS, **COMPRESSION["gzip"])
         _describe(data, "1", long_name)
-        data.dims[0].attach_scale(time)
+        _lie_along(data, time)
         if dtype.kind == "S":
             data.attrs["_Encoding"] = "utf-8"
 
@@ -138,6 +136,13 @@ def _labels(trace: h5py.Group, axis: str, labels: Sequence[str]) -> h5py.Dataset
     scale.make_scale(axis)
     _describe(scale, "1", f"names of the {axis} axis")
     return scale
+
+
+def _lie_along(data: h5py.Dataset, *scales: h5py.Dataset) -> None:
+    """Give each axis its scale, and the scale's name for a label."""
+    for axis, scale in zip(data.dims, scales, strict=True):
+        axis.attach_scale(scale)
+        axis.label = scale.name.rsplit("/", 1)[-1]
 
 
 def _describe(data: h5py.Dataset, unit: str, long_name: str) -> None:

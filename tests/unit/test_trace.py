@@ -130,6 +130,7 @@ def test_file_describes_itself(tmp_path):
         for channel in CHANNELS:
             data = file[f"trace/{channel.name}"]
             assert [scale.keys() for scale in data.dims] == [["time_s"], [channel.axis]]
+            assert [scale.label for scale in data.dims] == ["time_s", channel.axis]
             assert data.maxshape[0] is None and data.attrs["units"] == channel.unit
         assert file["metrics/site.west.pcc_energy_mwh"].attrs["units"] == "MWh"
 
