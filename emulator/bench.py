@@ -29,6 +29,7 @@ from emulator.kernels.passed_share import passed_share_increments
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Event, Trace
 from emulator.traces.hdf5 import TraceWriter, read
+from emulator.units import counted
 
 REPETITIONS = 5
 ONE_SECOND = """{jitter = 0.003, phase = [
@@ -62,9 +63,8 @@ def measure() -> dict[str, Any]:
 def machine() -> str:
     """What it ran on: processor, cores, device, versions."""
     devices = ", ".join(sorted({d.device_kind for d in jax.devices()}))
-    return (
-        f"{_processor()}, {os.cpu_count()} cores, {devices}, JAX {jax.__version__}, Python {platform.python_version()}"
-    )
+    cores = counted(os.cpu_count() or 1, "core")
+    return f"{_processor()}, {cores}, {devices}, JAX {jax.__version__}, Python {platform.python_version()}"
 
 
 def _processor() -> str:

@@ -166,15 +166,15 @@ def _draw(figure: Figure, data: _Data) -> None:
     figure.set_size_inches(WIDTH_IN, 0.825 * max(10.0, sum(heights.values())))
     panels = figure.subplot_mosaic([[name] for name in heights], height_ratios=list(heights.values()))
     for i, (title, _) in enumerate(data.groups):
-        _draw_power(panels[f"power {i}"], data, i, title)
+        _draw_power(figure, panels[f"power {i}"], data, i, title)
     if "battery" in panels:
         _draw_battery(panels["battery"], data)
     if "frequency" in panels:
-        _draw_each(panels["frequency"], data, "frequency", "Hz", ".4f")
+        _draw_each(figure, panels["frequency"], data, "frequency", "Hz", ".4f")
     if "tie flow" in panels:
-        _draw_each(panels["tie flow"], data, "tie flow", "MW", ".1f")
+        _draw_each(figure, panels["tie flow"], data, "tie flow", "MW", ".1f")
     if "spectrum" in panels:
-        _draw_spectrum(panels["spectrum"], data)
+        _draw_spectrum(figure, panels["spectrum"], data)
     _share_time([panels[name] for name in heights if name != "spectrum"], data)
     figure.align_ylabels(list(panels.values()))
     words = f"{data.duration_s:g} s, tick {data.header.dt_s * 1e3:g} ms, {data.ending}"
@@ -220,13 +220,13 @@ def _band(axes: Axes, data: _Data, name: str, curve: int, color: str, label: str
     axes.fill_between(time, low, high, color=color, linewidth=1.2, label=label, zorder=zorder)
 
 
-def _draw_power(axes: Axes, data: _Data, group: int, title: str) -> None:
+def _draw_power(figure: Figure, axes: Axes, data: _Data, group: int, title: str) -> None:
     for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
         low, high = np.nanmin(data.curves[name].low[:, group]), np.nanmax(data.curves[name].high[:, group])
         _band(axes, data, name, group, color, f"{side}: {low:.1f} to {high:.1f} MW, p-p {high - low:.1f} MW")
     axes.set_ylabel("power (MW)")
     axes.ticklabel_format(useOffset=False)
-    _head(axes, f"{_short(title)}: consumption, and draw from the grid")
+    _head(figure, axes, f"{_short(title)}: consumption, and draw from the grid")
 
 
 def _draw_battery(axes: Axes, data: _Data) -> None:
@@ -250,29 +250,28 @@ def _short(name: str) -> str:
     return name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[1 - half :]}"
 
 
-def _head(axes: Axes, title: str) -> None:
+def _head(figure: Figure, axes: Axes, title: str) -> None:
     """Title and legend above a panel, where they hide nothing: side by side where there is room for both, otherwise the
     title above a legend of as few rows as there is room for, and the figure as much higher."""
-    figure, words = axes.get_figure(root=True), axes.set_title(title, loc="left", fontsize=11)
-    count, room = len(axes.get_legend_handles_labels()[0]), HEAD_IN * figure.dpi
+    words, room = axes.set_title(title, loc="left", fontsize=11), HEAD_IN * figure.dpi
+    count = len(axes.get_legend_handles_labels()[0])
     for rows in range(1, count + 1):
-        legend = _legend(axes, -(-count // rows), "right")
-        box = legend.get_window_extent()
+        box = _legend(axes, -(-count // rows)).get_window_extent()
         if box.width <= room:
             break
     if rows > 1 or words.get_window_extent().width + box.width > room:
-        _legend(axes, -(-count // rows), "left")
+        _legend(axes, -(-count // rows), left=True)
         axes.set_title(title, loc="left", fontsize=11, pad=72.0 * box.height / figure.dpi + 6.0)
         figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
 
 
-def _legend(axes: Axes, columns: int, side: str) -> Legend:
-    corner = (1.0 if side == "right" else 0.0, 1.0)
-    return axes.legend(loc=f"lower {side}", bbox_to_anchor=corner, ncols=columns, frameon=False, borderaxespad=0.2,
-                       fontsize=9, handlelength=1.5, columnspacing=1.5)  # fmt: skip
+def _legend(axes: Axes, columns: int, left: bool = False) -> Legend:
+    return axes.legend(loc="lower left" if left else "lower right", bbox_to_anchor=(0.0 if left else 1.0, 1.0),
+                       ncols=columns, frameon=False, borderaxespad=0.2, fontsize=9, handlelength=1.5,
+                       columnspacing=1.5)  # fmt: skip
 
 
-def _draw_each(axes: Axes, data: _Data, name: str, unit: str, form: str) -> None:
+def _draw_each(figure: Figure, axes: Axes, data: _Data, name: str, unit: str, form: str) -> None:
     """Each area or tie, with its extremes; beyond MOST_NAMED in grey, with those of all of them."""
     curves, labels = data.curves[name], data.header.labels[AXIS_OF[name]]
 
@@ -286,10 +285,10 @@ def _draw_each(axes: Axes, data: _Data, name: str, unit: str, form: str) -> None
         _band(axes, data, name, i, UNNAMED, words if i == MOST_NAMED else "_", zorder=0.9)
     axes.set_ylabel(f"{name} ({unit})")
     axes.ticklabel_format(useOffset=False)
-    _head(axes, name)
+    _head(figure, axes, name)
 
 
-def _draw_spectrum(axes: Axes, data: _Data) -> None:
+def _draw_spectrum(figure: Figure, axes: Axes, data: _Data) -> None:
     axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW)")
     top, lowest_hz = 0.0, SPECTRUM_HZ[1]
     for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
@@ -305,4 +304,4 @@ def _draw_spectrum(axes: Axes, data: _Data) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     segment_s = data.spectra["pcc"].segment_s
-    _head(axes, f"amplitude spectrum of power, peak of a sine, Hann window of {segment_s:g} s")
+    _head(figure, axes, f"amplitude spectrum of power, peak of a sine, Hann window of {segment_s:g} s")
