@@ -29,6 +29,7 @@ from emulator.kernels.passed_share import passed_share_increments
 from emulator.rollout import job_power, rollout
 from emulator.trace import CHANNELS, Event, Trace
 from emulator.traces.hdf5 import TraceWriter, read
+from emulator.units import counted
 
 REPETITIONS = 5
 ONE_SECOND = """{jitter = 0.003, phase = [
@@ -62,9 +63,8 @@ def measure() -> dict[str, Any]:
 def machine() -> str:
     """What it ran on: processor, cores, device, versions."""
     devices = ", ".join(sorted({d.device_kind for d in jax.devices()}))
-    return (
-        f"{_processor()}, {os.cpu_count()} cores, {devices}, JAX {jax.__version__}, Python {platform.python_version()}"
-    )
+    cores = counted(os.cpu_count() or 1, "core")
+    return f"{_processor()}, {cores}, {devices}, JAX {jax.__version__}, Python {platform.python_version()}"
 
 
 def _processor() -> str:
@@ -120,23 +120,25 @@ def device_rate() -> float:
     return DEVICES * TICKS / best_seconds(lambda: step(layout, params, state, inputs)[1])
 
 
-def gpu_kernel_rates() -> dict[str, float]:
+def gpu_kernel_rates() -> dict[str, float | str]:
     """Device-ticks per second of the kernel `device_power` on a GPU: by XLA, and fused. Nothing elsewhere."""
     return kernel_rates(DEVICES, 2000) if jax.default_backend() == "gpu" else {}
 
 
-def kernel_rates(devices: int, ticks: int, interpret: bool = False) -> dict[str, float]:
-    """Of the kernel as dispatched and of the fused one. `interpret`: as in `device_power`."""
+def kernel_rates(devices: int, ticks: int, interpret: bool = False) -> dict[str, float | str]:
+    """Of the kernel as dispatched and of the fused one; in place of that one's rate, why it was not measured, where JAX
+    cannot compile it. `interpret`: as in `device_power`."""
     switches, args = kernel_load(devices, ticks)
 
     def rate(method: Method | None) -> float:
         kernel = jax.jit(lambda *args: device_power(switches, *args, method=method, interpret=interpret))
         return devices * ticks / best_seconds(lambda: kernel(*args))
 
-    return {
-        "device_kernel_by_xla_device_ticks_per_s": rate(None),
-        "device_kernel_fused_device_ticks_per_s": rate("pallas"),
-    }
+    found: dict[str, float | str] = {"device_kernel_by_xla_device_ticks_per_s": rate(None)}
+    try:
+        return found | {"device_kernel_fused_device_ticks_per_s": rate("pallas")}
+    except ImportError as error:
+        return found | {"device_kernel_fused_not_measured": str(error)}
 
 
 def kernel_load(devices: int, ticks: int) -> tuple[Switches, tuple[Settings, Devices, State, Drive, jax.Array]]:
@@ -293,6 +295,6 @@ def hdf5_rate(trace: Trace) -> float:
 
 
 def render(figures: dict[str, Any]) -> str:
-    """A line a figure."""
-    lines = [f"{name:45s} {value:.4g}" for name, value in figures.items() if name != "machine"]
-    return "\n".join([figures["machine"], *lines])
+    """A line a figure, or why there is none."""
+    rest = {name: value if isinstance(value, str) else f"{value:.4g}" for name, value in figures.items()}
+    return "\n".join([rest.pop("machine"), *(f"{name:45s} {value}" for name, value in rest.items())])

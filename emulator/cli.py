@@ -105,7 +105,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line; `command` of what it finds is the function to call."""
     top = _Parser(
-        "Emulates large AI computing sites on a power grid.",
+        "Emulates large AI computing sites on a power grid. `wattswing COMMAND --help` shows a command's arguments.",
         "wattswing run campus_100mw --out campus.h5",
         prog="wattswing",
     )

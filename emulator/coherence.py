@@ -12,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from emulator.units import counted
+
 
 @dataclass(frozen=True)
 class BandCoherence:
@@ -102,7 +104,7 @@ def squared_coherence(series: np.ndarray, dt_s: float, segment_rows: int) -> tup
     """
     starts = np.arange(0, len(series) - segment_rows + 1, segment_rows - segment_rows // 2)
     if len(starts) < 2:
-        raise ValueError(f"{len(series)} rows hold {len(starts)} segments of {segment_rows}, at least 2 are needed")
+        raise ValueError(f"{counted(len(series), 'row')} hold no two segments of {segment_rows}, at least 2 are needed")
     cross = 0.0
     for start in starts:
         part = series[start : start + segment_rows].astype(np.float64)

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -18,7 +18,7 @@ from emulator.schema import Scenario
 from emulator.tables import Table
 
 Path = tuple[str | int, ...]
-Lines = Mapping[Path, int]
+Known = TypeVar("Known")
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]\"']+?)\s*\]")
 _KEY = re.compile(r"^\s*([A-Za-z0-9_\-]+(?:\s*\.\s*[A-Za-z0-9_\-]+)*)\s*=")
@@ -88,12 +88,12 @@ def line_index(text: str) -> dict[Path, int]:
     return lines
 
 
-def line_of(lines: Lines, path: Path) -> int | None:
-    """Line of a key, or of the nearest table around it."""
+def nearest_known(known: Mapping[Path, Known], path: Path) -> Known | None:
+    """What is known, a line for one, of a key, or of the nearest table around it."""
     for end in range(len(path), 0, -1):
-        for known in (path[:end], (*path[:end], 0)):  # the first table of an array stands for the array
-            if known in lines:
-                return lines[known]
+        for at in (path[:end], (*path[:end], 0)):  # the first table of an array stands for the array
+            if at in known:
+                return known[at]
     return None
 
 

@@ -1,14 +1,14 @@
 """From a TOML file to a checked Scenario: overrides, presets, schema, rules. Never imports JAX.
 
 Every value's origin is kept (line of the file, `--set`, preset with its source, default with its source), so that
-`wattswing check` can show where each number comes from.
+`wattswing check` can show where each number comes from, and what is wrong names the file and the line that say it.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -22,8 +22,8 @@ from emulator.complaint import (
     choice,
     dotted,
     line_index,
-    line_of,
     nearest,
+    nearest_known,
     translate,
 )
 from emulator.raw_config import absolute_paths, kind_path, kind_path_at, values_of
@@ -72,8 +72,7 @@ def load(config: str | FilePath, overrides: Sequence[str] = ()) -> Scenario:
 
 def located(error: ConfigError, config: str, overrides: Sequence[str]) -> ConfigError:
     """What drivers find wrong in a scenario, who know no file: with the file and the line, or the --set, of the key."""
-    source = _Source.read(config)
-    _override_all(source, source.table, overrides)
+    source = _expanded(config, overrides)[0]
 
     def at(problem: Problem) -> Problem:
         path = tuple(int(part) if part.isdigit() else part for part in problem.path.split("."))
@@ -84,17 +83,9 @@ def located(error: ConfigError, config: str, overrides: Sequence[str]) -> Config
 
 def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
     """As `load`, with the origin of every value."""
-    source = _Source.read(config)
-    raw = source.table
-    late, problems = _override_all(source, raw, overrides)
-    origins = {dotted(path): source.origin(path) for path in _leaves(raw)}
-    origins |= _expand(source, raw, (), problems)
-    still_late, late_problems = _override_all(source, raw, late)
-    assert not still_late, "presets are expanded by now"
-    origins |= {dotted(path): SET for path in _leaves(raw) if source.is_set(path)}
-    late_problems += _expand_values(source, raw)
-    absolute_paths(raw, source.file)
-    scenario = _validate(source, raw, [*problems, *late_problems])
+    source, origins, problems = _expanded(config, overrides)
+    absolute_paths(source.table, source.file)
+    scenario = _validate(source, problems)
     if broken := [source.problem(path, message) for path, message in rules.broken(scenario)]:
         raise ConfigError(broken)
     return Resolved(scenario, {**_default_origins(scenario), **origins})
@@ -102,19 +93,29 @@ def resolve(config: str | FilePath, overrides: Sequence[str] = ()) -> Resolved:
 
 def place_of(config: str | FilePath, overrides: Sequence[str], path: Path) -> Problem:
     """A problem, not said yet, with the key or table at `path`: in its file and line, or in an override."""
+    return _expanded(config, overrides)[0].problem(path, "")
+
+
+def _expanded(config: str | FilePath, overrides: Sequence[str]) -> tuple[_Source, dict[str, str], list[Problem]]:
+    """A configuration with its overrides and presets, the origin of every value, and what is wrong so far."""
     source = _Source.read(config)
-    _override_all(source, source.table, overrides)
-    return source.problem(path, "")
+    late, problems = _override_all(source, overrides)
+    origins = {dotted(path): source.origin(path) for path in _leaves(source.table)}
+    origins |= _expand(source, source.table, (), problems)
+    still_late, late_problems = _override_all(source, late)
+    assert not still_late, "presets are expanded by now"
+    origins |= {dotted(path): SET for path in _leaves(source.table) if source.is_set(path)}
+    return source, origins, [*problems, *late_problems, *_expand_values(source)]
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A configuration as written."""
+    """A configuration as written, to which overrides and presets are added."""
 
     name: str
     folder: FilePath
     table: dict[str, Any]
-    lines: Mapping[Path, int]
+    places: dict[Path, tuple[str, int | None]]  # of keys and tables: file and line that say it last, or --set
     overridden: set[Path]  # what --set has set so far
     unsettled: set[Path]  # tables whose preset is unknown, so that nobody can say what else they lack
 
@@ -140,15 +141,29 @@ class _Source:
         except OSError as error:
             raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
         table.pop("about", None)
-        return cls(str(path), path.resolve().parent, table, line_index(text), set(), set())
+        places: dict[Path, tuple[str, int | None]] = {key: (str(path), line) for key, line in line_index(text).items()}
+        return cls(str(path), path.resolve().parent, table, places, set(), set())
+
+    def override(self, path: Path) -> None:
+        """--set gives the value at `path`: nothing that a file says at it or below it counts any more."""
+        for key in [key for key in self.places if key[: len(path)] == path]:
+            del self.places[key]
+        self.places[path] = SET, None
+        self.overridden.add(path)
+
+    def place(self, path: Path) -> tuple[str, int | None]:
+        """File and line that say the key at `path`, or --set, which may also have made a table for a value."""
+        unsaid = path not in self.places and (*path, 0) not in self.places
+        if unsaid and any(at[: len(path)] == path for at in self.overridden):
+            return SET, None
+        return nearest_known(self.places, path) or (self.name, None)
 
     def is_set(self, path: Path) -> bool:
-        """True where --set gave the value, or made the table for one."""
-        made = path not in self.lines and (*path, 0) not in self.lines
-        return any(path[: len(at)] == at or (made and at[: len(path)] == path) for at in self.overridden)
+        return self.place(path)[0] == SET
 
     def origin(self, path: Path) -> str:
-        return SET if self.is_set(path) else f"{FilePath(self.name).name}:{line_of(self.lines, path)}"
+        file, line = self.place(path)
+        return SET if file == SET else f"{FilePath(file).name}:{line}"
 
     def file(self, path: Path, name: str) -> FilePath:
         """Which the key at `path` names: beside the configuration; of a --set in the working directory, if there."""
@@ -156,25 +171,23 @@ class _Source:
         return here if self.is_set(path) and here.is_file() else self.folder / name
 
     def problem(self, path: Path, message: str) -> Problem:
-        if self.is_set(path):
-            return Problem(SET, None, dotted(path), message)
-        return Problem(self.name, line_of(self.lines, path), dotted(path), message)
+        return Problem(*self.place(path), dotted(path), message)
 
 
-def _override_all(source: _Source, raw: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[Problem]]:
+def _override_all(source: _Source, overrides: Sequence[str]) -> tuple[list[str], list[Problem]]:
     """Apply overrides in place. Returns those that have to wait until presets are expanded, and what is wrong."""
     late: list[str] = []
     problems: list[Problem] = []
     for override in overrides:
         try:
-            path = _override(raw, override)
+            path = _override(source.table, override)
         except ConfigError as error:
             problems += error.problems
             continue
         if path is None:
             late.append(override)
         else:
-            source.overridden.add(path)
+            source.override(path)
     return late, problems
 
 
@@ -255,16 +268,16 @@ def _expand(source: _Source, node: Any, path: Path, problems: list[Problem]) -> 
     return origins
 
 
-def _expand_values(source: _Source, raw: dict[str, Any]) -> list[Problem]:
+def _expand_values(source: _Source) -> list[Problem]:
     """Presets in the tables that [tune.values] gives, in place, as if each stood at its key. Returns what is wrong."""
     problems: list[Problem] = []
-    for key, options in values_of(raw):
-        *above, last = kind_path_at(raw, key)
+    for key, options in values_of(source.table):
+        *above, last = kind_path_at(source.table, key)
         if last == "preset":
             continue  # no key of the checked scenario: refused there
         for i, option in enumerate(options):
             held, found = {last: option}, []
-            _expand(source, held, tuple(above), found)
+            _expand(replace(source, places=dict(source.places)), held, tuple(above), found)
             options[i] = held[last]
             problems += [source.problem(("tune", "values", key), f"{one.path}: {one.message}") for one in found]
     return problems
@@ -276,32 +289,32 @@ def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str
     if kind is None:
         where = ", ".join(dotted(p) for p in PRESET_KINDS)
         raise ConfigError([source.problem(at, f"no presets for this table; there are for {where}")])
-    base, sources = _preset(source, kind, name, at)
-    origins = {
-        dotted((*path, *leaf)): f"preset {name}: {catalog.source_of(sources, dotted(kind_path(leaf)))}".removesuffix(
-            ": "
-        )
-        for leaf in _leaves(base)
-        if not _written(node, leaf)
-    }
-    merged = _merge(base, node)
+    preset = _preset(source, kind, name, at)
+    leaves = [leaf for leaf in _leaves(preset.table) if not _written(node, leaf)]
+    for key in (*leaves, *preset.places):
+        if not _written(node, key):
+            source.places[(*path, *key)] = preset.place(key)
+    merged = _merge(preset.table, node)
     node.clear()
     node.update(merged)
-    return origins
+    if name.endswith(".toml"):
+        return {dotted(leaf): source.origin(leaf) for leaf in ((*path, *leaf) for leaf in leaves)}
+    sources = catalog.sources(kind, name)
+    said = {leaf: catalog.source_of(sources, dotted(kind_path(leaf))) for leaf in leaves}
+    return {dotted((*path, *leaf)): f"preset {name}: {text}".removesuffix(": ") for leaf, text in said.items()}
 
 
-def _preset(source: _Source, kind: str, name: Any, at: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Table of a preset and the sources of its numbers: one that ships, or a .toml file beside the configuration."""
+def _preset(source: _Source, kind: str, name: Any, at: Path) -> _Source:
+    """A preset as written: one that ships, or a .toml file beside the configuration."""
     if isinstance(name, str) and name.endswith(".toml"):
         file = source.file(at, name)
         if not file.is_file():
             raise ConfigError([source.problem(at, f"no such file: {file}")])
-        table = _Source.read(file).table
-        return table, {key: FilePath(name).name for key in table}
+        return _Source.read(file)
     if not isinstance(name, str) or name not in catalog.names(kind):
         hint = choice(str(name), catalog.names(kind))
         raise ConfigError([source.problem(at, f"no preset {name!r} among {kind}{hint}")])
-    return catalog.read(kind, name), catalog.sources(kind, name)
+    return _Source.read(catalog.path_of(kind, name))
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -336,10 +349,10 @@ def _leaves(node: Any, path: Path = ()) -> Iterator[Path]:
         yield path
 
 
-def _validate(source: _Source, raw: dict[str, Any], problems: list[Problem]) -> Scenario:
+def _validate(source: _Source, problems: list[Problem]) -> Scenario:
     """The scenario, or all problems, those found before included."""
     try:
-        scenario = Scenario.model_validate(raw)
+        scenario = Scenario.model_validate(source.table)
     except ValidationError as error:
         said = translate(error, presets=PRESET_KINDS)
         found = [at for at in said if not any(at[0][: len(path)] == path for path in source.unsettled)]

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from emulator.clock import ticks_exact, ticks_nearest
 from emulator.tables import IDEAL, PROGRAM, Table, key
+from emulator.units import counted
 
 
 class NoController(Table):
@@ -252,4 +253,4 @@ def problems(table: Controller | Stage, dt_s: float) -> Iterator[tuple[tuple[str
                 f"is {lag:g} s, too short for ticks of {dt_s:g} s: run.dt_s must be at most {lag:.4g} s",
             )
         case NeuralController(last=last) if len(last) not in (0, 16):
-            yield ("last",), f"has {len(last)} weights, the last layer takes 16"
+            yield ("last",), f"has {counted(len(last), 'weight')}, the last layer takes 16"

@@ -10,6 +10,7 @@ from emulator.controller_schema import LqrController, stages_of
 from emulator.cosim_schema import Cosim
 from emulator.grid_rules import whole_ticks
 from emulator.schema import Scenario
+from emulator.units import counted
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -31,12 +32,10 @@ def _steps(scenario: Scenario, its: Cosim) -> Problems:
         yield ("cosim", "step_s"), f"is {its.step_s:g} s, must divide run.duration_s = {run.duration_s:g} s"
     for name in ("every_ticks", "device_every_ticks"):
         if ticks % (every := getattr(record, name)):
-            yield ("record", name), f"is {every}, must divide the {ticks} ticks of cosim.step_s"
+            yield ("record", name), f"is {every}, must divide the {counted(ticks, 'tick')} of cosim.step_s"
     if any(site.power_limit for site in scenario.site) and ticks != run.chunk_ticks:
-        message = (
-            f"is {run.chunk_ticks}: sites with a power_limit order once per chunk, which must be the {ticks} ticks"
-        )
-        yield ("run", "chunk_ticks"), f"{message} of cosim.step_s"
+        message = f"is {run.chunk_ticks}: sites with a power_limit order once per chunk, which must be the"
+        yield ("run", "chunk_ticks"), f"{message} {counted(ticks, 'tick')} of cosim.step_s"
 
 
 def _areas(scenario: Scenario, its: Cosim) -> Problems:

@@ -21,6 +21,7 @@ from emulator.fit_schema import Fit
 from emulator.jobs_schema import TrainingJob
 from emulator.scenario import jobs_of
 from emulator.tables import Table
+from emulator.units import counted
 
 PLAIN = Columns()
 
@@ -99,5 +100,5 @@ def error_of(estimate: Estimate) -> str:
     if np.isnan(estimate.deviation):
         return "not identified"
     if np.isinf(estimate.deviation):
-        return f"error cannot be stated from {estimate.freedom + 1:.0f} iterations"
+        return f"error cannot be stated from {counted(round(estimate.freedom + 1), 'iteration')}"
     return f"within {estimate.within(ONE):.2g} (68 %), {estimate.within(TWO):.2g} (95 %)"

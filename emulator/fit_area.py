@@ -28,6 +28,7 @@ from emulator.plant import Inputs, Layout
 from emulator.scenario import inputs_of, jobs_of, records_of
 from emulator.simulate import whole_chunks
 from emulator.struct import as_array
+from emulator.units import counted
 
 FEWEST_ROWS = 20
 MOST_EVALUATIONS = 60
@@ -114,7 +115,7 @@ def _area(scenario: schema.Scenario) -> str:
 
 def _check(path: Path, values: np.ndarray, row_s: float) -> None:
     if len(values) < FEWEST_ROWS:
-        raise FitError(f"{path} holds {len(values)} rows of {row_s:g} s, at least {FEWEST_ROWS} are needed")
+        raise FitError(f"{path} holds {counted(len(values), 'row')} of {row_s:g} s, at least {FEWEST_ROWS} are needed")
     if np.ptp(values) < FLAT_HZ:
         raise FitError(f"{path}: the recorded frequency does not move: it says nothing of the area")
 

@@ -21,7 +21,7 @@ from emulator.schema import Site
 from emulator.topology import rack_size
 from emulator.trace import Trace, TraceError
 from emulator.traces import hdf5
-from emulator.units import W_PER_KW, W_PER_MW
+from emulator.units import W_PER_KW, W_PER_MW, counted
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DIGITS = 6  # of a CSV file's median interval: what is beyond them is the rounding of its times
@@ -167,4 +167,4 @@ def _csv(path: Path, time: str, column: str, unit: Literal["w", "kw", "mw"]) -> 
 
 def _long_enough(path: str | os.PathLike[str], trace: Trace) -> None:
     if len(trace.time_s) < 2:
-        raise TraceError(f"{path} holds {len(trace.time_s)} rows, at least 2 are needed")
+        raise TraceError(f"{path} holds {counted(len(trace.time_s), 'row')}, at least 2 are needed")

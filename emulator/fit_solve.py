@@ -14,6 +14,8 @@ import numpy as np
 from scipy.linalg import qr
 from scipy.optimize import least_squares
 
+from emulator.units import counted
+
 NULL = 1e-7  # singular value over the largest below which a direction leaves no trace: float64 slopes carry 1e-10
 OPEN = 0.5  # s.d. along a direction beyond which it counts as not identified: half the bounds' half width, or half an e
 NAMED = 0.02  # share of a direction's largest component below which a parameter is not named with it
@@ -109,7 +111,7 @@ def solve(
             raise
         place = best[0][1]
         return Solution(place, residual(place), jacobian(place), "interrupted", False)
-    message = "" if found.status > 0 else f"stopped after {found.nfev} evaluations, not converged"
+    message = "" if found.status > 0 else f"stopped after {counted(found.nfev, 'evaluation')}, not converged"
     return Solution(found.x, found.fun, found.jac, message)
 
 

@@ -13,6 +13,7 @@ from emulator.grid_schema import Area, BessOutage, GenerationTrip, Grid, LoadSte
 from emulator.interchange import initial_flows_mw
 from emulator.schema import Scenario
 from emulator.torsional_modes import frequencies_hz
+from emulator.units import counted
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -174,7 +175,7 @@ def _reserves(scenario: Scenario) -> Problems:
             continue
         given = [its.agc_participation for its in governed if its.agc_participation is not None]
         if given and (len(given) < len(governed) or abs(sum(given) - 1) > 1e-9):
-            found = f"{len(given)} of {len(governed)} governors give agc_participation, in sum {sum(given):g}"
+            found = f"{len(given)} of {counted(len(governed), 'governor')} with agc_participation, sum {sum(given):g}"
             yield ("grid", "area", i, "governor"), f"{found}: all must, and sum to 1, or none"
 
 
@@ -209,7 +210,7 @@ def _shafts(scenario: Scenario) -> Problems:
             ("damping_pu", shaft.damping_pu or shaft.inertia_s, masses),
         ):
             if len(values) != expected:
-                yield (*path, key), f"has {len(values)} values, {masses} masses need {expected}"
+                yield (*path, key), f"has {counted(len(values), 'value')}, must have {expected}: inertia_s has {masses}"
         wrong = [key for key in ("inertia_s", "stiffness_pu") if min(getattr(shaft, key)) <= 0]
         if shaft.damping_pu and min(shaft.damping_pu) < 0:
             wrong.append("damping_pu")

@@ -9,6 +9,7 @@ from emulator.complaint import Path, nearest
 from emulator.jobs_schema import Cap, InferenceJob, ReplayJob, Smoothing, TrainingJob, Workload
 from emulator.schema import Scenario, Site
 from emulator.topology import least_cap_w, phases_of, rack_size, racks_needed, racks_of, runs_of
+from emulator.units import counted
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -219,7 +220,7 @@ def _halls(path: Path, site: Site) -> Problems:
             yield (*path, "hall", k, "name"), f"{name!r} is there already; names must differ"
     held, needed = sum(hall.racks for hall in site.hall), racks_needed(site)
     if held < needed:
-        yield (*path, "hall"), f"halls hold {held} racks, the jobs need {needed}"
+        yield (*path, "hall"), f"halls hold {counted(held, 'rack')}, the jobs need {needed:,}"
 
 
 def _clocks(scenario: Scenario) -> Problems:

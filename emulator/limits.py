@@ -23,6 +23,7 @@ from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Recording, evenly, of_trace, printable
 from emulator.trace import Trace
+from emulator.units import counted
 
 ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW
 S_PER_MIN = 60.0
@@ -212,7 +213,7 @@ def _measure(limit: Any, recording: Recording, values: np.ndarray) -> _Measured:
 def _(limit: schema.SlidingWindowChange, recording: Recording, values: np.ndarray) -> _Measured:
     ends_s, changes = metrics.changes_within(recording.time_s, values, limit.window_s)
     count = metrics.separate_windows(ends_s, changes, limit.window_s, limit.max_mw * (1.0 + ROUNDING))
-    remark = f"exceeded in {count} separate window{'s' * (count > 1)}" if count else ""
+    remark = f"exceeded in {counted(count, 'separate window')}" if count else ""
     doubt = too_short(recording, limit.window_s) or too_coarse(recording, limit.window_s)
     return _Measured(metrics.largest(ends_s, changes), limit.max_mw, doubt, remark)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from emulator import catalog
-from emulator.complaint import ConfigError, Problem, dotted, line_index, line_of, nearest, translate
+from emulator.complaint import ConfigError, Problem, dotted, line_index, nearest, nearest_known, translate
 from emulator.tables import Table, key
 
 
@@ -199,5 +199,5 @@ def load(limits: str | Path) -> Limits:
     except ValidationError as error:
         lines = line_index(text)
         found = translate(error, Limits)
-        problems = [Problem(str(path), line_of(lines, at), dotted(at), message) for at, message in found]
+        problems = [Problem(str(path), nearest_known(lines, at), dotted(at), message) for at, message in found]
         raise ConfigError(problems) from error

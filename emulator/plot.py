@@ -8,6 +8,7 @@ Signs: load positive = draws from the grid; battery positive = discharges; tie p
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +27,16 @@ from emulator.welch import Welch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 ENDINGS = (".png", ".svg", ".pdf")
 ROWS_AT_ONCE = 65_536
 PIXEL_COLUMNS = 1400
 WIDTH_IN = 12.0
 MOST_PANELS = 3  # sites with a power panel of their own; more than that are summed
-MOST_NAMED = 8  # curves named in a legend
+MOST_NAMED = 8  # curves with a colour and a name in a legend
+MOST_LETTERS = 80  # of a name; longer ones lose their middle
+HEAD_IN = 10.0  # width that a title and a legend have above a panel, at least
 DEPTH = 1e5  # of the spectrum's scale below its highest line
 DRAWN = (
     "site_facility_power_mw",
@@ -48,6 +52,7 @@ SPECTRUM_HZ = (0.01, 20.0)
 # Okabe and Ito, distinct also to the colour-blind: https://jfly.uni-koeln.de/color/
 ORANGE, BLUE, GREEN, PURPLE = "#E69F00", "#0072B2", "#009E73", "#CC79A7"
 CYCLE = (BLUE, "#D55E00", GREEN, PURPLE, ORANGE, "#56B4E9", "#000000", "#999999")
+UNNAMED = "#DDDDDD"
 
 
 def overview(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str]) -> None:
@@ -161,20 +166,21 @@ def _draw(figure: Figure, data: _Data) -> None:
     figure.set_size_inches(WIDTH_IN, 0.825 * max(10.0, sum(heights.values())))
     panels = figure.subplot_mosaic([[name] for name in heights], height_ratios=list(heights.values()))
     for i, (title, _) in enumerate(data.groups):
-        _draw_power(panels[f"power {i}"], data, i, title)
+        _draw_power(figure, panels[f"power {i}"], data, i, title)
     if "battery" in panels:
         _draw_battery(panels["battery"], data)
     if "frequency" in panels:
-        _draw_each(panels["frequency"], data, "frequency", "Hz", ".4f")
+        _draw_each(figure, panels["frequency"], data, "frequency", "Hz", ".4f")
     if "tie flow" in panels:
-        _draw_each(panels["tie flow"], data, "tie flow", "MW", ".1f")
+        _draw_each(figure, panels["tie flow"], data, "tie flow", "MW", ".1f")
     if "spectrum" in panels:
-        _draw_spectrum(panels["spectrum"], data)
+        _draw_spectrum(figure, panels["spectrum"], data)
     _share_time([panels[name] for name in heights if name != "spectrum"], data)
     figure.align_ylabels(list(panels.values()))
-    figure.suptitle(
-        f"{data.header.name}: {data.duration_s:g} s, tick {data.header.dt_s * 1e3:g} ms, {data.ending}", fontsize=15
-    )
+    words = f"{data.duration_s:g} s, tick {data.header.dt_s * 1e3:g} ms, {data.ending}"
+    title = figure.suptitle(f"{_short(data.header.name)}: {words}", fontsize=15)
+    if title.get_window_extent().width > figure.bbox.width:
+        title.set_text(f"{_short(data.header.name)}\n{textwrap.fill(words, 90)}")
 
 
 def _heights(data: _Data) -> dict[str, float]:
@@ -206,20 +212,21 @@ def _time_unit(duration_s: float) -> tuple[str, float]:
     return ("min", 60.0) if duration_s <= 4 * 3600.0 else ("h", 3600.0)
 
 
-def _band(axes: Axes, data: _Data, name: str, curve: int, color: str, label: str) -> None:
+def _band(axes: Axes, data: _Data, name: str, curve: int, color: str, label: str, zorder: float = 1.0) -> None:
     """A curve over time, as wide as its smallest and largest value in each column of pixels."""
     low, high = data.curves[name].low[:, curve], data.curves[name].high[:, curve]
     middle_s = (np.arange(len(low)) + 0.5) / len(low) * data.duration_s + data.start_s
-    axes.fill_between(middle_s / _time_unit(data.duration_s)[1], low, high, color=color, linewidth=1.2, label=label)
+    time = middle_s / _time_unit(data.duration_s)[1]
+    axes.fill_between(time, low, high, color=color, linewidth=1.2, label=label, zorder=zorder)
 
 
-def _draw_power(axes: Axes, data: _Data, group: int, title: str) -> None:
+def _draw_power(figure: Figure, axes: Axes, data: _Data, group: int, title: str) -> None:
     for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
         low, high = np.nanmin(data.curves[name].low[:, group]), np.nanmax(data.curves[name].high[:, group])
         _band(axes, data, name, group, color, f"{side}: {low:.1f} to {high:.1f} MW, p-p {high - low:.1f} MW")
     axes.set_ylabel("power (MW)")
     axes.ticklabel_format(useOffset=False)
-    _head(axes, f"{title}: consumption, and draw from the grid", columns=2)
+    _head(figure, axes, f"{_short(title)}: consumption, and draw from the grid")
 
 
 def _draw_battery(axes: Axes, data: _Data) -> None:
@@ -237,26 +244,51 @@ def _draw_battery(axes: Axes, data: _Data) -> None:
     charge.ticklabel_format(useOffset=False)
 
 
-def _head(axes: Axes, title: str, columns: int) -> None:
-    """Title and legend above a panel, where they hide nothing."""
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, frameon=False, borderaxespad=0.2,
-                fontsize=9, handlelength=1.5, columnspacing=1.5)  # fmt: skip
+def _short(name: str) -> str:
+    """A long name without its middle: the ends tell names apart."""
+    half = MOST_LETTERS // 2
+    return name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[1 - half :]}"
 
 
-def _draw_each(axes: Axes, data: _Data, name: str, unit: str, form: str) -> None:
-    """Each area or tie, with its extremes."""
-    for i, label in enumerate(data.header.labels[AXIS_OF[name]]):
-        low, high = np.nanmin(data.curves[name].low[:, i]), np.nanmax(data.curves[name].high[:, i])
-        shown = f"{label}: {low:{form}} to {high:{form}}"
-        _band(axes, data, name, i, CYCLE[i % len(CYCLE)], shown if i < MOST_NAMED else "_")
+def _head(figure: Figure, axes: Axes, title: str) -> None:
+    """Title and legend above a panel, where they hide nothing: side by side where there is room for both, otherwise the
+    title above a legend of as few rows as there is room for, and the figure as much higher."""
+    words, room = axes.set_title(title, loc="left", fontsize=11), HEAD_IN * figure.dpi
+    count = len(axes.get_legend_handles_labels()[0])
+    for rows in range(1, count + 1):
+        box = _legend(axes, -(-count // rows)).get_window_extent()
+        if box.width <= room:
+            break
+    if rows > 1 or words.get_window_extent().width + box.width > room:
+        _legend(axes, -(-count // rows), left=True)
+        axes.set_title(title, loc="left", fontsize=11, pad=72.0 * box.height / figure.dpi + 6.0)
+        figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def _legend(axes: Axes, columns: int, left: bool = False) -> Legend:
+    return axes.legend(loc="lower left" if left else "lower right", bbox_to_anchor=(0.0 if left else 1.0, 1.0),
+                       ncols=columns, frameon=False, borderaxespad=0.2, fontsize=9, handlelength=1.5,
+                       columnspacing=1.5)  # fmt: skip
+
+
+def _draw_each(figure: Figure, axes: Axes, data: _Data, name: str, unit: str, form: str) -> None:
+    """Each area or tie, with its extremes; beyond MOST_NAMED in grey, with those of all of them."""
+    curves, labels = data.curves[name], data.header.labels[AXIS_OF[name]]
+
+    def extremes(of: slice) -> str:
+        return f"{np.nanmin(curves.low[:, of]):{form}} to {np.nanmax(curves.high[:, of]):{form}}"
+
+    for i, label in enumerate(labels[:MOST_NAMED]):
+        _band(axes, data, name, i, CYCLE[i], f"{_short(label)}: {extremes(slice(i, i + 1))}")
+    for i in range(MOST_NAMED, len(labels)):
+        words = f"{len(labels) - MOST_NAMED} more: {extremes(slice(MOST_NAMED, None))}"
+        _band(axes, data, name, i, UNNAMED, words if i == MOST_NAMED else "_", zorder=0.9)
     axes.set_ylabel(f"{name} ({unit})")
     axes.ticklabel_format(useOffset=False)
-    many = len(data.header.labels[AXIS_OF[name]]) > 2  # their legend is as wide as the panel; the axis says what it is
-    _head(axes, "" if many else name, columns=4)
+    _head(figure, axes, name)
 
 
-def _draw_spectrum(axes: Axes, data: _Data) -> None:
+def _draw_spectrum(figure: Figure, axes: Axes, data: _Data) -> None:
     axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW)")
     top, lowest_hz = 0.0, SPECTRUM_HZ[1]
     for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
@@ -272,4 +304,4 @@ def _draw_spectrum(axes: Axes, data: _Data) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)
     segment_s = data.spectra["pcc"].segment_s
-    _head(axes, f"amplitude spectrum of power, peak of a sine, Hann window of {segment_s:g} s", columns=2)
+    _head(figure, axes, f"amplitude spectrum of power, peak of a sine, Hann window of {segment_s:g} s")

@@ -15,6 +15,7 @@ from emulator.simulate import run
 from emulator.trace import Trace
 from emulator.traces.history import History
 from emulator.tune_problem import Task
+from emulator.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,8 @@ def _draw(figure: Figure, scenario: schema.Scenario, tuned: schema.Scenario, tas
     found = dict(zip(group.paths, values, strict=True))
     traces = {"before": run(coarse), "after": run(tunables.with_values(coarse, found))}
     axes = figure.subplots(3, 2)
-    figure.suptitle(f"{scenario.run.name}: tuned on {len(task.tune.train_seeds)} seeds, {len(_steps(history))} steps")
+    seeds, steps = counted(len(task.tune.train_seeds), "seed"), counted(len(_steps(history)), "step")
+    figure.suptitle(f"{scenario.run.name}: tuned on {seeds}, {steps}")
     _convergence(axes[0, 0], "objective", history.columns["objective"], ["objective"])
     _convergence(axes[0, 1], "excess (share of what is allowed)", history.columns["excess"], history.labels["room"])
     axes[0, 1].axhline(0.0, color="0.7", lw=0.8)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from emulator.traces.samples import RecordError, Samples, ends
+from emulator.units import counted
 
 WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
 READERS = {  # by the file's ending: module of emulator.traces
@@ -90,7 +91,7 @@ def _samples(path: str, ending: str, time_column: str, power_column: str) -> Sam
 def _check(samples: Samples, power_w: np.ndarray, path: str, time_column: str, power_column: str) -> None:
     time_s, at, where = samples.time_s, samples.place, samples.place_name
     if len(time_s) < 2:
-        raise RecordError(f"{path} holds {len(time_s)} samples, at least 2 are needed")
+        raise RecordError(f"{path} holds {counted(len(time_s), 'sample')}, at least 2 are needed")
     for values, given, name in ((time_s, time_s, time_column), (power_w, samples.power, power_column)):
         if (bad := ~np.isfinite(values)).any():
             raise RecordError(f"{where} {at[bad][0]}: {name} is {given[bad][0]:g}, must be a finite number")

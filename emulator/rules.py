@@ -14,6 +14,7 @@ from emulator.jobs_schema import TrainingJob
 from emulator.schema import NoController, Scenario, Site
 from emulator.topology import noisy
 from emulator.tunables import fitting, tuning
+from emulator.units import counted
 
 Problems = Iterator[tuple[Path, str]]
 
@@ -55,7 +56,7 @@ def _clock(scenario: Scenario) -> Problems:
         yield ("record", "every_ticks"), f"is {every}, must divide run.chunk_ticks = {run.chunk_ticks}"
     ticks = ticks_nearest(run.duration_s, run.dt_s)
     if ticks % every:
-        yield ("record", "every_ticks"), f"is {every}, must divide the run's {ticks} ticks"
+        yield ("record", "every_ticks"), f"is {every}, must divide the run's {counted(ticks, 'tick')}"
 
 
 def _starts(scenario: Scenario) -> Problems:

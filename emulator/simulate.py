@@ -29,7 +29,7 @@ from emulator.storages import listed
 from emulator.toml_text import to_toml
 from emulator.topology import by_devices, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
-from emulator.units import W_PER_KW
+from emulator.units import W_PER_KW, counted
 
 # Ticks per call of the compiled rollout: long enough that a call's overhead and the repeated evaluation of the
 # iteration under way do not count, short enough for a lively progress bar and a prompt Ctrl-C.
@@ -268,7 +268,7 @@ def paths(scenario: schema.Scenario) -> Iterator[str]:
         if isinstance(job, TrainingJob):
             why = by_devices(site, job)
             way = f"tick by tick ({', '.join(why)})" if why else "by events (linear)"
-            yield f"{site.name}/{job.name}: {job.devices:,} devices {way}"
+            yield f"{site.name}/{job.name}: {counted(job.devices, 'device')} {way}"
 
 
 def spread(layout: Layout) -> Layout:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 from emulator.jobs_schema import Phase
 from emulator.model_schema import Experts, TrainingModel
+from emulator.units import counted
 
 GIGA, TERA = 1e9, 1e12
 LONGEST_S = 1e5  # of a phase
@@ -257,7 +258,7 @@ def _experts(model: TrainingModel, experts: Experts, devices: int) -> Iterator[t
     if experts.count % experts.parallel:
         yield "experts.parallel", f"is {experts.parallel}, {experts.count} experts do not spread evenly over so many"
     if replicas % experts.parallel:
-        yield "experts.parallel", f"is {experts.parallel}, must divide the {replicas} replicas"
+        yield "experts.parallel", f"is {experts.parallel}, must divide the {counted(replicas, 'replica')}"
 
 
 def _lengths(model: TrainingModel, devices: int) -> Iterator[tuple[str, str]]:

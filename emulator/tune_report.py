@@ -15,6 +15,7 @@ from emulator import plot_tune, schema, toml_text
 from emulator.trace import TraceError
 from emulator.traces.history import History
 from emulator.tune_problem import Task
+from emulator.units import counted
 
 
 def write(
@@ -66,7 +67,7 @@ def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Ma
     tune = task.tune
     before, after = summary["objective_before"], summary["objective_after"]
     values: dict[str, Any] = {
-        "description": f"Tuned for {scenario.run.name}, site {site.name}, on {len(tune.train_seeds)} seeds",
+        "description": f"Tuned for {scenario.run.name}, site {site.name}, on {counted(len(tune.train_seeds), 'seed')}",
         "config": scenario.run.name,
         "emulator_version": emulator.__version__,
         "train_seeds": tuple(tune.train_seeds),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -275,6 +276,17 @@ def test_examples_run(wattswing, command, demo):
         if words[0] != "run":
             done = wattswing(*words)
             assert done.returncode == (3 if command == "assess" else 0), done.stderr
+
+
+def test_every_argument_says_what_it_is():
+    """And commands that read a configuration or limits say how to list those that ship."""
+    (commands,) = (its.choices for its in cli.parser()._actions if isinstance(its, argparse._SubParsersAction))
+    assert tuple(commands) == tuple(cli.COMMANDS)
+    for name, parser in commands.items():
+        arguments, told = {its.dest: its for its in parser._actions}, " ".join(parser.format_help().split())
+        assert [dest for dest, its in arguments.items() if not its.help] == [], name
+        for dest, kind in (("config", "scenarios"), ("limits", "limits")):
+            assert dest not in arguments or f"`wattswing presets {kind}`" in told, name
 
 
 def test_a_lone_help_line_is_not_broken(wattswing):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator import limits_schema
-from emulator.commands.common import DONE, FAILED, UsageError
+from emulator.commands.common import DONE, FAILED, LIMITS_HELP, UsageError
 
 if TYPE_CHECKING:
     from emulator.limits import Assessment
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "trace", type=Path, metavar="TRACE.h5", help="a trace, or a recorded power in a file of another kind"
     )
-    parser.add_argument("--limits", metavar="LIMITS", help="a TOML file or the name of a limits preset")
+    parser.add_argument("--limits", metavar="LIMITS", help=LIMITS_HELP)
     parser.add_argument("--metrics", action="store_true", help="all metrics, beside the limits or without any")
     parser.add_argument(
         "--bands",
@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "never do, and larger ones by this exponent; default: 0.1,1e7,6, assumed",
     )
     parser.add_argument("--csv", action="store_true", help="TRACE is a CSV file, whatever its ending")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of words")
     parser.add_argument("--time-column", default="t_s", metavar="NAME", help="of a recorded power, in s; default: t_s")
     parser.add_argument(
         "--power-column", metavar="NAME", help="of a recorded power; default: p_mw; an .h5 file with it is no trace"

@@ -7,13 +7,13 @@ import json
 
 from emulator.commands.common import DONE, prepare_jax
 
-TEXT = "speed of this machine"
+TEXT = "speed of this machine, measured in about a minute"
 EXAMPLE = "wattswing bench --json"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import sys
 from emulator import config, schema, toml_text
 from emulator.commands.common import DONE, config_arguments
 
-TEXT = "validate, print the resolved config with every default and its source"
+TEXT = "validate a config, print all of it with every default, and where each number is from"
 EXAMPLE = "wattswing check campus_100mw"
 
 

@@ -20,15 +20,19 @@ class UsageError(Exception):
 
 def config_arguments(parser: argparse.ArgumentParser) -> None:
     """CONFIG and `--set`."""
-    parser.add_argument("config", metavar="CONFIG", help="a TOML file or the name of a scenario preset")
+    parser.add_argument("config", metavar="CONFIG", help="a TOML file, or a scenario of `wattswing presets scenarios`")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="dotted path, list items by index or name: site.0.job.pretrain.devices=4096",
+        help="overrides a key, as often as you like: dotted path, list items by index or name, as in "
+        "site.0.job.pretrain.devices=4096",
     )
+
+
+LIMITS_HELP = "a TOML file, or limits of `wattswing presets limits`"
 
 
 def hdf5_path(out: Path) -> Path:

@@ -47,7 +47,7 @@ FORMATS = {
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
-    parser.add_argument("trace", type=Path, metavar="TRACE.h5")
+    parser.add_argument("trace", type=Path, metavar="TRACE.h5", help="of a run")
     parser.add_argument("--format", choices=tuple(FORMATS), required=True, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="replaced if it is there")
     parser.add_argument(

@@ -16,7 +16,7 @@ EXAMPLE = "wattswing modes campus_100mw --out modes.png"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
     config_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of words")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="also a picture: PNG, SVG or PDF, by its ending")
     parser.add_argument(
         "--site", metavar="NAME", help="site, or area, whose load swings; default: the first site, else the first area"

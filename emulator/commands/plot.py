@@ -14,8 +14,10 @@ wattswing plot campus_100mw.h5 --out campus.png"""
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
-    parser.add_argument("trace", type=Path, metavar="TRACE.h5")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG, SVG or PDF, by its ending")
+    parser.add_argument("trace", type=Path, metavar="TRACE.h5", help="of a run")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="picture to write: PNG, SVG or PDF, by its ending"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,13 +7,14 @@ import argparse
 from emulator import catalog
 from emulator.commands.common import DONE
 
-TEXT = "what ships"
+TEXT = "what ships, in a line each: accelerators, workloads, batteries, grids, limits, whole scenarios"
 EXAMPLE = "wattswing presets batteries"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
-    parser.add_argument("kind", nargs="?", choices=catalog.kinds(), metavar="KIND", help=", ".join(catalog.kinds()))
+    kinds = ", ".join(catalog.kinds())
+    parser.add_argument("kind", nargs="?", choices=catalog.kinds(), metavar="KIND", help=f"{kinds}; default: all")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from emulator import limits_schema
-from emulator.commands.common import DONE, UsageError, prepare_jax
+from emulator.commands.common import DONE, LIMITS_HELP, UsageError, prepare_jax
 
 TEXT = "one self-contained HTML page of a trace, or of several side by side: verdict, plots, battery, grid, costs"
 EXAMPLE = """wattswing run campus_100mw
@@ -16,10 +16,10 @@ wattswing report campus_100mw.h5 --limits ercot_draft --out campus.html"""
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What follows the command's name."""
     parser.add_argument(
-        "traces", nargs="+", type=Path, metavar="TRACE.h5", help="several are compared, before and after"
+        "traces", nargs="+", type=Path, metavar="TRACE.h5", help="of a run; several are compared, before and after"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="REPORT.html")
-    parser.add_argument("--limits", metavar="LIMITS", help="a TOML file or the name of a limits preset")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT.html", help="page to write")
+    parser.add_argument("--limits", metavar="LIMITS", help=LIMITS_HELP)
 
 
 def run(args: argparse.Namespace) -> int:

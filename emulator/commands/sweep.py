@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emulator import config, toml_text
 from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, hdf5_path, prepare_jax
+from emulator.units import counted
 
 if TYPE_CHECKING:
     from emulator.sweep import Result
@@ -53,11 +54,11 @@ def run(args: argparse.Namespace) -> int:
     if cut:
         print(f"\ninterrupted: {_kept(out, results, len(cases))}", file=sys.stderr)
         return INTERRUPTED
-    print(f"{len(results)} scenarios in {out}")
+    print(f"{counted(len(results), 'scenario')} in {out}")
     return DONE if all(result.complete for result in results) else STOPPED
 
 
 def _kept(out: Path, results: Sequence[Result], cases: int) -> str:
     whole = sum(result.complete for result in results)
-    held = f"{out} holds {whole} of {cases} scenarios whole and {len(results) - whole} up to here"
+    held = f"{out} holds {whole} of {counted(cases, 'scenario')} whole and {len(results) - whole} up to here"
     return held if results else f"nothing emulated yet, {out} is as it was"

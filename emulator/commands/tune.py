@@ -9,6 +9,7 @@ from pathlib import Path
 from emulator import config
 from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, noted_interrupts, prepare_jax
 from emulator.complaint import ConfigError
+from emulator.units import counted
 
 TEXT = "controller and battery size by gradient, against limits, over many scenarios"
 EXAMPLE = "wattswing tune tune_low_pass --out tuned"
@@ -65,5 +66,5 @@ def run(args: argparse.Namespace) -> int:
     if not found.complete:
         print(f"\ninterrupted: {out} holds the best so far; go on with --resume", file=sys.stderr)
         return INTERRUPTED
-    print(f"{found.summary['steps']} steps, {found.summary['seconds']:.0f} s; results in {out}")
+    print(f"{counted(found.summary['steps'], 'step')}, {found.summary['seconds']:.0f} s; results in {out}")
     return DONE

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from emulator.traces.samples import RecordError, Samples, check_end, find
+from emulator.units import counted
 
 TIME = "t_s"  # what the one time that all channels have is called here
 BYTES = {"BINARY": 2, "BINARY32": 4, "FLOAT32": 4}  # of an analog value in the .dat
@@ -70,7 +71,7 @@ def _check_samples(configuration: Any, dat: Path) -> None:
     else:
         raise RecordError(f"{kind!r} is no format of COMTRADE samples; ASCII, {', '.join(BYTES)} are")
     if found != expected:
-        raise RecordError(f"{dat} holds {found:g} of the {expected} samples that the configuration says")
+        raise RecordError(f"{dat} holds {found:g}, the configuration says {counted(expected, 'sample')}")
 
 
 def _to_primary(channel: Any) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from emulator.traces.samples import RecordError, Samples, find
+from emulator.units import counted
 
 
 def read(path: str, time_column: str, power_column: str) -> Samples:
@@ -32,7 +33,7 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
 
 def _numbers(row: list[str], wanted: list[int], names: list[str], line: int) -> list[float]:
     if len(row) != len(names):
-        raise RecordError(f"line {line} has {len(row)} fields, the first line {len(names)}")
+        raise RecordError(f"line {line} has {counted(len(row), 'field')}, the first line {len(names)}")
     numbers = []
     for i in wanted:
         try:

@@ -15,6 +15,7 @@ import numpy as np
 
 from emulator.traces.opening import DAMAGE
 from emulator.traces.samples import RecordError, Samples, find
+from emulator.units import counted
 
 HEAP, HEAP_HEAD, OBJECT_HEAD = b"GCOL\x01\0\0\0", 16, 16  # a global heap begins so; bytes before its objects, of each's
 MOST_PACKED = 1100  # bytes from one byte of the file: deflate makes at most 1,032 of one
@@ -42,7 +43,8 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
     except DAMAGE as error:
         raise RecordError(f"{path} cannot be read as HDF5: {_cause(error)}") from error
     if len(time_s) != len(power):
-        raise RecordError(f"{time_column} has {len(time_s)} values, {power_column} {len(power)}", "power_column")
+        message = f"{time_column} has {counted(len(time_s), 'value')}, {power_column} {len(power):,}"
+        raise RecordError(message, "power_column")
     return Samples(time_s, power, np.arange(1, len(time_s) + 1), "row", time_unit, power_unit)
 
 
@@ -118,7 +120,7 @@ def _check_stored(data: h5py.Dataset, name: str, key: str) -> None:
     if data.chunks is not None:
         expected = int(np.prod([-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True)]))
         if (stored := data.id.get_num_chunks()) < expected:
-            raise RecordError(f"{name}: {stored} of {expected} chunks are in the file, the rest was never written", key)
+            raise RecordError(f"{name}: only {stored:,} of {counted(expected, 'chunk')} came to be written", key)
     if data.nbytes > MOST_PACKED * data.id.get_storage_size():
         raise RecordError(f"{name}: the file does not hold the {data.nbytes:,} bytes that it says it has", key)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from emulator.traces.samples import RecordError, Samples, find
+from emulator.units import counted
 
 TICKS_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of moments and durations
 
@@ -48,7 +49,7 @@ def _values(column: Any, name: str, key: str) -> np.ndarray:
         return column.cast(pa.float64()).to_numpy()
     if key == "time_column" and (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)):
         if column.null_count:
-            raise RecordError(f"{name} lacks {column.null_count} moments", key)
+            raise RecordError(f"{name} lacks {counted(column.null_count, 'moment')}", key)
         ticks = column.cast(pa.int64()).to_numpy()
         return (ticks - ticks[:1]) / TICKS_PER_S[kind.unit]
     raise RecordError(f"{name} holds {kind}, must be numbers", key)

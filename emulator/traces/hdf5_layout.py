@@ -142,7 +142,7 @@ def _lie_along(data: h5py.Dataset, *scales: h5py.Dataset) -> None:
     """Give each axis its scale, and the scale's name for a label."""
     for axis, scale in zip(data.dims, scales, strict=True):
         axis.attach_scale(scale)
-        axis.label = scale.name.rsplit("/", 1)[-1]
+        axis.label = str(scale.name).rsplit("/", 1)[-1]
 
 
 def _describe(data: h5py.Dataset, unit: str, long_name: str) -> None:

@@ -159,7 +159,7 @@ def test_what_cannot_be_told_is_refused():
         in_bands(np.zeros((100, 1)), DT_S, BANDS)
     with pytest.raises(ValueError, match="no bin from 0.1 to 0.4 Hz: bins are 1 Hz apart"):
         in_bands(np.zeros((100, 2)), DT_S, [(0.1, 0.4)])
-    with pytest.raises(ValueError, match="100 rows hold 1 segments of 70"):
+    with pytest.raises(ValueError, match="100 rows hold no two segments of 70"):
         squared_coherence(np.zeros((100, 2)), DT_S, 70)
     still = in_bands(np.full((100, 2), 3.0), DT_S, [(1.0, 5.0)])[0]
     assert np.isnan(still.rho) and np.isnan(still.share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emulator import config, toml_text
-from emulator.complaint import ConfigError
+from emulator.complaint import ConfigError, Problem
 
 CAMPUS = """
 [run]
@@ -85,6 +85,38 @@ def test_an_override_inside_a_preset_keeps_the_sources_of_the_rest(campus):
         config.load(campus, [*overrides, "grid.area.easst.inertia_s=3"])
     with pytest.raises(ConfigError, match="^--set: grid.area.1.inertia_s: is -3, must be >= 0"):
         config.load(campus, [*overrides, "grid.area.east.inertia_s=-3"])
+
+
+def test_a_presets_numbers_are_the_presets_when_an_override_brings_it(campus):
+    """Only what --set gives itself is from there; lines of the table that it replaces count no more."""
+    overrides = ["site.0.bess={preset='megablock', units=3, soc_max=0.9}", "site.0.job.pretrain.accelerator=h200"]
+    origins = config.resolve(campus, [*overrides, "site.0.bess.soc_max=0.8"]).origins
+    assert origins["site.0.bess.energy_mwh"] == "preset megablock: 20 MWh AC [V]"
+    assert origins["site.0.job.0.accelerator.idle_w"].startswith("preset h200: ")
+    assert {origins[f"site.0.bess.{key}"] for key in ("units", "soc_max")} == {"--set"}
+    assert origins["site.0.bess.soc_initial"].startswith("default: ")
+    with pytest.raises(ConfigError, match="^--set: site.0.bess.soc_initial: is 0.6, must lie within 0.7 to 1"):
+        config.load(campus, ["site.0.bess={preset='megablock', soc_initial=0.6, soc_min=0.7}"])
+
+
+@pytest.mark.parametrize("brought", ["set", "written"])
+def test_a_preset_of_ones_own_is_named_by_file_and_line(campus, brought):
+    """In origins as in what is wrong, by the reader and by drivers."""
+    slow, table = campus.parent / "slow.toml", "{preset='slow.toml', soc_gain=0.5}"
+    slow.write_text('kind = "low_pass"\n\ncutoff_hz = 0.0123\n')
+    by_set = [f"site.0.controller={table}"] if brought == "set" else []
+    if brought == "written":
+        campus.write_text(f"{CAMPUS}\n[site.controller]\npreset = 'slow.toml'\nsoc_gain = 0.5\n")
+    origins = config.resolve(campus, by_set).origins
+    assert origins["site.0.controller.cutoff_hz"] == "slow.toml:3"
+    assert origins["site.0.controller.soc_gain"] == ("--set" if by_set else "campus.toml:27")
+    wrong = ConfigError([Problem("config", None, "site.0.controller.cutoff_hz", "cannot be tuned")])
+    assert str(config.located(wrong, str(campus), by_set)) == f"{slow}:3: site.0.controller.cutoff_hz: cannot be tuned"
+    slow.write_text('kind = "low_pass"\n\ncutoff_hz = -1.0\n')
+    with pytest.raises(ConfigError, match=f"^{slow}:3: site.0.controller.cutoff_hz: is -1.0, must be"):
+        config.load(campus, by_set)
+    with pytest.raises(ConfigError, match="^--set: site.0.controller.cutoff_hz: is -2, must be"):
+        config.load(campus, [*by_set, "site.0.controller.cutoff_hz=-2"])
 
 
 def test_overrides_come_before_presets(campus):

@@ -92,6 +92,7 @@ def test_the_interval_of_a_deviation_is_that_of_its_square():
 
 def test_errors_are_told_in_words():
     assert fit.error_of(Estimate("x", 0.0, 1.0, np.inf, 2)) == "error cannot be stated from 3 iterations"
+    assert fit.error_of(Estimate("x", 0.0, 1.0, np.inf, 0)) == "error cannot be stated from 1 iteration"
     assert fit.error_of(Estimate("x", 0.0, 1.0, np.nan, 2)) == "not identified"
     assert fit.error_of(Estimate("x", 0.0, 1.0, 0.1, np.inf)) == "within 0.1 (68 %), 0.2 (95 %)"
 

@@ -23,7 +23,8 @@ from .synthetic import ONE_SITE, TWO_SITES, block, write
 
 def figure_of(path):
     figure = Figure(layout="constrained")
-    plot._draw(figure, plot._gather(path))
+    with rc_context({"text.parse_math": False}):  # as `picture` does
+        plot._draw(figure, plot._gather(path))
     return figure
 
 
@@ -90,18 +91,32 @@ def test_panels_follow_what_the_trace_has(tmp_path):
     assert titles(figure_of(made(tmp_path, grid_only))) == ["frequency"]
 
 
-def test_no_words_lie_on_others(tmp_path):
-    """Titles, legends and labels of six areas in a chain, with numbers as long as they come."""
-    areas = tuple(f"southern{i}" for i in range(6))
-    ties = tuple(f"{a}-{b}" for a, b in pairwise(areas))
-    header = replace(TWO_SITES, labels={**TWO_SITES.labels, "area": areas, "tie": ties})
-    figure = figure_of(made(tmp_path, header))
+@pytest.mark.parametrize(
+    ("name", "many"), [("southern{}", 6), ("northwest-region-{}", 12), ("a-very-large-campus-in-the-north-west-{}", 3)]
+)
+def test_no_words_lie_on_others_or_outside(tmp_path, name, many):
+    """Titles, legends and labels of as many sites, and areas in a chain, with numbers as long as they come; panels
+    stay as wide and as high as those of short names."""
+    names = tuple(name.format(i) for i in range(many))
+    ties = tuple(f"{a}-{b}" for a, b in pairwise(names))
+    labels = {**TWO_SITES.labels, "site": names, "area": names, "tie": ties}
+    header = replace(TWO_SITES, labels=labels, nominal_kv=(138.0,) * many, config=f"[run]\nname = '{name * 3}'\n")
+    rows = block(header, 3000)
+    figure = figure_of(made(tmp_path, header, rows))
     figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for axes in figure.axes for text in (axes._left_title, axes.yaxis.label)
-             if text.get_text()]  # fmt: skip
-    boxes += [legend.get_window_extent() for axes in figure.axes if (legend := axes.get_legend())]
-    assert len(boxes) >= 12 and all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    texts = [text for axes in figure.axes for text in (axes._left_title, axes.yaxis.label) if text.get_text()]
+    legends = [legend for axes in figure.axes if (legend := axes.get_legend())]
+    boxes = [its.get_window_extent() for its in (figure._suptitle, *texts, *legends)]
+    boxes += [axes.bbox for axes in figure.axes if axes.get_ylabel() != "state of charge"]  # which is over another
+    assert len(boxes) >= 18 and all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
     assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
+    assert all(axes.bbox.width > 0.8 * figure.bbox.width for axes in figure.axes)
+    assert all(axes.bbox.height > 0.8 * figure.dpi for axes in figure.axes)  # inches; of short names 0.9
+    shown = [text.get_text() for text in legends[-2].get_texts()]  # of ties: as many as have a colour, and the rest
+    assert len(shown) == min(many - 1, plot.MOST_NAMED + 1)
+    if many > plot.MOST_NAMED + 1:
+        rest = rows["tie_power_mw"][:, plot.MOST_NAMED :]
+        assert shown[-1] == f"{many - 1 - plot.MOST_NAMED} more: {rest.min():.1f} to {rest.max():.1f}"
 
 
 def test_powers_of_ten_are_written_as_numbers():

@@ -142,7 +142,7 @@ def test_hdf5_that_was_never_written_is_refused(tmp_path):
         data = file.create_dataset("p", (1000,), "f8", chunks=(100,))
         data[:300] = 1.0
         file.create_dataset("q", (1000,), "f8")
-    for name, says in (("p", "3 of 10 chunks are in the file"), ("q", "does not hold the 8,000 bytes")):
+    for name, says in (("p", "only 3 of 10 chunks came to be written"), ("q", "does not hold the 8,000 bytes")):
         with pytest.raises(RecordError, match=says):
             record.read(str(tmp_path / "h.h5"), "t", name, "mw")
 
@@ -260,13 +260,18 @@ def test_comtrade_of_two_rates_and_secondary_values(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "keys", "columns", "says"),
     [
-        (FOUR[:-12], {}, ("t_s", "feeder"), "r.dat holds 3 of the 4 samples"),
-        (FOUR + FOUR, {}, ("t_s", "feeder"), "r.dat holds 8 of the 4 samples"),
+        (FOUR[:-12], {}, ("t_s", "feeder"), "r.dat holds 3, the configuration says 4 samples"),
+        (FOUR + FOUR, {}, ("t_s", "feeder"), "r.dat holds 8, the configuration says 4 samples"),
         (FOUR[:-1], {}, ("t_s", "feeder"), "r.dat: the last line does not end"),
         (FOUR.replace("4,1", "99999,1"), {}, ("t_s", "feeder"), "sample 3: feeder is nan, must be a finite number"),
         (FOUR, {"unit": "kV"}, ("t_s", "feeder"), "feeder is in kV there"),
         (FOUR, {"pors": "S", "secondary": "0"}, ("t_s", "feeder"), "no ratio to primary"),
-        (FOUR, {"rates": "0\n0,999999999999"}, ("t_s", "feeder"), "holds 4 of the 999999999999 samples"),
+        (
+            FOUR,
+            {"rates": "0\n0,999999999999"},
+            ("t_s", "feeder"),
+            "holds 4, the configuration says 999,999,999,999 samples",
+        ),
         (FOUR, {}, ("t_s", "feder"), "no column 'feder'; nearest: feeder"),
         (FOUR, {}, ("time_s", "feeder"), "the time of a COMTRADE file is called 't_s'"),
     ],
@@ -280,7 +285,7 @@ def test_what_comtrade_lacks_is_said(tmp_path, rows, keys, columns, says):
     ("text", "says"),
     [
         ("t_s,p_mw\n0,1\n1,22,3\n3,4\n", "line 3 has 3 fields, the first line 2"),
-        ("t_s,p_mw\n0,1\n1\n3,4\n", "line 3 has 1 fields"),
+        ("t_s,p_mw\n0,1\n1\n3,4\n", "line 3 has 1 field,"),
         ("t_s,p_mw\n0,1\n1,2_0\n", "line 3: p_mw is '2_0', must be a number"),
         ("t_s,p_mw,p_mw\n0,1,2\n1,2,2\n", "2 columns of the file are called 'p_mw'"),
         ('t_s,p_mw\n0,1\n"1,2\n2,3\n3,4\n', "is no CSV text"),

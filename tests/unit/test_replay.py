@@ -37,7 +37,7 @@ def test_reads_named_columns_units_and_scale(tmp_path):
         ("t_s,p_mw\n0,1\n1,2\n2,3\n3,1\n20,1\n21,2\n", "line 6: a gap of 17 s, where samples are 1 s apart"),
         ("t_s,p_mw\n\n0,1\n\n1,2\n1,3\n", "line 6: t_s repeats 1 s"),
         ("t_s,p_mw\n0,1\n1,-2\n2,3\n", "line 3: p_mw is -2, must be >= 0"),
-        ("t_s,p_mw\n0,1\n", "holds 1 samples, at least 2"),
+        ("t_s,p_mw\n0,1\n", "holds 1 sample, at least 2"),
         ("t_s,p_kw\n0,1\n1,1\n", "no column 'p_mw'; nearest: p_kw"),
         ("\n", "no column 't_s'"),
         ("", "load.csv is empty"),

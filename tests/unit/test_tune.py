@@ -314,12 +314,23 @@ def campus(folder, *overrides, floor=False):
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    """The task with the floor tuned, and its measures as a compiled function of the parameters, in float64."""
+    """The task with the floor tuned; its measures, and the slopes of the first so many, costs before clauses and each
+    summed over scenarios, as one compiled function of the parameters and that number, in float64."""
     with jax.enable_x64(True):
         task = task_of(campus(tmp_path_factory.mktemp("campus"), floor=True))
         scenarios = batch_of(task, task.tune.train_seeds)
         assert scenarios[0].jobs is None and task.groups[0].jobs_tuned
-        return task, jax.jit(lambda x: measures(task, x, scenarios))
+
+        def total(x):
+            found = measures(task, x, scenarios)
+            return jnp.concatenate([jnp.sum(found.cost, axis=0), jnp.sum(found.room, axis=0)]), found
+
+        def measured(x, many):  # one after the other: a backward pass of all at once takes longer to compile
+            whole, back, found = jax.vjp(total, x, has_aux=True)
+            rows = jnp.zeros((len(whole), len(x)))
+            return found, jax.lax.fori_loop(0, many, lambda i, at: at.at[i].set(back(jnp.eye(len(whole))[i])[0]), rows)
+
+        return task, jax.jit(measured)
 
 
 def test_slopes_of_every_measure(x64, everything):
@@ -328,15 +339,11 @@ def test_slopes_of_every_measure(x64, everything):
     task, measured = everything
 
     def total(x):
-        found = measured(x)
+        found, _ = measured(x, 0)
         return jnp.concatenate([jnp.sum(found.cost, axis=0), jnp.sum(found.room, axis=0)])
 
-    def rows(x):  # one after the other: a backward pass of all at once takes longer to compile
-        whole, back = jax.vjp(total, x)
-        return jax.lax.map(lambda row: back(row)[0], jnp.eye(len(whole)))
-
     at = as_array(task.start)
-    slopes = np.asarray(jax.jit(rows)(at))
+    slopes = np.asarray(measured(at, 6 + len(CLAUSES) + 1)[1])
     assert slopes.shape == (6 + len(CLAUSES) + 1, 5)
     for i in range(5):
         step = 1e-6 * float(at[i])
@@ -355,7 +362,7 @@ def test_measures_are_those_of_a_run(x64, everything, tmp_path):
     scenarios = batch_of(task, task.tune.train_seeds)
     found, other = (
         jax.jit(lambda x: measures(task, x, scenarios))(as_array(task.start)),
-        measured(as_array(within.start)),
+        measured(as_array(within.start), 0)[0],
     )
     assert found.room.shape == (6, len(CLAUSES) + 1)  # filler of an odd number of scenarios left out
     np.testing.assert_allclose(other.room, found.room, rtol=1e-9, atol=1e-12)
@@ -573,19 +580,19 @@ def test_front(toy):
     assert 17.5 <= least < 17.5 * 1.05  # STEP_MW - 2.5 MW; 60 steps from 60 MW come so near
 
 
-def test_memory_stays_bounded(tmp_path):
-    """A step over 64 scenarios of 120 s at 5 ms as compiled, nothing run: all that it needs beside the program is less
-    than 2 GB. Without rematerialisation by chunks it is 24,000 ticks of state and of what slopes need, tens of GB."""
-    own = ("tune.values={}", "tune.objective=[{term = 'throughput'}]", "tune.train_seeds=[0, 1]")
-    task = task_of(campus(tmp_path, *own, "run.duration_s=120.0"))
-    task = replace(task, groups=(replace(task.groups[0], clauses=(task.clauses[0], task.clauses[-4])),))
+def test_memory_stays_bounded(random):
+    """A step over 64 scenarios of 120 s at 5 ms as compiled, nothing run: beside the program it holds 16 numbers a tick
+    and scenario, of what jobs draw, of what clauses look at, and of their slopes. Without rematerialisation by chunks
+    the plant's state in every tick comes on top, and it is 29."""
+    ticks = ("run.duration_s=120.0", "run.dt_s=0.005")
+    task = task_of(random("tune.values={}", "tune.train_seeds=[0, 1]", *ticks))
     (two,) = batch_of(task, task.tune.train_seeds)
     many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((64, *x.shape[1:]), x.dtype, sharding=x.sharding), two)
     step = tune_search.step_of(task, 1.0, jnp.ones((1, 1)), jnp.zeros(1))
     used = step.lower(tune_search.start_of(task, tune_search.places_of(task)), (replace(many, count=64),)).compile()
     memory = used.memory_analysis()
     held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    assert 64 * 24_000 * 4 < held * jax.device_count() < 2e9
+    assert 1 < held * jax.device_count() / (64 * 24_000 * 4) < 20
 
 
 def test_command(tuned, tmp_path):
