@@ -40,7 +40,8 @@ def ar2(rows: int, first: float, second: float) -> np.ndarray:
     [([0.9], 0.9 ** np.arange(60)), ([1.6 / 1.8, -0.8], ar2(60, 1.6, -0.8))],  # of a_2 = b: b, and r_1 = a/(1 - b)
 )
 def test_bands_are_the_inverse_of_the_correlation(partial_correlations, correlation, white):
-    """Against the dense matrix of the same correlations. Its condition is below 1e4: 1e-10 is left of float64."""
+    """Against the dense matrix of the same correlations, and the restricted likelihood that they make (Harville, J. Am.
+    Stat. Assoc. 72:320, 1977, eq. 4.2). Its condition is below 1e4: 1e-10 is left of float64."""
     process = Process(np.array(partial_correlations), white)
     dense = (1.0 - white) * toeplitz(correlation) + white * np.eye(60)
     columns = np.random.default_rng(0).standard_normal((60, 3))
@@ -48,6 +49,17 @@ def test_bands_are_the_inverse_of_the_correlation(partial_correlations, correlat
     np.testing.assert_allclose(process.times(columns), dense @ columns, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(product, columns.T @ np.linalg.solve(dense, columns), rtol=1e-10, atol=1e-9)
     assert size == pytest.approx(np.linalg.slogdet(dense)[1], abs=1e-9)
+
+    columns = np.linalg.qr(columns)[
+        0
+    ]  # two directions and a residual that they leave: -(log|R| + log|X'R^-1 X|)/2 + ...
+    inverse, log_sizes = np.linalg.inv(dense), np.linalg.slogdet(dense)[1]
+    information = columns[:, :2].T @ inverse @ columns[:, :2]
+    taken = inverse @ columns[:, :2] @ np.linalg.solve(information, columns[:, :2].T @ inverse)
+    variance = columns[:, 2] @ (inverse - taken) @ columns[:, 2] / 58
+    log_sizes += np.linalg.slogdet(information)[1]
+    found = fit_noise.likelihood(process, columns)
+    assert found == pytest.approx((-0.5 * log_sizes - 29.0 * np.log(variance), variance), rel=1e-9)
 
 
 def test_the_error_of_a_mean_is_known_in_closed_form():
