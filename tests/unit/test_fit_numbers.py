@@ -17,6 +17,8 @@ from emulator.fit_noise import Kind, Likeliest, Process
 from emulator.fit_result import ONE, TWO, Estimate
 from emulator.fit_solve import Solution
 from emulator.trace import TraceError
+from emulator.traces import hdf5
+from tests.unit.synthetic import TWO_SITES, block, write
 
 
 def ornstein(rng: np.random.Generator, rows: int, correlation_rows: float) -> np.ndarray:
@@ -41,7 +43,7 @@ def ar2(rows: int, first: float, second: float) -> np.ndarray:
 )
 def test_bands_are_the_inverse_of_the_correlation(partial_correlations, correlation, white):
     """Against the dense matrix of the same correlations, and the restricted likelihood that they make (Harville, J. Am.
-    Stat. Assoc. 72:320, 1977, eq. 4.2). Its condition is below 1e4: 1e-10 is left of float64."""
+    Stat. Assoc. 72:320, 1977). Its condition is below 1e4: 1e-10 is left of float64."""
     process = Process(np.array(partial_correlations), white)
     dense = (1.0 - white) * toeplitz(correlation) + white * np.eye(60)
     columns = np.random.default_rng(0).standard_normal((60, 3))
@@ -322,3 +324,16 @@ def test_a_trace_has_no_columns_to_name(tmp_path):
     for columns, option in ((Columns(power="load"), "--power-column load"), (Columns(frequency="f"), "--frequency-")):
         with pytest.raises(TraceError, match=f"is a trace, which has no columns: leave {option}"):
             fit_data.loads(tmp_path / "a.h5", columns, ("campus",))
+
+
+def test_only_what_is_fitted_is_read(tmp_path, monkeypatch):
+    """Of a trace's channels each that a fit of an area needs, once: an hour at 1 ms has seconds of each."""
+    made = block(TWO_SITES, 10)
+    path, read, wanted = write(tmp_path / "t.h5", TWO_SITES, made), hdf5.read, []
+    monkeypatch.setattr(hdf5, "read", lambda path, channels=None: wanted.append(channels) or read(path, None, channels))
+    found = fit_data.frequency(path, Columns(), "e")
+    drawn = fit_data.loads(path, Columns(), ("öst",))
+    assert wanted == [("area_frequency_hz",), ("site_pcc_power_mw",)]
+    np.testing.assert_array_equal(found.values, made["area_frequency_hz"][:, 1])
+    assert list(drawn) == ["west", "öst"]
+    np.testing.assert_array_equal(drawn["öst"].values, made["site_pcc_power_mw"][:, 1])
