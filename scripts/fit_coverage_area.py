@@ -1,14 +1,16 @@
 """How often the intervals that a fit of an area states hold the true numbers, under noise of many kinds.
 
 Usage: fit_coverage_area.py [--seeds N] [--whole] [NOISE ...]. H, D, droop and reheat time from a step of a tenth of the
-rating, 20 s in 400 rows. For each kind of noise, of 2 mHz: the shares of all four numbers that are in intervals for 68
-and 95 %, error not stated counted apart; what s.d. is stated, median over true. Each recording is fitted in one linear
-step from the truth, some 0.15 s of one core; with --whole by the fit itself from a start far off, some 3 s.
+rating, 20 s in 400 rows. For each kind of noise, of 2 mHz: the shares of numbers with a stated error that are in
+intervals for 68 and 95 %; the stated s.d. over the true one, median; the shares of numbers whose error is not stated,
+and of recordings that a warning is given of. Last, of all kinds, the shares by degrees of freedom. Each is fitted in
+one linear step from the truth, some 0.15 s of one core; with --whole by the fit itself from a start far off, some 3 s.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -24,6 +26,7 @@ compile_loops_whole()
 import jax  # noqa: E402
 
 from emulator import config, fit, fit_noise, simulate  # noqa: E402
+from emulator.fit_area import LONG  # noqa: E402
 from emulator.fit_data import Columns  # noqa: E402
 from emulator.fit_result import LEAST_FREEDOM, ONE, TWO, Estimate  # noqa: E402
 from emulator.fit_solve import Solution, information  # noqa: E402
@@ -88,25 +91,27 @@ def slopes(folder: Path) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def linear(jacobian: np.ndarray, noise_hz: np.ndarray) -> list[Estimate]:
-    """What one linear step from the truth finds."""
+def linear(jacobian: np.ndarray, noise_hz: np.ndarray) -> tuple[list[Estimate], bool]:
+    """What one linear step from the truth finds, and whether it warns."""
     place = np.linalg.lstsq(jacobian, noise_hz, rcond=None)[0]
     solution = Solution(place, jacobian @ place - noise_hz, jacobian, "")
     noise = fit_noise.likeliest(jacobian, solution.residual)
     says = information(solution, np.ones(len(place), bool), noise.spread)
     errors = np.sqrt(np.diag(says.covariance))
-    return [
+    found = [
         Estimate(name, 0.0, TRUTH[name] + float(place[i]), float(errors[i]), float(says.freedom[i]))
         for i, name in enumerate(NAMES)
     ]
+    return found, noise.process.correlation_rows() > LONG * ROWS
 
 
-def whole(folder: Path, truth_hz: np.ndarray, noise_hz: np.ndarray) -> list[Estimate]:
-    """What the fit finds."""
+def whole(folder: Path, truth_hz: np.ndarray, noise_hz: np.ndarray) -> tuple[list[Estimate], bool]:
+    """What the fit finds, and whether it warns."""
     rows = "\n".join(f"{0.05 * k:.9g},{hz:.12g}" for k, hz in enumerate(truth_hz + noise_hz))
     (folder / "f.csv").write_text(f"t_s,f_hz\n{rows}\n")
     scenario = config.load(folder / "area.toml", [f"grid.area.0.{name}={value}" for name, value in START.items()])
-    return list(fit.fit(scenario, folder / "f.csv", Columns(frequency="f_hz")).estimates)
+    found = fit.fit(scenario, folder / "f.csv", Columns(frequency="f_hz"))
+    return list(found.estimates), any(note.startswith("warning: that is") for note in found.notes)
 
 
 def main() -> None:
@@ -122,28 +127,40 @@ def main() -> None:
         jacobian, truth_hz = slopes(folder), emulated_hz(folder, TRUTH)
         once = partial(whole, folder, truth_hz) if args.whole else partial(linear, jacobian)
         estimator = np.linalg.pinv(jacobian)
-        print(f"{'noise':14s}  68 %   95 %   stated/true  not stated   ({args.seeds} recordings each)")
+        print(f"{'noise':14s}  68 %   95 %   stated/true  not stated  warned   ({args.seeds} recordings each)")
+        tables = []
         for kind in args.noise or noises():
             correlation = toeplitz(noises()[kind])
             root, rng = np.linalg.cholesky(correlation + 1e-9 * np.eye(ROWS)), np.random.default_rng(0)
             found = [once(NOISE_HZ * (root @ rng.standard_normal(ROWS))) for _ in range(args.seeds)]
             true = NOISE_HZ * np.sqrt(np.diag(estimator @ correlation @ estimator.T))
-            report(kind, found, dict(zip(NAMES, true, strict=False)))
+            tables.append(report(kind, found, dict(zip(NAMES, true, strict=False))))
+        by_freedom(np.concatenate(tables))
 
 
-def report(kind: str, found: list[list[Estimate]], true: Mapping[str, float]) -> None:
-    """One line of the table."""
-    inside, ratio, unstated = [], [], 0
-    for each in (each for estimates in found for each in estimates):
+def report(kind: str, found: list[tuple[list[Estimate], bool]], true: Mapping[str, float]) -> np.ndarray:
+    """One line of the table; (numbers, 3) degrees of freedom of each, and whether it is in either interval."""
+    every, ratio = [], []
+    for each in (each for estimates, _ in found for each in estimates):
         name = each.name.removeprefix("grid.area.main.")
-        if each.freedom < LEAST_FREEDOM or not np.isfinite(each.deviation):
-            unstated += 1
-            continue
-        inside.append([abs(each.value - TRUTH[name]) <= each.within(share) for share in (ONE, TWO)])
+        every.append((each.freedom, *(abs(each.value - TRUTH[name]) <= each.within(share) for share in (ONE, TWO))))
         ratio.append(each.deviation / true[name])
-    one, two = np.mean(inside, axis=0)
-    share = unstated / (unstated + len(inside))
-    print(f"{kind:14s}  {one:.1%}  {two:.1%}  {np.median(ratio):8.2f}     {share:8.1%}", flush=True)
+    table, ratios, warned = np.array(every, float), np.array(ratio), np.mean([warning for _, warning in found])
+    stated = table[:, 0] >= LEAST_FREEDOM
+    one, two = table[stated, 1:].mean(axis=0)
+    middle, unstated = np.median(ratios[stated]), 1.0 - stated.mean()
+    print(f"{kind:14s}  {one:.1%}  {two:.1%}  {middle:8.2f}     {unstated:8.1%}    {warned:4.0%}", flush=True)
+    return table
+
+
+def by_freedom(table: np.ndarray) -> None:
+    """Shares in intervals of (numbers, 3) with so many degrees of freedom."""
+    edges = (0.0, 0.5, LEAST_FREEDOM, 2.0, 5.0, 20.0, np.inf)
+    for low, high in itertools.pairwise(edges):
+        there = table[(table[:, 0] >= low) & (table[:, 0] < high), 1:]
+        if len(there):
+            one, two = there.mean(axis=0)
+            print(f"{low:4g} to {high:4g} degrees of freedom, {len(there)} numbers: {one:.1%}  {two:.1%}")
 
 
 if __name__ == "__main__":
