@@ -104,8 +104,8 @@ def _said(noise: fit_noise.Likeliest, row_s: float, rows: int) -> list[str]:
     said = [f"errors take the residual as {noise.said(row_s)}"]
     if share > LONG:
         said.append(
-            f"warning: that is {share:.2g} of the recording: of noise correlated over more than a tenth, intervals for "
-            "68 % hold as few as 51 %, those for 95 % 90 %"
+            f"warning: that is {share:.2g} of the recording, too short to tell how slow the noise is: intervals for "
+            "68 % may hold as few as 53 %, those for 95 % 87 %"
         )
     return said
 
