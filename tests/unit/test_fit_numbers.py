@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from emulator.fit_data import Columns
 from emulator.fit_emulation import Record
 from emulator.fit_iterations import FitError, Iterations
 from emulator.fit_noise import Kind, Likeliest, Process
-from emulator.fit_result import ONE, TWO, Estimate
+from emulator.fit_result import ONE, TWO, Estimate, estimates_of
 from emulator.fit_solve import Solution
 from emulator.trace import TraceError
 from emulator.traces import hdf5
+from emulator.tune_schema import Parameter
 from tests.unit.synthetic import TWO_SITES, block, write
 
 
@@ -140,13 +142,26 @@ def test_an_exact_fit_has_no_error():
 
 
 def test_slow_noise_is_told_in_words():
-    """A twentieth of the record warns; an error with less than one degree of freedom is none."""
+    """From a twentieth of the record on."""
     for share, count in ((0.049, 1), (0.051, 2)):
         noise = Likeliest(Kind(1, False), np.arctanh([np.exp(-1.0 / (share * 1000))]))
         said = fit_area._said(noise, 0.02, 1000)
         assert len(said) == count and said[0].endswith(f"noise correlated over {20 * share:.3g} s")
     assert said[1].startswith("warning: that is 0.051 of the recording")
-    assert fit.error_of(Estimate("x", 0.0, 1.0, np.inf, 0.9)) == "error cannot be stated: residual too slow"
+
+
+def test_an_error_without_a_degree_of_freedom_is_not_stated():
+    """Of two numbers with the same s.d., the one whose s.d. is hardly known."""
+    paths = ("grid.area.main.inertia_s", "grid.area.main.damping_pu")
+    parameters = [Parameter(path=path, low=0.0, high=2.0, scale="linear") for path in paths]
+    one = np.ones(2)
+    task = SimpleNamespace(
+        paths=paths, parameters=parameters, start=one, log=np.zeros(2, bool), unit=one, values=lambda place: place
+    )
+    says = fit_solve.Information(0.01 * np.eye(2), np.array([0.99, 1.01]), ())
+    found = estimates_of(task, Solution(one, one, np.eye(2), ""), says, (np.zeros(2), np.full(2, 2.0)))
+    assert np.isinf(found[0].deviation) and found[1].deviation == pytest.approx(0.1)
+    assert fit.error_of(found[0]) == "error cannot be stated: residual too slow"
 
 
 def groups_of_two(rng: np.random.Generator, groups: int) -> tuple[np.ndarray, np.ndarray]:
