@@ -61,11 +61,11 @@ class Process:
         return 0.5 * (product + product.T), 2.0 * float(np.log(root[0]).sum()) - size
 
     def correlation_rows(self) -> float:
-        """After how many rows the slowest part has fallen to 1/e; 0 for white noise."""
+        """After how many rows the slowest part has fallen to 1/e, of a swing a period over 2 pi; 0 for white noise."""
         if not len(self.coefficients):
             return 0.0
-        roots = np.roots(_predictors(self.coefficients)[-1])
-        return float(-1.0 / np.log(np.abs(roots).max()))
+        roots = np.roots(_predictors(self.coefficients)[-1]).astype(complex)
+        return float((1.0 / np.abs(np.log(roots))).max())
 
 
 def _predictors(coefficients: np.ndarray) -> np.ndarray:

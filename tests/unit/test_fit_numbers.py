@@ -133,6 +133,8 @@ def test_an_oscillation_is_not_taken_for_slow_noise():
     jacobian = line(rows)
     estimator = np.linalg.pinv(jacobian)
     true = 0.1 * np.sqrt(np.diag(estimator @ toeplitz(correlation) @ estimator.T))
+    found = fit_noise.likeliest(jacobian, noise).process
+    assert found.correlation_rows() == pytest.approx(50.0 / (2.0 * np.pi), rel=0.1)  # one period in eight
     ratio = [each.deviation for each in stated(jacobian, noise)] / true
     assert (ratio > 0.5).all() and (ratio < 2.0).all(), ratio
 
