@@ -16,7 +16,7 @@ import emulator
 from emulator import fit_area, fit_power, schema, toml_text, tunables
 from emulator.complaint import dotted
 from emulator.fit_data import Columns
-from emulator.fit_result import ONE, TWO, Estimate, Fitted
+from emulator.fit_result import LEAST_FREEDOM, ONE, TWO, Estimate, Fitted
 from emulator.fit_schema import Fit
 from emulator.jobs_schema import TrainingJob
 from emulator.scenario import jobs_of
@@ -99,6 +99,8 @@ def error_of(estimate: Estimate) -> str:
         return f"held by its bound, {estimate.held}"
     if np.isnan(estimate.deviation):
         return "not identified"
+    if estimate.freedom < LEAST_FREEDOM:
+        return "error cannot be stated: residual too slow"
     if np.isinf(estimate.deviation):
         return f"error cannot be stated from {counted(round(estimate.freedom + 1), 'iteration')}"
     return f"within {estimate.within(ONE):.2g} (68 %), {estimate.within(TWO):.2g} (95 %)"

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emulator import fit_data, fit_errors, schema
+from emulator import fit_data, fit_noise, schema
 from emulator.clock import seconds_at
 from emulator.complaint import nearest
 from emulator.fit_data import Columns, Series
@@ -30,9 +30,9 @@ from emulator.simulate import whole_chunks
 from emulator.struct import as_array
 from emulator.units import counted
 
-FEWEST_ROWS = 20
+FEWEST_ROWS = 20  # and one for each number that is fitted
 MOST_EVALUATIONS = 60
-LONG = 0.05  # share of the rows that the bandwidth takes beyond which errors come out too small (docs/fit.md)
+LONG = 0.05  # share of the record, as found, beyond which noise may be too long to tell its errors (docs/fit.md)
 FLAT_HZ = 1e-6  # a recording that moves by less says nothing
 OFFSET_SHARE = 1.0  # of the recording's range: how far an offset is looked for either side
 
@@ -52,8 +52,8 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     rows = int(measured.time_s[-1] / row_s + 1e-9) + 1
     time_s = np.arange(rows) * row_s
     values = np.interp(time_s, measured.time_s, measured.values)
-    _check(path, values, row_s)
     task, parts = _task(scenario, area, loads, row_s, rows)
+    _check(path, values, row_s, FEWEST_ROWS + len(task.paths))
     place = [each.name for each in scenario.grid.area].index(area)
     nominal_hz, reach_hz = scenario.grid.frequency_hz, OFFSET_SHARE * float(np.ptp(values))
 
@@ -74,17 +74,15 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     if not np.isfinite(found.residual).all():
         raise FitError("the emulated frequency is not finite at the best values found: narrow the bounds")
     moving = np.array([bound == "" for bound in held(found.place, bounds)])
-    bandwidth = fit_errors.bandwidth_of(found.residual)
-    says = information(found, moving, lambda basis, residual: fit_errors.in_time(basis, residual, bandwidth))
-    estimates = estimates_of(task, found, says, bounds, fit_errors.freedom_of(len(values), bandwidth))
+    noise = fit_noise.likeliest(found.jacobian[:, moving], found.residual)
+    says = information(found, moving, noise.spread)
+    estimates = estimates_of(task, found, says, bounds)
     given = "the recorded load" if loads else "the load that CONFIG gives"
     notes = (
         f"emulated at ticks of {1e3 * row_s / parts:.4g} ms under {given}",
         f"the recording lies {1e3 * reach_hz * found.place[-1]:+.2f} mHz off {nominal_hz:g} Hz and what is emulated",
-        f"errors take residuals as correlated over up to {bandwidth * row_s:.3g} s",
+        *_said(noise, row_s, len(values)),
     )
-    if bandwidth > LONG * len(values):
-        notes += ("warning: that is long for this recording: errors may be twice as large as stated",)
     return Fitted(
         scenario=with_estimates(scenario, estimates),
         quantity="frequency",
@@ -101,6 +99,18 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     )
 
 
+def _said(noise: fit_noise.Likeliest, row_s: float, rows: int) -> list[str]:
+    """What the errors take the residual to be."""
+    share = noise.process.correlation_rows() / rows
+    said = [f"errors take the residual as {noise.said(row_s)}"]
+    if share > LONG:
+        said.append(
+            f"warning: that is {share:.2g} of the recording, too short to tell how slow the noise is: intervals for "
+            "68 % may hold as few as 53 %, those for 95 % 87 %"
+        )
+    return said
+
+
 def _area(scenario: schema.Scenario) -> str:
     names = [area.name for area in scenario.grid.area]
     wanted = scenario.fit.area if scenario.fit else None
@@ -113,9 +123,9 @@ def _area(scenario: schema.Scenario) -> str:
     return wanted or names[0]
 
 
-def _check(path: Path, values: np.ndarray, row_s: float) -> None:
-    if len(values) < FEWEST_ROWS:
-        raise FitError(f"{path} holds {counted(len(values), 'row')} of {row_s:g} s, at least {FEWEST_ROWS} are needed")
+def _check(path: Path, values: np.ndarray, row_s: float, fewest: int) -> None:
+    if len(values) < fewest:
+        raise FitError(f"{path} holds {counted(len(values), 'row')} of {row_s:g} s, at least {fewest} are needed")
     if np.ptp(values) < FLAT_HZ:
         raise FitError(f"{path}: the recorded frequency does not move: it says nothing of the area")
 

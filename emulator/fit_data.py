@@ -5,7 +5,6 @@ Load positive = draws from the grid. A recording's first sample is time 0 of the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,12 @@ from emulator.traces import hdf5
 from emulator.units import W_PER_KW, W_PER_MW, counted
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MEASURED: Mapping[str, str] = {  # the channel of each
+    "site": "site_pcc_power_mw",
+    "job": "job_power_mw",
+    "rack": "rack_power_kw",
+    "device": "device_power_w",
+}
 DIGITS = 6  # of a CSV file's median interval: what is beyond them is the rounding of its times
 
 
@@ -93,8 +98,7 @@ def power(path: Path, columns: Columns, site: Site, job: TrainingJob, measured: 
       TraceError: what cannot be read, or a trace without that channel.
     """
     if _is_ours(path, columns):
-        trace = hdf5.read(path)
-        _long_enough(path, trace)
+        trace = _read(path, MEASURED[measured])
         time_s, values = _channel(path, trace, site, job, measured)
         return Series(time_s - time_s[0], values, "previous")
     its = _csv(path, columns.time, columns.power or "p_mw", columns.unit)
@@ -105,20 +109,19 @@ def power(path: Path, columns: Columns, site: Site, job: TrainingJob, measured: 
 def _channel(path: Path, trace: Trace, site: Site, job: TrainingJob, measured: str) -> tuple[np.ndarray, np.ndarray]:
     """(rows,) times and MW. Racks and devices have rows of their own."""
     name = site.name if measured == "site" else f"{site.name}/{job.name}"
+    table = getattr(trace, MEASURED[measured])
     if measured in ("site", "job"):
-        table = trace.site_pcc_power_mw if measured == "site" else trace.job_power_mw
         labels = trace.header.labels[measured]
         if name not in labels:
             raise TraceError(f"{path} has no {measured} {name!r}{nearest(name, labels)}")
         return trace.time_s, table[:, labels.index(name)].astype(np.float64)
-    table, watt = (trace.rack_power_kw, W_PER_KW) if measured == "rack" else (trace.device_power_w, 1.0)
     labels = trace.header.labels.get(measured, ())
     mine = [i for i, label in enumerate(labels) if label.rpartition("/")[0] == name]
     if not mine:
         raise TraceError(f"{path} has no {measured} of {name!r}: record some with [record] {measured}s")
     size = rack_size(job) if measured == "rack" else 1
     devices = sum(min(size, job.devices - int(labels[i].rpartition("/")[2]) * size) for i in mine)
-    scale = watt / W_PER_MW * job.devices / devices
+    scale = (W_PER_KW if measured == "rack" else 1.0) / W_PER_MW * job.devices / devices
     return trace.device_time_s, table[:, mine].sum(axis=1, dtype=np.float64) * scale
 
 
@@ -132,12 +135,12 @@ def frequency(path: Path, columns: Columns, area: str) -> Series:
         if columns.frequency is None:
             raise TraceError(f"{path}: an area's frequency is fitted: name its column with --frequency-column")
         return _csv(path, columns.time, columns.frequency, "mw")  # numbers as they stand
-    trace = hdf5.read(path)
-    _long_enough(path, trace)
-    found = recording.of_trace(trace, str(path)).values["frequency"]
-    if area not in found:
-        raise TraceError(f"{path} has no frequency of area {area!r}{nearest(area, found)}")
-    return Series(trace.time_s - trace.time_s[0], found[area].astype(np.float64), "linear")
+    trace = _read(path, "area_frequency_hz")
+    areas = trace.header.labels["area"]
+    if area not in areas:
+        raise TraceError(f"{path} has no frequency of area {area!r}{nearest(area, areas)}")
+    values = trace.area_frequency_hz[:, areas.index(area)]
+    return Series(trace.time_s - trace.time_s[0], values.astype(np.float64), "linear")
 
 
 def loads(path: Path, columns: Columns, sites: tuple[str, ...]) -> Mapping[str, Series]:
@@ -152,11 +155,11 @@ def loads(path: Path, columns: Columns, sites: tuple[str, ...]) -> Mapping[str, 
         if len(sites) > 1:
             raise TraceError(f"{path} holds one load, CONFIG has {len(sites)} sites: {', '.join(sites)}")
         return {(sites or ("load",))[0]: _csv(path, columns.time, columns.power, columns.unit)}
-    trace = hdf5.read(path)
-    found = recording.of_trace(trace, str(path)).values["power"]
+    trace = _read(path, "site_pcc_power_mw")
+    found = dict(zip(trace.header.labels["site"], trace.site_pcc_power_mw.T, strict=True))
     if missing := [name for name in sites if found and name not in found]:
         raise TraceError(f"{path} has no power of site {missing[0]!r}{nearest(missing[0], found)}")
-    time_s = trace.time_s - trace.time_s[:1]
+    time_s = trace.time_s - trace.time_s[0]
     return {name: Series(time_s, values.astype(np.float64), "previous") for name, values in found.items()}
 
 
@@ -165,6 +168,8 @@ def _csv(path: Path, time: str, column: str, unit: Literal["w", "kw", "mw"]) -> 
     return Series(its.time_s, its.values["power"][column], "linear")
 
 
-def _long_enough(path: str | os.PathLike[str], trace: Trace) -> None:
+def _read(path: Path, channel: str) -> Trace:
+    trace = hdf5.read(path, channels=(channel,))
     if len(trace.time_s) < 2:
         raise TraceError(f"{path} holds {counted(len(trace.time_s), 'row')}, at least 2 are needed")
+    return trace

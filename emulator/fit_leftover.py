@@ -51,8 +51,7 @@ def fitted(
     which = its.of(np.arange(len(record.values)) * record.row_s)
     says = information(plain, moving, lambda basis, left: by_groups(basis, left, which[inside]))
     luck = emulation.luck(found.place)
-    freedom = len(its.length_s) - 1
-    found_so_far = estimates_of(task, plain, says, bounds, freedom)
+    found_so_far = estimates_of(task, plain, says, bounds)
     now = tunables.value_at(with_estimates(scenario, found_so_far), tunables.resolve(scenario, f"{at}.workload.phase"))
     few = 0.5 / luck.summed + 1.0 / (job.devices * len(its.length_s))  # two iterations emulated, all recorded
     estimates = [_with_luck(each, tunables.resolve(scenario, each.name), now, its, luck, few) for each in found_so_far]

@@ -14,6 +14,7 @@ from emulator.fit_problem import Task
 from emulator.fit_solve import Direction, Information, Solution, part_of
 
 EDGE = 1e-3  # share of its bounds' width within which a parameter counts as held by one
+LEAST_FREEDOM = 1.0  # of an error, below which intervals for 68 % hold 92 % and more (docs/fit.md): it is not stated
 ONE, TWO = 0.6827, 0.9545  # shares of a normal distribution within one and two s.d.
 
 
@@ -24,7 +25,7 @@ class Estimate:
     name: str  # dotted path
     start: float
     value: float
-    deviation: float  # s.d.; NaN = not identified, or held by a bound; infinite = too few iterations to state it
+    deviation: float  # s.d.; NaN = not identified, or held by a bound; infinite = too little is known to state it
     freedom: float  # degrees of freedom of the s.d.
     held: Literal["", "low", "high"] = ""  # the bound that holds it
 
@@ -98,18 +99,20 @@ def opened(directions: tuple[Direction, ...], names: tuple[str, ...]) -> tuple[O
 
 
 def estimates_of(
-    task: Task, solution: Solution, information: Information, bounds: tuple[np.ndarray, np.ndarray], freedom: float
+    task: Task, solution: Solution, information: Information, bounds: tuple[np.ndarray, np.ndarray]
 ) -> tuple[Estimate, ...]:
-    """The task's parameters, whose coordinates come first in the solution; degrees of freedom of their errors."""
+    """The task's parameters, whose coordinates come first in the solution."""
     count = len(task.paths)
     values = task.values(solution.place[:count])
     errors = information.deviation()[:count] * np.where(task.log, values, task.unit)
-    columns = (task.parameters, task.start, values, errors, held(solution.place, bounds)[:count])
+    errors[information.freedom[:count] < LEAST_FREEDOM] += np.inf  # what is not identified stays NaN
+    freedoms, bounded = information.freedom[:count], held(solution.place, bounds)[:count]
+    columns = (task.parameters, task.start, values, errors, freedoms, bounded)
     return tuple(
-        Estimate(parameter.path, float(start), getattr(parameter, bound), np.nan, freedom, bound)
+        Estimate(parameter.path, float(start), getattr(parameter, bound), np.nan, np.nan, bound)
         if bound
-        else Estimate(parameter.path, float(start), float(value), float(error), freedom)
-        for parameter, start, value, error, bound in zip(*columns, strict=True)
+        else Estimate(parameter.path, float(start), float(value), float(error), float(freedom))
+        for parameter, start, value, error, freedom, bound in zip(*columns, strict=True)
     )
 
 

@@ -1,8 +1,8 @@
 """Nonlinear least squares, and what its optimum says: errors of the parameters, and what the data leave open.
 
-Residuals of a recording are correlated in time, so that errors come from the scores J_t r_t as they add up, in time or
-by groups of rows (`fit_errors`). Coordinates are such that a step of one means as much for each parameter
-(`fit_problem`).
+Residuals of a recording are correlated in time: errors take them as noise of a kind that is found along (`fit_noise`),
+or as anything within groups of rows (`fit_errors`). Coordinates are such that a step of one means as much for each
+parameter (`fit_problem`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,13 @@ import numpy as np
 from scipy.linalg import qr
 from scipy.optimize import least_squares
 
+from emulator.fit_errors import Spread
 from emulator.units import counted
 
 NULL = 1e-7  # singular value over the largest below which a direction leaves no trace: float64 slopes carry 1e-10
 OPEN = 0.5  # s.d. along a direction beyond which it counts as not identified: half the bounds' half width, or half an e
 NAMED = 0.02  # share of a direction's largest component below which a parameter is not named with it
 MAIN = 0.5  # likewise, where the direction leaves a trace: the others' errors contain it
-
-
-Spread = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Of (rows, directions) orthonormal slopes and (rows,) residuals: covariance (directions, directions) of the least
-squares along them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,7 @@ class Information:
     """What the optimum says."""
 
     covariance: np.ndarray  # (coordinates, coordinates), of all that leaves a trace
+    freedom: np.ndarray  # (coordinates,) degrees of freedom of its diagonal
     open: tuple[Direction, ...]
 
     def deviation(self) -> np.ndarray:
@@ -115,8 +112,18 @@ def solve(
     return Solution(found.x, found.fun, found.jac, message)
 
 
-def information(solution: Solution, moving: np.ndarray, spread: Spread) -> Information:
-    """Errors and open directions at an optimum of those coordinates that no bound holds, (coordinates,) bool."""
+def information(
+    solution: Solution, moving: np.ndarray, spread: Callable[[np.ndarray, np.ndarray], Spread]
+) -> Information:
+    """Errors and open directions at an optimum.
+
+    A variance v whose own s.d. is u has as many degrees of freedom as a mean of squares with that, 2 (v/u)^2
+    (Satterthwaite, Biometrics Bull. 2:110, 1946).
+
+    Args:
+      moving: (coordinates,) bool, those that no bound holds.
+      spread: of (rows, directions) orthonormal slopes and (rows,) residuals.
+    """
     jacobian = np.where(moving[None, :], solution.jacobian, 0.0)
     influence = np.linalg.norm(jacobian, axis=0)
     mute = influence <= NULL * influence.max(initial=0.0)
@@ -124,12 +131,16 @@ def information(solution: Solution, moving: np.ndarray, spread: Spread) -> Infor
     seen = size > NULL * size.max(initial=0.0)
     change = turn[seen] / size[seen, None]  # of coordinates, per step along the basis
     along = spread(basis[:, seen], solution.residual)
-    deviation = np.sqrt(np.diag(along)) / size[seen]
+    deviation = np.sqrt(np.diag(along.covariance)) / size[seen]
     every = np.eye(len(mute))
     none = [Direction(every[k], np.inf) for k in np.flatnonzero(mute & moving)]
     traded = [Direction(_upright(step), np.inf) for step in _legible(turn[~seen], ~mute)]
     loose = [Direction(_upright(turn[seen][k]), float(deviation[k])) for k in np.flatnonzero(deviation >= OPEN)]
-    return Information(change.T @ along @ change, (*none, *traded, *loose))
+    covariance, unsure = change.T @ along.covariance @ change, change.T @ along.unsure @ change
+    variance, unsure_of = np.diag(covariance), (np.einsum("nkk->nk", unsure) ** 2).sum(axis=0)
+    freedom = np.full(len(variance), np.inf)
+    np.divide(2.0 * variance**2, unsure_of, out=freedom, where=unsure_of > 0.0)
+    return Information(covariance, freedom, (*none, *traded, *loose))
 
 
 def _upright(step: np.ndarray) -> np.ndarray:
