@@ -99,7 +99,7 @@ def error_of(estimate: Estimate) -> str:
         return f"held by its bound, {estimate.held}"
     if np.isnan(estimate.deviation):
         return "not identified"
-    if estimate.freedom < LEAST_FREEDOM:
+    if 0.0 < estimate.freedom < LEAST_FREEDOM:
         return "error cannot be stated: residual too slow"
     if np.isinf(estimate.deviation):
         return f"error cannot be stated from {counted(round(estimate.freedom + 1), 'iteration')}"
