@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import h5py
+import netCDF4
 import numpy as np
 import pytest
 import xarray
@@ -196,6 +197,17 @@ def test_tools_of_hdf5_1_10_dump_it(tmp_path):
     assert dump("-d", "/trace/bess_soc", "-y", "-w", "80").count("0.375, 0.375") == 10
     assert "CSET H5T_CSET_UTF8" in dump("-d", "/trace/site") and "STRSIZE 4;" in dump("-d", "/trace/site")
     assert all(f'"{kind}' in dump("-d", "/event/kind") for kind in ("job_start", "load_step"))
+
+
+def test_the_netcdf_library_reads_it(tmp_path):
+    rows = block(TWO_SITES, 10)
+    path = write(tmp_path / "t.h5", TWO_SITES, rows, EVENTS)
+    with netCDF4.Dataset(path) as file:
+        trace, event = file["trace"], file["event"]
+        assert list(trace["site"][:]) == ["west", "öst"] and list(event["where"][:]) == ["west/a", "öst"]
+        power = trace["site_pcc_power_mw"]
+        assert power.dimensions == ("time_s", "site") and power.units == "MW"
+        assert np.array_equal(power[:], rows["site_pcc_power_mw"])
 
 
 @pytest.mark.skipif(shutil.which("octave") is None, reason="Octave is a large program that few machines have")
