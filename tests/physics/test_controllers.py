@@ -472,7 +472,7 @@ def test_nothing_winds_up_at_the_limit(swing, emulate, kind):
         ("{kind='low_pass', cutoff_hz=101.0}", "cutoff_hz: is 101 Hz, above half the tick rate, 100 Hz"),
         ("{kind='moving_average', window_s=0.0123}", "window_s: is 0.0123, no whole number of ticks"),
         ("{kind='virtual_inertia', inertia_s=1.0, filter_s=0.001}", "run.dt_s must be at most 0.001 s"),
-        ("{kind='neural', last=[1.0]}", "last: has 1 weights, the last layer takes 16"),
+        ("{kind='neural', last=[1.0]}", "last: has 1 weight, the last layer takes 16"),
         (
             "{kind='composite', stage=[{kind='low_pass', cutoff_hz=1.0}, {kind='expanding_mean'}]}",
             "has 2 followers .low_pass, expanding_mean.: each carries the load",

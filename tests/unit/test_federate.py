@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,12 +26,23 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(ROOT / ".jax_cache"), "XLA_FLAGS": ""}
 
 
+BELOW_THE_SYSTEMS = range(20_000, 32_000, 2)  # which gives away ports from 32,768 on, also beside one that is free
+
+
+def free(port: int) -> bool:
+    """Whether nobody listens; a broker takes a port and the next."""
+    with socket.socket() as its:
+        try:
+            its.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 @pytest.fixture
 def joining(tmp_path):
     """A configuration whose broker is at a free port: path, and port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = next(port for port in random.SystemRandom().sample(BELOW_THE_SYSTEMS, 1000) if free(port) and free(port + 1))
     path = tmp_path / "a.toml"
     broker = f'    broker = "tcp://127.0.0.1:{port}"\n    timeout_s = 2.0\n'
     path.write_text(textwrap.dedent(SITE.replace("duration_s = 2.0", "duration_s = 1.0") + COSIM + broker))
@@ -54,7 +66,7 @@ def another(port: int, name: str):
     """A federate of this test's own."""
     info = helics.helicsCreateFederateInfo()
     helics.helicsFederateInfoSetCoreTypeFromString(info, "zmq")
-    helics.helicsFederateInfoSetCoreInitString(info, f"--loglevel=no_print --broker=tcp://127.0.0.1:{port}")
+    helics.helicsFederateInfoSetCoreInitString(info, f"--loglevel=no_print --networktimeout=20s --broker=tcp://127.0.0.1:{port}")
     helics.helicsFederateInfoSetFlagOption(info, helics.HELICS_FLAG_UNINTERRUPTIBLE, True)
     return helics.helicsCreateValueFederate(name, info)
 
