@@ -66,7 +66,9 @@ def another(port: int, name: str):
     """A federate of this test's own."""
     info = helics.helicsCreateFederateInfo()
     helics.helicsFederateInfoSetCoreTypeFromString(info, "zmq")
-    helics.helicsFederateInfoSetCoreInitString(info, f"--loglevel=no_print --networktimeout=20s --broker=tcp://127.0.0.1:{port}")
+    helics.helicsFederateInfoSetCoreInitString(
+        info, f"--loglevel=no_print --networktimeout=20s --broker=tcp://127.0.0.1:{port}"
+    )
     helics.helicsFederateInfoSetFlagOption(info, helics.HELICS_FLAG_UNINTERRUPTIBLE, True)
     return helics.helicsCreateValueFederate(name, info)
 
