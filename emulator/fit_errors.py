@@ -21,9 +21,7 @@ class Spread:
     """Errors of the least squares along directions."""
 
     covariance: np.ndarray  # (directions, directions)
-    unsure: (
-        np.ndarray
-    )  # (n, directions, directions) independent changes of it, by one s.d. each of what it is unsure of
+    unsure: np.ndarray  # (n, directions, directions) its independent changes, by an s.d. each of what is unsure
 
 
 def autocorrelation(values: np.ndarray) -> np.ndarray:

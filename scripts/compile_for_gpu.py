@@ -53,7 +53,10 @@ LINE = re.compile(r"^( *)\d+: k(While|CustomKernel|Kernel|Copy|Memset)", re.MULT
 
 def compiled(function: Callable[..., object], *args: object) -> None:
     """Compile `function` for the GPU. XLA writes into DUMP what it makes of it."""
-    its = topologies.get_topology_desc("H100", platform="cuda", topology="1x1x1", target_config=H100)
+    try:
+        its = topologies.get_topology_desc("H100", platform="cuda", topology="1x1x1", target_config=H100)
+    except NotImplementedError:
+        sys.exit("compile_for_gpu.py: JAX has no compiler for CUDA here: pip install 'wattswing[cuda12]'")
     mesh = jax.sharding.Mesh(np.array(its.devices), ("gpu",))
     there = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x), sharding=there), args)
