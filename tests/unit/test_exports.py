@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import comtrade as reader
+import h5py
 import mat73
 import netCDF4
 import numpy as np
@@ -100,6 +102,17 @@ def test_mat_73_by_mat73(tmp_path, trace, rows, at_once):
     assert [places[i::3].rstrip() for i in range(3)] == list(HEADER.labels["job"])
     head = (tmp_path / "t.mat").read_bytes()[:128]
     assert head.startswith(b"MATLAB 7.3 MAT-file") and head[124:] == b"\x00\x02IM"
+    with h5py.File(tmp_path / "t.mat") as file:
+        about = file["about"]
+        assert {b"".join(name).decode() for name in about.attrs["MATLAB_fields"]} == set(about)
+
+
+@pytest.mark.parametrize(("write", "start"), [(partial(matlab.write, version="7.3"), 512), (netcdf.write, 0)])
+def test_hdf5_files_for_others_are_of_the_format_of_hdf5_1_8(tmp_path, trace, write, start):
+    """MATLAB's `load` refuses the superblock of 1.10 (version 3); what MATLAB writes itself has version 0."""
+    write(columns_of(trace), tmp_path / "t")
+    superblock = (tmp_path / "t").read_bytes()[start:]
+    assert superblock[:8] == b"\x89HDF\r\n\x1a\n" and superblock[8] == 0
 
 
 def test_mat_5_by_scipy(tmp_path, trace, rows, at_once):
