@@ -195,17 +195,19 @@ def battery(
     rated_mw: float,
     rated_mwh: float,
     soc_range: Sequence[float],
+    auxiliary_mw: float = 0.0,
 ) -> Battery:
-    """Use of a battery. At a limit: within 0.01 % of it.
+    """Use of a battery. At a limit: within 0.01 % of it; of power: that of its converter, without auxiliaries.
 
     Args:
       power_mw: means over rows, discharge positive. soc: at the rows' starts.
       soc_range: lowest and highest state of charge that it may have.
+      auxiliary_mw: drawn at the terminals whatever the converter does.
     """
     energy_mwh = lengths_s(time_s) * power_mw.astype(np.float64) / S_PER_H
     into, out = np.maximum(-energy_mwh, 0.0), np.maximum(energy_mwh, 0.0)
     stored_mwh = (float(soc[-1]) - float(soc[0])) * rated_mwh  # up to the start of the last row
-    near_power = np.abs(power_mw) >= (1.0 - 1e-4) * rated_mw
+    near_power = np.abs(power_mw + auxiliary_mw) >= (1.0 - 1e-4) * rated_mw
     near_soc = (soc <= soc_range[0] + 1e-4) | (soc >= soc_range[1] - 1e-4)
     return Battery(
         soc_min=float(soc.min()),
