@@ -55,6 +55,7 @@ class Rating:
     energy_mwh: float
     soc_range: tuple[float, float]
     auxiliary_mw: float = 0.0  # drawn at the terminals whatever the converter does
+    open_circuit_v: tuple[float, ...] = (1.0, 1.0)  # at even steps of the state of charge from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _ratings(config: Mapping[str, Any], listed: tuple[str, ...]) -> Mapping[str,
                     energy_mwh=units * its["energy_mwh"],
                     soc_range=(its["soc_min"], its["soc_max"]),
                     auxiliary_mw=units * its.get("auxiliary_mw", 0.0),
+                    open_circuit_v=tuple(its.get("cell", {}).get("open_circuit_v", (1.0, 1.0))),
                 )
     return found
 
