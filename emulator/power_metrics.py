@@ -68,7 +68,7 @@ class Battery:
     soc_max: float
     charged_mwh: float
     discharged_mwh: float
-    equivalent_cycles: float  # mean of what went in and out, per capacity
+    equivalent_cycles: float  # mean of what went through its converter either way, per capacity
     losses_mwh: float  # what went in and neither came out nor is still there
     at_power_limit_s: float
     at_soc_limit_s: float
@@ -207,18 +207,19 @@ def battery(
       open_circuit_v: of its cells at even steps of the state of charge from 0 to 1; the same at all where charge stands
         for energy.
     """
-    energy_mwh = lengths_s(time_s) * power_mw.astype(np.float64) / S_PER_H
+    hours, power_mw = lengths_s(time_s) / S_PER_H, power_mw.astype(np.float64)
+    energy_mwh, converter_mw = hours * power_mw, np.abs(power_mw + auxiliary_mw)
     into, out = np.maximum(-energy_mwh, 0.0), np.maximum(energy_mwh, 0.0)
     stored = [stored_share(float(at), open_circuit_v) for at in soc[[0, -1]]]
     stored_mwh = (stored[1] - stored[0]) * rated_mwh  # up to the start of the last row
-    near_power = np.abs(power_mw + auxiliary_mw) >= (1.0 - 1e-4) * rated_mw
+    near_power = converter_mw >= (1.0 - 1e-4) * rated_mw
     near_soc = (soc <= soc_range[0] + 1e-4) | (soc >= soc_range[1] - 1e-4)
     return Battery(
         soc_min=float(soc.min()),
         soc_max=float(soc.max()),
         charged_mwh=float(into.sum()),
         discharged_mwh=float(out.sum()),
-        equivalent_cycles=float(0.5 * (into.sum() + out.sum()) / rated_mwh),
+        equivalent_cycles=float(0.5 * np.sum(hours * converter_mw) / rated_mwh),
         losses_mwh=float(into[:-1].sum() - out[:-1].sum() - stored_mwh),
         at_power_limit_s=float(lengths_s(time_s)[near_power].sum()),
         at_soc_limit_s=float(lengths_s(time_s)[near_soc].sum()),

@@ -307,7 +307,7 @@ def test_batteries_of_a_trace_have_their_ratings(tmp_path):
     found = {(its.where, its.name): its.value for its in em.measure(trace) if its.quantity == "battery"}
     assert {where for where, _ in found} == {"west/bess", "west/fast", "öst"}
     assert found["öst", "at_power_limit_s"] == pytest.approx(0.01)
-    assert found["öst", "equivalent_cycles"] == pytest.approx(0.5 * 3.5 * 0.01 / 3600.0 / 8.0)
+    assert found["öst", "equivalent_cycles"] == pytest.approx(0.5 * 4.0 * 0.01 / 3600.0 / 8.0)
 
 
 def test_batteries_whose_rating_a_trace_does_not_tell(tmp_path):

@@ -171,6 +171,7 @@ def test_auxiliaries_are_no_part_of_a_converters_power():
     power = np.repeat([2.0, -2.0, -1.9], 100) - 0.1
     found = metrics.battery(time_s, power, np.full(300, 0.5), 2.0, 1.0, (0.0, 1.0), auxiliary_mw=0.1)
     assert found.at_power_limit_s == pytest.approx(20.0)
+    assert found.equivalent_cycles == pytest.approx(0.5 * 59.0 / 3600.0)
 
 
 def test_ride_through_of_two_trips():
