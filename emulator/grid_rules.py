@@ -333,7 +333,7 @@ def _time_constants(grid: Grid) -> Iterable[tuple[Path, float]]:
 def _tie_mode(scenario: Scenario, tie: Tie) -> float:
     """Angular frequency of the two ends against each other, rad/s: w^2 = w0 K (1/M1 + 1/M2), M = 2 H S of machines and
     grid-forming batteries."""
-    momenta = [_momentum_mws(scenario, area) for area in scenario.grid.area if area.name in tie.between]
+    momenta = [momentum_mws(scenario, area) for area in scenario.grid.area if area.name in tie.between]
     if min(momenta) <= 0:  # refused by `_areas` or `_inertia_left`
         return 0.0
     omega0 = 2 * math.pi * scenario.grid.frequency_hz
@@ -345,10 +345,10 @@ def _settling_s(scenario: Scenario, area: Area) -> float:
     gain = area.damping_pu + sum(governor_schema.direct_gain(its) for its in area.governor)
     mw = gain * rated_mva(scenario.grid, area) + area.load_frequency_exponent * area.load_mw
     mw += sum(_formed_mw(its) / its.forming_droop_pu for its in _forming(scenario, area))
-    return _momentum_mws(scenario, area) / mw if mw > 0 else math.inf
+    return momentum_mws(scenario, area) / mw if mw > 0 else math.inf
 
 
-def _momentum_mws(scenario: Scenario, area: Area) -> float:
+def momentum_mws(scenario: Scenario, area: Area) -> float:
     """2 H S of an area's machines and grid-forming batteries, after all trips."""
     batteries = _forming(scenario, area)
     virtual = sum(_formed_mw(its) * its.forming_inertia_s for its in batteries)
