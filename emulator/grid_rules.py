@@ -313,6 +313,9 @@ def _coarse_ticks(scenario: Scenario) -> Problems:
             path = ("grid", "area", i, "inertia_s")
             why = f"with what answers to speed at once, speed settles in {seconds:g} s"
             yield path, f"{why}, too short for ticks of {dt_s:g} s: run.dt_s must be at most {seconds / 2:.4g} s"
+        if (rate := _reserve_rate(scenario, area)) * dt_s > 0.5:
+            path = ("grid", "area", i, "inverters", "response_s")
+            yield path, f"swings with the area's speed at {rate:.3g} rad/s: run.dt_s must be at most {0.5 / rate:.3g} s"
     for i, tie in enumerate(scenario.grid.tie):
         if (rate := _tie_mode(scenario, tie)) * dt_s > 0.5:
             path = ("grid", "tie", i, "synchronizing_mw_per_rad")
@@ -346,6 +349,15 @@ def _settling_s(scenario: Scenario, area: Area) -> float:
     mw = gain * rated_mva(scenario.grid, area) + area.load_frequency_exponent * area.load_mw
     mw += sum(_formed_mw(its) / its.forming_droop_pu for its in _forming(scenario, area))
     return momentum_mws(scenario, area) / mw if mw > 0 else math.inf
+
+
+def _reserve_rate(scenario: Scenario, area: Area) -> float:
+    """Angular frequency of an area's inverters against its speed, rad/s: w^2 = (2 H_i/T_m + 1/R) P/(M T_r)."""
+    its, momentum = area.inverters, momentum_mws(scenario, area)
+    if its is None or momentum <= 0:
+        return 0.0
+    gain = 2 * its.inertia_s / its.measurement_s + (0.0 if its.droop_pu is None else 1 / its.droop_pu)
+    return math.sqrt(gain * its.power_mw / (momentum * its.response_s))
 
 
 def momentum_mws(scenario: Scenario, area: Area) -> float:

@@ -77,6 +77,10 @@ def test_the_good_one_is_good(tmp_path):
         (("grid.area.west.shedding.0.restore_hz=58.0",), "is 58, must be above 59 Hz"),
         (("grid.area.west.shedding.0.delay_s=0.0005",), "shedding.0.delay_s: is 0.0005, no whole number of ticks"),
         (("grid.area.west.inverters.response_s=0.0015",), "run.dt_s must be at most 0.00075 s"),
+        (
+            tuple(f"grid.area.west.inverters.{its}" for its in ("inertia_s=500", "measurement_s=2e-3", "response_s=2e-3")),
+            "swings with the area's speed at 801 rad/s: run.dt_s must be at most 0.000624 s",
+        ),
         (("grid.tie.0.initial_mw=301.0",), "no angle carries 300 MW or more"),
         (("grid.tie.0.limit_delay_s=0.0005",), "limit_delay_s"),
         (("grid.shaft.0.inertia_s=[1.0, 2.0]",), "stiffness_pu: has 5 values, must have 1: inertia_s has 2"),
