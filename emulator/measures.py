@@ -205,7 +205,16 @@ def _shaft(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
 def _battery(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
     power_mw, soc = _values(recording, "battery power", at), _values(recording, "battery soc", at)
     rating = recording.ratings.get(at, UNKNOWN)
-    found = metrics.battery(recording.time_s, power_mw, soc, rating.power_mw, rating.energy_mwh, rating.soc_range)
+    found = metrics.battery(
+        recording.time_s,
+        power_mw,
+        soc,
+        rating.power_mw,
+        rating.energy_mwh,
+        rating.soc_range,
+        rating.auxiliary_mw,
+        rating.open_circuit_v,
+    )
     for name, value in vars(found).items():
         lacking = rating is UNKNOWN and name in OF_RATING
         yield name, np.nan if lacking else value, "no rating in the trace" if lacking else ""

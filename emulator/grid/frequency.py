@@ -2,7 +2,8 @@
 
     2 H_a d(dw_a)/dt = dPm_a + dPi_a - dPe_a - D_a dw_a                             (swing, pu on the area's rating)
     dPe_a = (1 + loss_a) dPload_a + Pload_a ((1 + dw_a)^n_a - 1) + dPexport_a
-Pm: governors and generation lost; Pi: inverters; H falls with the generators that trip. Losses rise with the load that
+Pm: governors and generation lost; Pi: inverters; H falls with the generators that trip; Pload is the other load that
+relays have not shed, dPload what the start's frequency would make of all changes. Losses rise with the load that
 the network has to carry: without them a nadir comes out too small (6 % for Kundur's two areas).
 Reference: Kundur, Power System Stability and Control, 1994, sec. 7.1.1, 11.1 and 12.2.
 States are deviations (a speed of 1 + 1e-5 has two digits left in float32) and sums are compensated.
@@ -100,6 +101,7 @@ class Balance:
 
     load_mw: jax.Array = quantity("MW", "areas", "change of load, losses included, shed load taken off")
     generation_mw: jax.Array = quantity("MW", "areas", "change of generation by trips and shedding")
+    connected_mw: jax.Array = quantity("MW", "areas", "other load at nominal frequency, shed load taken off")
     momentum_s: jax.Array = quantity("s", "areas", "2 H")
     closed: jax.Array = quantity("1", "ties", "1 = the tie carries")
     formers: forming.Forming = quantity("", "", "beyond what they carry at the start")
@@ -198,7 +200,7 @@ def electrical_mw(layout: GridLayout, params: GridParams, balance: Balance, x: M
     total = balance.load_mw + _exports_mw(layout, params, balance, x)
     if params.load_exponent is None:
         return total
-    return total + params.load_mw * jnp.expm1(params.load_exponent * jnp.log1p(x.speed_pu))
+    return total + balance.connected_mw * jnp.expm1(params.load_exponent * jnp.log1p(x.speed_pu))
 
 
 def _exports_mw(layout: GridLayout, params: GridParams, balance: Balance, x: Motion) -> jax.Array:
@@ -267,6 +269,7 @@ def _balance(
     return Balance(
         load_mw=(1.0 + params.loss_factor) * (changes.load_mw - shed_load),
         generation_mw=-changes.generation_lost_mw - shed_generation,
+        connected_mw=params.load_mw - shed_load,
         momentum_s=2.0 * (params.inertia_s - lost_s),
         closed=1.0 - relays.opened.astype(params.load_mw.dtype),
         formers=forming.Forming(
