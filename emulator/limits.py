@@ -19,6 +19,7 @@ import numpy as np
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
+from emulator.complaint import must_be
 from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Recording, evenly, of_trace, printable
@@ -108,7 +109,9 @@ def assess(trace: Trace | Recording, limits: schema.Limits | str | Path) -> Asse
 
     Raises:
       ConfigError: limits that cannot be read.
+      TypeError: no trace, for example a file's name.
     """
+    must_be(trace, (Trace, Recording), "em.read(FILE) or em.run(scenario)")
     recording = of_trace(trace, trace.header.name) if isinstance(trace, Trace) else trace
     table = limits if isinstance(limits, schema.Limits) else schema.load(limits)
     findings = tuple(_judge(limit, recording) for limit in table.limit)

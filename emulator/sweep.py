@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from emulator import config, schema, toml_text
 from emulator.account import Account
 from emulator.clock import seconds_at
-from emulator.complaint import ConfigError, Problem
+from emulator.complaint import ConfigError, Problem, must_be
 from emulator.frame import Frame
 from emulator.plant import Layout, Params
 from emulator.rollout import State, batch, initial_state
@@ -98,10 +98,17 @@ def _loaded(path: str, overrides: Sequence[str], settings: Sequence[str]) -> sch
 def sweep(cases: Sequence[Case], progress: Callable[[int], object] = lambda cases: None) -> list[Result]:
     """Emulate all cases. `progress` is told the cases done since its last call.
 
+    Args:
+      cases: from `cases_of`, or made one by one: Case({"site.0.bess.power_mw": 20.0}, seed, scenario), in which values
+        and seed are labels, and the scenario says what is emulated.
+
     Raises:
       SimulationError: a scenario asks for what the emulation cannot do.
-      Interrupted: by Ctrl-C.
+      Interrupted: by Ctrl-C, a KeyboardInterrupt; its `results` are those so far.
+      TypeError: no cases, for example a file's name.
     """
+    for case in cases:
+        must_be(case, Case, "em.cases_of(CONFIG)")
     found: dict[int, Result] = {}
     try:
         for group in _groups(cases):

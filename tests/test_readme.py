@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from emulator import catalog, cli
+from emulator import catalog, cli, config, simulate
+from emulator.traces import saving
 
 from .test_cli import wattswing  # noqa: F401  a fixture
 
@@ -99,6 +100,28 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     peak, slope = (float(line) for line in done.stdout.split())
     assert peak > 0 and slope != 0.0
+
+
+def test_the_python_of_its_page_runs(tmp_path):
+    """All blocks of docs/python.md, in order, on a load step instead of the demo. A batch cut short goes on."""
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    short = code.replace('"campus_100mw"', '"tiny.toml"').replace("run.duration_s=10", "run.duration_s=0.2")
+    assert short.count('"tiny.toml"') == 3 and short.count("run.duration_s=0.2") == 3
+    (tmp_path / "tiny.toml").write_text(TINY)
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    there = tmp_path / "batch" / "0.01_0.h5"
+    there.parent.mkdir()
+    trace = simulate.run(config.load(str(tmp_path / "tiny.toml")))
+    saving.write(trace, there)
+    before = there.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", short + "\nprint((again.site_pcc_power_mw == trace.site_pcc_power_mw).all())"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("True\n")
+    assert there.read_bytes() == before and len([*there.parent.iterdir()]) == 6
 
 
 def test_links_lead_somewhere():
