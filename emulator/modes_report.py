@@ -325,4 +325,6 @@ def _resonance_lines(found: Analysis) -> Iterator[str]:
 
 def _own(its: Resonance) -> str:
     """How much is amplified at the job's own period, off the modes as that may be."""
-    return "".join(f"; amplification there {over:.3g} at {kind}" for kind, over in [*its.own_amplification().items()][:1])
+    return "".join(
+        f"; amplification there {over:.3g} at {kind}" for kind, over in [*its.own_amplification().items()][:1]
+    )

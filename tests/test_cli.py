@@ -315,6 +315,7 @@ def test_a_lone_help_line_is_not_broken(wattswing):
         (("assess", "none.h5", "--metrics", "--bands", "0.1-2,2"), "'0.1-2,2' must be like 0.1-2,0.2-3"),
         (("assess", "none.h5", "--metrics", "--shaft-strength", "0.1,-1,6"), "three positive numbers"),
         (("presets", "bateries"), "'bateries' is unknown; nearest: batteries"),
+        (("plot", "none.h5", "--out", "c.png", "--window", "1", "inf"), "'inf' must be a number of seconds"),
         (("presets", "ercot_drafts"), "'ercot_drafts' is unknown; nearest: ercot_draft"),
         (("rnu",), "'rnu' is unknown; nearest: run"),
         (("run", "campus_100mw", "--uot", "c.h5"), "wattswing run: --uot c.h5: unknown; nearest: --out"),
