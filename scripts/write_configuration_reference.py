@@ -104,6 +104,7 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("[sweep]", schema.Sweep),
     ("[tune]", tune_schema.Tune),
     ("[[tune.parameters]]", tune_schema.Parameter),
+    ("[[tune.objective]]", tune_schema.Term),
     ("[fit]", fit_schema.Fit),
     ("[cosim]", cosim_schema.Cosim),
 )
