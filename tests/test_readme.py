@@ -8,11 +8,13 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from emulator import catalog, cli, config, simulate
+from emulator import catalog, cli, config, record, simulate
 from emulator.traces import saving
 
 from .test_cli import wattswing  # noqa: F401  a fixture
@@ -122,6 +124,20 @@ def test_the_python_of_its_page_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("True\n")
     assert there.read_bytes() == before and len([*there.parent.iterdir()]) == 6
+
+
+def test_what_export_says_of_gaps_makes_a_file_that_is_taken(tmp_path, monkeypatch):
+    """50 ms of a logger with a hole of a second and a value that is missing."""
+    page = (ROOT / "docs" / "export.md").read_text("utf-8")
+    (code,) = re.findall(r"^  ```python\n(.*?)^  ```", page, re.DOTALL | re.MULTILINE)
+    lines = [f"2026-11-26 12:00:{0.05 * i:06.3f};{1000 + i},5" for i in range(100) if not 40 <= i < 60]
+    lines[10] = lines[10].partition(";")[0] + ";"
+    (tmp_path / "logger.csv").write_text("\n".join(["time;P total (kW)", *lines, ""]))
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(code), {})
+    time_s, power_w = record.read("site.csv", "t_s", "p_kw", "kw")
+    assert time_s == pytest.approx(0.05 * np.arange(99), abs=1e-9)
+    assert power_w == pytest.approx(1e3 * (1000.5 + np.arange(99)), rel=1e-9)  # the logger rises by 1 kW a sample
 
 
 def test_links_lead_somewhere():
