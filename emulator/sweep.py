@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -37,7 +37,7 @@ class Case:
 
     values: Mapping[str, Any]  # by dotted path
     seed: int
-    scenario: schema.Scenario
+    scenario: schema.Scenario = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Result:
     """How a case ended."""
 
     case: Case
-    header: Header
+    header: Header = field(repr=False)
     metrics: Mapping[str, float]
     stop_reason: str
     complete: bool

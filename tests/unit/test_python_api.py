@@ -106,6 +106,12 @@ def test_a_written_trace_reads_as_it_was(trace, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.h5"]
 
 
+def test_a_trace_in_a_terminal_is_a_line(trace):
+    assert repr(trace) == ("<Trace of api: 100 rows of 0.004 s, complete; site campus, job campus/base, area main>")
+    cut = dataclasses.replace(trace, complete=False, stop_reason="voltage collapse")
+    assert "not complete: voltage collapse; site" in repr(cut)
+
+
 def test_a_part_of_a_trace_keeps_its_times_and_that_it_is_one(trace, tmp_path):
     em.write(trace, tmp_path / "a.h5")
     part = dataclasses.replace(em.read(tmp_path / "a.h5", slice(40, 60)), complete=False, stop_reason="a part")
