@@ -185,7 +185,7 @@ def _windows(group: _Group, cases: list[Case], total: int) -> Iterator[tuple[int
         return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, cut))
 
     params = stacked(group.params + [group.params[-1]] * spare)
-    state = stacked([initial_state(group.layout, p) for p in group.params + [group.params[-1]] * spare])
+    state = stacked([initial_state(group.layout, group.params[0])] * len(scenarios))  # which no number is part of
 
     step = jax.jit(jax.shard_map(partial(batch, group.layout), mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False))
     for first in range(0, total, window):
