@@ -100,6 +100,7 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ('[[disturbance]], kind = "voltage_sag"', grid_schema.VoltageSag),
     ('[[disturbance]], kind = "scr_change"', grid_schema.ScrChange),
     ('[[disturbance]], kind = "bess_outage"', grid_schema.BessOutage),
+    ('[[disturbance]], kind = "tie_outage"', grid_schema.TieOutage),
     ("[record]", schema.Record),
     ("[sweep]", schema.Sweep),
     ("[tune]", tune_schema.Tune),
