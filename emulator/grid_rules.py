@@ -10,7 +10,7 @@ from emulator import governor_schema
 from emulator.bess_schema import Bess
 from emulator.clock import ticks_exact, ticks_nearest
 from emulator.complaint import Path, nearest
-from emulator.grid_schema import Area, BessOutage, GenerationTrip, Grid, LoadStep, ScrChange, Tie, VoltageSag
+from emulator.grid_schema import Area, BessOutage, GenerationTrip, Grid, LoadStep, ScrChange, Tie, TieOutage, VoltageSag
 from emulator.interchange import initial_flows_mw
 from emulator.schema import Scenario
 from emulator.torsional_modes import frequencies_hz
@@ -257,6 +257,8 @@ def _disturbances(scenario: Scenario) -> Problems:
                     yield (*path, "area"), message
             case GenerationTrip():
                 yield from _area_of(scenario, path, it.area)
+            case TieOutage():
+                yield from _tie_of(scenario, path, it)
             case VoltageSag() | ScrChange() | BessOutage():
                 if it.site is None and len(sites) != 1:
                     yield (*path, "site"), f"missing key: give one of the sites ({', '.join(sites) or 'none'})"
@@ -270,6 +272,25 @@ def _disturbances(scenario: Scenario) -> Problems:
             and it.site not in sites
         ):
             yield (*path, "site"), f"no site {it.site!r}{nearest(it.site, sites)}"
+
+
+def _tie_of(scenario: Scenario, path: Path, it: TieOutage) -> Problems:
+    """The tie must be there, and something of it left."""
+    pairs = [{*tie.between} for tie in scenario.grid.tie]
+    every = ", ".join("-".join(tie.between) for tie in scenario.grid.tie) or "none"
+    if it.between is None and len(pairs) != 1:
+        yield (*path, "between"), f"missing key: give the areas of one of the grid's ties ({every})"
+    elif it.between is not None and {*it.between} not in pairs:
+        yield (*path, "between"), f"no tie between {' and '.join(it.between)}; allowed: {every}"
+    else:
+        others = (o for o in scenario.disturbance if isinstance(o, TieOutage) and _same_tie(o, it))
+        out = sum(o.share for o in others if o.at_s <= it.at_s < o.at_s + (o.duration_s or math.inf))
+        if out >= 1 - 1e-9:
+            yield (*path, "share"), f"with outages before it {out:g} of the tie are out: less than 1 may be"
+
+
+def _same_tie(one: TieOutage, other: TieOutage) -> bool:
+    return one.between is None or other.between is None or {*one.between} == {*other.between}
 
 
 def _converters_left(scenario: Scenario) -> Problems:

@@ -15,6 +15,7 @@ import numpy as np
 
 from emulator import flicker, shaft_fatigue, spectrum
 from emulator import power_metrics as metrics
+from emulator.complaint import must_be
 from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.metrics import unit_of
 from emulator.power_metrics import NONE, Moment
@@ -66,7 +67,11 @@ def measure(
     Args:
       bands: of the spectrum, (low, high) in Hz.
       strength: S-N curve of every shaft section.
+
+    Raises:
+      TypeError: no trace, for example a file's name.
     """
+    must_be(trace, (Trace, Recording), "em.read(FILE) or em.run(scenario)")
     recording = finite(of_trace(trace, trace.header.name) if isinstance(trace, Trace) else trace)
     if len(recording.time_s) < 2:
         return ()

@@ -85,6 +85,7 @@ class Changes:
     load_mw: jax.Array = quantity("MW", "areas", "sites and load steps")
     generation_lost_mw: jax.Array = quantity("MW", "areas")
     inertia_lost_mws: jax.Array = quantity("MW s", "areas")
+    tie_lost: jax.Array = quantity("1", "ties", "share of each that is out")
     formers: forming.Forming = quantity("", "", "references and limits")
 
 
@@ -103,7 +104,7 @@ class Balance:
     generation_mw: jax.Array = quantity("MW", "areas", "change of generation by trips and shedding")
     connected_mw: jax.Array = quantity("MW", "areas", "other load at nominal frequency, shed load taken off")
     momentum_s: jax.Array = quantity("s", "areas", "2 H")
-    closed: jax.Array = quantity("1", "ties", "1 = the tie carries")
+    closed: jax.Array = quantity("1", "ties", "share of the tie that carries")
     formers: forming.Forming = quantity("", "", "beyond what they carry at the start")
 
 
@@ -221,7 +222,7 @@ def step(
         params.protection,
         state.protection,
         pick(before.speed_pu, layout.protection.stage_area),
-        tie_power_mw(params, state),
+        tie_power_mw(params, state, changes),
     )
     balance = _balance(layout, params, state, relays, changes)
     motion = _moved(layout, params, state, balance, dt_s)
@@ -271,7 +272,7 @@ def _balance(
         generation_mw=-changes.generation_lost_mw - shed_generation,
         connected_mw=params.load_mw - shed_load,
         momentum_s=2.0 * (params.inertia_s - lost_s),
-        closed=1.0 - relays.opened.astype(params.load_mw.dtype),
+        closed=_closed(relays, changes),
         formers=forming.Forming(
             reference_mw=changes.formers.reference_mw,
             low_mw=changes.formers.low_mw - state.formed_mw,
@@ -319,7 +320,7 @@ def readings(layout: GridLayout, params: GridParams, state: GridState, changes: 
     shed_load, shed_generation = protection.shed_mw(
         layout.protection, params.protection, relays, params.load_mw, state.mechanical_mw
     )
-    flows = tie_power_mw(params, state)
+    flows = tie_power_mw(params, state, changes)
     angle = tie.initial_angle_rad(params.ties) + x.tie_angle_rad
     at = layout.reserve_area
     inverter = sum_at(params.inverters.power_mw * x.inverters.power_pu, layout.inverter_area, layout.areas)
@@ -348,9 +349,14 @@ def told(readings: Readings, speed_pu: jax.Array) -> Readings:
     return replace(unknown, speed_pu=speed_pu)
 
 
-def tie_power_mw(params: GridParams, state: GridState) -> jax.Array:
+def _closed(relays: protection.ProtectionState, changes: Changes) -> jax.Array:
+    """(ties,) share of each tie that carries."""
+    return (1.0 - relays.opened.astype(changes.tie_lost.dtype)) * (1.0 - changes.tie_lost)
+
+
+def tie_power_mw(params: GridParams, state: GridState, changes: Changes) -> jax.Array:
     """(ties,) flow, positive from the first area to the second."""
-    closed = 1.0 - state.protection.opened.astype(params.load_mw.dtype)
+    closed = _closed(state.protection, changes)
     return params.ties.initial_mw + tie.change_mw(params.ties, state.motion.value.tie_angle_rad, closed)
 
 
