@@ -1,6 +1,7 @@
 """The `wattswing` command. Parses, calls a command, turns errors into one paragraph and an exit status.
 
-Exit status: 0 done; 2 bad config or arguments; 3 a limit failed; 4 the emulation stopped physically; 130 interrupted.
+Exit status: 0 done; 2 bad config or arguments; 3 a limit failed; 4 the emulation stopped physically; 130 interrupted,
+by Ctrl-C or a signal: one word for one thing, whoever asked (143 would make a script that resumes know two).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
-import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from emulator import __version__
 from emulator.commands.common import BAD, DONE, INTERRUPTED, STOPPED, UsageError
+from emulator.commands.interruption import drop
 
 COMMANDS = (
     "run", "sweep", "tune", "federate", "check", "presets", "plot", "export", "assess", "report", "modes", "fit",
@@ -30,22 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _main(arguments)
     except BrokenPipeError:  # the reader has enough, as `head` has
-        _drop_output()
+        drop(sys.stdout)
         return DONE
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _drop_output()
+        drop(sys.stdout)
         print(f"wattswing: what was to be printed is not all there: {error.strerror}", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def _drop_output() -> None:
-    """What is still to be written goes nowhere: Python would try again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(arguments: Sequence[str] | None) -> int:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from emulator import config
-from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, noted_interrupts, prepare_jax
+from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, prepare_jax
+from emulator.commands.interruption import noted_interrupts
 from emulator.complaint import ConfigError
 from emulator.units import counted
 

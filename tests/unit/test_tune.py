@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 import emulator as em
 from emulator import config, limits, limits_schema, simulate, tunables, tune_batch, tune_check, tune_result, tune_search
-from emulator.commands.common import noted_interrupts
+from emulator.commands.interruption import noted_interrupts
 from emulator.complaint import ConfigError
 from emulator.struct import as_array
 from emulator.tune import TuningError, tune
