@@ -20,7 +20,7 @@ import numpy as np
 
 from emulator.envelope import Envelope
 from emulator.trace import Header, Trace, TraceError
-from emulator.traces.columns import whole
+from emulator.traces.filesystem import whole
 from emulator.traces.hdf5 import count_rows, read
 from emulator.welch import Welch
 

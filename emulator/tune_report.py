@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 import emulator
 from emulator import plot_tune, schema, toml_text
-from emulator.trace import TraceError
+from emulator.traces.filesystem import whole
 from emulator.traces.history import History
 from emulator.tune_problem import Task
 from emulator.units import counted
@@ -31,20 +32,23 @@ def write(
     Raises:
       TraceError: one cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in _controllers(scenario, tuned, task, summary):
-            (folder / name).write_text(text, "utf-8")
-        (folder / "tuned_scenario.toml").write_text(toml_text.to_toml(tuned), "utf-8")
-        (folder / "summary.json").write_text(json.dumps(_plain(summary), indent=2) + "\n", "utf-8")
-        if "pareto" in summary:
-            with (folder / "pareto.csv").open("w", newline="", encoding="utf-8") as file:
-                rows = csv.DictWriter(file, summary["pareto"][0])
-                rows.writeheader()
-                rows.writerows(summary["pareto"])
-    except OSError as error:
-        raise TraceError(f"cannot write into {folder}: {error.strerror or error}") from error
+    texts = dict(_controllers(scenario, tuned, task, summary))
+    texts["tuned_scenario.toml"] = toml_text.to_toml(tuned)
+    texts["summary.json"] = json.dumps(_plain(summary), indent=2) + "\n"
+    if "pareto" in summary:
+        texts["pareto.csv"] = _csv(summary["pareto"])
+    for name, text in texts.items():
+        with whole(folder / name) as part:
+            part.write_text(text, "utf-8")
     plot_tune.picture(folder / "tune.png", scenario, tuned, task, history)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    lines = csv.DictWriter(text, rows[0])
+    lines.writeheader()
+    lines.writerows(rows)
+    return text.getvalue()
 
 
 def _controllers(

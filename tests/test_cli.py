@@ -446,7 +446,8 @@ def test_ctrl_c_before_the_first_checkpoint(wattswing, tmp_path, monkeypatch):
 def test_ctrl_c_in_a_sweep(wattswing, tmp_path, monkeypatch):
     """At the second of three scenarios: the first has ended, the third nothing yet."""
     (tmp_path / "three.toml").write_text(LONG.format(duration_s=1.0) + "[sweep]\nseeds = 3\n")
-    (tmp_path / "s.h5").write_text("old")
+    (tmp_path / "s.h5").symlink_to("kept.h5")
+    (tmp_path / "kept.h5").write_text("old")
     taken = Account.take
     monkeypatch.setattr(Account, "take", interrupt)
     done = wattswing("sweep", "three.toml", "--out", "s.h5")
@@ -461,7 +462,7 @@ def test_ctrl_c_in_a_sweep(wattswing, tmp_path, monkeypatch):
     monkeypatch.setattr(Account, "take", take)
     done = wattswing("sweep", "three.toml", "--out", "s.h5")
     assert done.returncode == 130 and "s.h5 holds 1 of 3 scenarios whole and 0 up to here" in done.stderr
-    with h5py.File(tmp_path / "s.h5") as file:
+    with h5py.File(tmp_path / "kept.h5") as file:
         assert file["sweep/seed"][:].tolist() == [0] and file["sweep/complete"][:].tolist() == [1]
 
 

@@ -599,11 +599,12 @@ def test_command(tuned, tmp_path):
     """In another process, which finds compiled what the first has compiled."""
     _, folder = tuned
     (tmp_path / "wattswing").symlink_to(Path(__file__).parents[2] / ".jax_cache")
+    (folder / "o").symlink_to("kept")
     command = [sys.executable, "-m", "emulator", "tune", "scenario.toml", "--out", "o"]
     here = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=folder, env=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "120 steps" in done.stdout and {p.name for p in (folder / "o").iterdir()} == {
+    assert "120 steps" in done.stdout and {p.name for p in (folder / "kept").iterdir()} == {
         "tuned.toml",
         "tuned_scenario.toml",
         "history.h5",
