@@ -223,7 +223,7 @@ def _band(axes: Axes, data: _Data, name: str, curve: int, color: str, label: str
 def _draw_power(figure: Figure, axes: Axes, data: _Data, group: int, title: str) -> None:
     for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
         low, high = np.nanmin(data.curves[name].low[:, group]), np.nanmax(data.curves[name].high[:, group])
-        _band(axes, data, name, group, color, f"{side}: {low:.1f} to {high:.1f} MW, p-p {high - low:.1f} MW")
+        _band(axes, data, name, group, color, f"{side}: {low:z.1f} to {high:z.1f} MW, p-p {high - low:.1f} MW")
     axes.set_ylabel("power (MW)")
     axes.ticklabel_format(useOffset=False)
     _head(figure, axes, f"{_short(title)}: consumption, and draw from the grid")

@@ -9,14 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import emulator
 from emulator import plot_tune, schema, toml_text
 from emulator.traces.filesystem import whole
 from emulator.traces.history import History
 from emulator.tune_problem import Task
-from emulator.units import counted
+from emulator.units import counted, plain
 
 
 def write(
@@ -34,7 +32,7 @@ def write(
     """
     texts = dict(_controllers(scenario, tuned, task, summary))
     texts["tuned_scenario.toml"] = toml_text.to_toml(tuned)
-    texts["summary.json"] = json.dumps(_plain(summary), indent=2) + "\n"
+    texts["summary.json"] = json.dumps(_json(summary), indent=2) + "\n"
     if "pareto" in summary:
         texts["pareto.csv"] = _csv(summary["pareto"])
     for name, text in texts.items():
@@ -92,26 +90,26 @@ def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Ma
     return "\n".join(lines) + "\n"
 
 
-def _plain(value: Any) -> Any:
-    """For JSON: no NaN, no infinity."""
+def _json(value: Any) -> Any:
+    """For JSON."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _json(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return [_json(one) for one in value]
+    return plain(value)
 
 
 def render(summary: Mapping[str, Any]) -> str:
     """What the command prints at the end."""
     lines = [f"{'parameter':40s} {'before':>12s} {'after':>12s}"]
     for name, value in summary["parameters"].items():
-        lines.append(f"{name:40.40s} {summary['start'][name]:12.6g} {value:12.6g}")
+        lines.append(f"{name:40.40s} {summary['start'][name]:z12.6g} {value:z12.6g}")
     for name in summary["train"]["mean_cost"]["after"]:
         before, after = (summary["train"]["mean_cost"][when][name] for when in ("before", "after"))
-        lines.append(f"{name:40.40s} {before:12.6g} {after:12.6g}")
+        lines.append(f"{name:40.40s} {before:z12.6g} {after:z12.6g}")
     for name in summary["train"]["worst_margin"]["after"]:
         before, after = (summary["train"]["worst_margin"][when][name] for when in ("before", "after"))
-        lines.append(f"{'margin, ' + name:40.40s} {before:12.4g} {after:12.4g}")
+        lines.append(f"{'margin, ' + name:40.40s} {before:z12.4g} {after:z12.4g}")
     for tick, found in summary.get("held_out", {}).items():
         which = summary["judged_on"].replace("_", "-").removesuffix("-seeds")
         lines.append(

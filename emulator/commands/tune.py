@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     def show(done: Progress) -> None:
         bar.update(done.steps - bar.n)
-        bar.set_postfix(objective=f"{done.objective:.5g}", margin=f"{done.worst_margin:.2%}", s=f"{done.step_s:.2f}")
+        bar.set_postfix(objective=f"{done.objective:.5g}", margin=f"{done.worst_margin:z.2%}", s=f"{done.step_s:.2f}")
         if pressed:
             raise KeyboardInterrupt
 
