@@ -234,7 +234,11 @@ def _say(
         case "too_long":
             return path, f"takes at most {context['max_length']}"
         case "tuple_type" if isinstance(value, dict):
-            return path, f"must be a list of tables: write [[{dotted(tuple(p for p in path if isinstance(p, str)))}]]"
+            head = dotted(tuple(part for part in path if isinstance(part, str)))
+            return (
+                path,
+                f"must be a list of tables: write [[{head}]], or whole: --set '{dotted(path)}=[{{...}}]'",
+            )
         case _ if kind in _TYPES:
             shown = f"is {str(value).lower() if isinstance(value, bool) else repr(value)}, "
             shown = shown if not isinstance(value, dict | list) else ""

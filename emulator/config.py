@@ -180,7 +180,7 @@ def _override_all(source: _Source, overrides: Sequence[str]) -> tuple[list[str],
     problems: list[Problem] = []
     for override in overrides:
         try:
-            path = _override(source.table, override)
+            path = _override(source, override)
         except ConfigError as error:
             problems += error.problems
             continue
@@ -191,7 +191,7 @@ def _override_all(source: _Source, overrides: Sequence[str]) -> tuple[list[str],
     return late, problems
 
 
-def _override(raw: dict[str, Any], override: str) -> Path | None:
+def _override(source: _Source, override: str) -> Path | None:
     """Apply KEY=VALUE in place; returns the path that it set, or None where it leads into a list of a preset."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
@@ -204,7 +204,7 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
             message = f"{text} is no TOML: {error}; did the shell take its quotes? Put '...' around KEY=VALUE"
             raise ConfigError([Problem(SET, None, key.strip(), message)]) from error
         value = text
-    at: Any = raw
+    at: Any = source.table
     path: Path = ()
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
@@ -213,7 +213,7 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
             place = _item(at, part, path)
             child = at[place]
         elif isinstance(at, dict):
-            if not last and part not in at and _preset_has_list(at, path, part):
+            if not last and part not in at and _preset_has_list(source, at, path, part):
                 return None
             child = at.get(part, {})
         else:
@@ -228,10 +228,12 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
     return path
 
 
-def _preset_has_list(table: dict[str, Any], path: Path, key: str) -> bool:
+def _preset_has_list(source: _Source, table: dict[str, Any], path: Path, key: str) -> bool:
     """True where a table's preset, not expanded yet, brings a list of that name."""
-    kind, name = PRESET_KINDS.get(kind_path(path)), table.get("preset")
-    return kind is not None and name in catalog.names(kind) and isinstance(catalog.read(kind, name).get(key), list)
+    held = {"preset": table.get("preset")}
+    if kind_path(path) in PRESET_KINDS and held["preset"] is not None:
+        _expand(replace(source, places=dict(source.places), unsettled=set()), held, path, [])
+    return isinstance(held.get(key), list)
 
 
 def _item(items: list[Any], part: str, path: Path) -> int:
@@ -257,9 +259,11 @@ def _expand(source: _Source, node: Any, path: Path, problems: list[Problem]) -> 
     for key, child in list(node.items()):
         if isinstance(child, str) and kind_path((*path, key)) in BY_NAME:
             node[key] = {"preset": child}
-    if "preset" in node:
+    bases: list[Any] = []
+    while "preset" in node:  # that of a preset of one's own included
         try:
-            origins |= _apply_preset(source, node, path)
+            bases.append(node["preset"])
+            origins = _apply_preset(source, node, path, bases) | origins
         except ConfigError as error:
             problems += error.problems
             source.unsettled.add(path)
@@ -283,12 +287,15 @@ def _expand_values(source: _Source) -> list[Problem]:
     return problems
 
 
-def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str, str]:
+def _apply_preset(source: _Source, node: dict[str, Any], path: Path, bases: list[Any]) -> dict[str, str]:
+    """Put the preset that a table names under it; `bases` are it and those before it."""
     name, at = node.pop("preset"), (*path, "preset")
     kind = PRESET_KINDS.get(kind_path(path))
     if kind is None:
         where = ", ".join(dotted(p) for p in PRESET_KINDS)
         raise ConfigError([source.problem(at, f"no presets for this table; there are for {where}")])
+    if name in bases[:-1]:
+        raise ConfigError([source.problem(at, f"{name!r} has itself as a base")])
     preset = _preset(source, kind, name, at)
     leaves = [leaf for leaf in _leaves(preset.table) if not _written(node, leaf)]
     for key in (*leaves, *preset.places):
