@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from emulator import __version__
+from emulator.commands import interruption
 from emulator.commands.common import BAD, DONE, INTERRUPTED, STOPPED, UsageError
-from emulator.commands.interruption import drop
 
 COMMANDS = (
     "run", "sweep", "tune", "federate", "check", "presets", "plot", "export", "assess", "report", "modes", "fit",
@@ -29,19 +29,27 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. What takes long to import is imported here, where Ctrl-C is met."""
     try:
+        return _printed(arguments)
+    except BaseException as error:
+        if not (isinstance(error, KeyboardInterrupt) or interruption.came()):
+            raise
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _printed(arguments: Sequence[str] | None) -> int:
+    """As `main`, where what is printed cannot all be."""
+    try:
         return _main(arguments)
     except BrokenPipeError:  # the reader has enough, as `head` has
-        drop(sys.stdout)
+        interruption.drop(sys.stdout)
         return DONE
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        drop(sys.stdout)
+        interruption.drop(sys.stdout)
         print(f"wattswing: what was to be printed is not all there: {error.strerror}", file=sys.stderr)
         return STOPPED
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -53,15 +61,23 @@ def _main(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return status
     except (ConfigError, UsageError) as error:
-        if args.debug:
+        return _refused(args, error, str(error))
+    except OSError as error:  # in whose way nobody expected it, as a name that is too long, or a folder that is closed
+        if error.filename is None:
             raise
-        print(f"wattswing: {error}", file=sys.stderr)
-        return BAD
+        return _refused(args, error, f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:  # where the command had nothing to say: files appear whole in the end, or not at all
         out: Path | None = getattr(args, "out", None)
         kept = "" if out is None else f": {out} keeps what was in it" if out.is_dir() else f": {out} is as it was"
         print(f"\ninterrupted{kept}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _refused(args: argparse.Namespace, error: Exception, words: str) -> int:
+    if args.debug or interruption.came():
+        raise error
+    print(f"wattswing: {words}", file=sys.stderr)
+    return BAD
 
 
 class _Parser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from emulator.schema import Scenario
-from emulator.tables import Table
+from emulator.tables import PATTERNS, Table
 
 Path = tuple[str | int, ...]
 Known = TypeVar("Known")
@@ -225,8 +225,10 @@ def _say(
             return path, f"is {value!r}, must be {bounds(field) if field else ''}{unit}"
         case "string_too_short":
             return path, f"is {value!r}, must not be empty"
-        case "string_pattern_mismatch" | "string_too_long":
-            return path, f"is {value!r}, must be 1 to 64 characters without space, dot, slash, bracket or quote"
+        case "string_too_long":
+            return path, f"is {value!r}, must have at most {context['max_length']} characters"
+        case "string_pattern_mismatch":
+            return path, f"is {value!r}, must be {PATTERNS[context['pattern']]}"
         case "value_error":
             return path, fallback.removeprefix("Value error, ")
         case "too_short":

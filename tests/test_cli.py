@@ -28,6 +28,7 @@ from emulator import catalog, cli, simulate
 from emulator.account import Account
 from emulator.commands import interruption
 from emulator.commands.common import prepare_jax
+from emulator.trace import TraceError
 from emulator.traces import hdf5
 from emulator.xla import compile_loops_whole
 
@@ -305,6 +306,7 @@ def test_a_lone_help_line_is_not_broken(wattswing):
         (("run", "campus_100mw", "--out", "c.toml"), "--out c.toml: must end in .h5"),
         (("run", "campus_100mw", "--set", "run.duration_s=-1"), "--set: run.duration_s: is -1, must be > 0"),
         (("plot", "none.h5", "--out", "c.png"), "none.h5"),
+        (("plot", f"{'n' * 300}.h5", "--out", "c.png"), "nnn.h5: File name too long"),
         (("export", "none.h5", "--format", "csv", "--out", "c.csv"), "none.h5"),
         (("assess", "none.h5", "--limits", "ercot_draft"), "none.h5: no such file"),
         (("assess", "none.csv", "--limits", "ercot_draft"), "none.csv cannot be read"),
@@ -529,6 +531,21 @@ def test_a_signal_in_the_background_of_a_script(handlers):
         interruption.not_lost(SimpleNamespace(exc_type=KeyboardInterrupt))
         time.sleep(10.0)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_what_an_import_makes_of_a_signal_is_an_interruption(wattswing, handlers, monkeypatch):
+    """As pydantic's and PyArrow's do, and then even a friend's words would be wrong."""
+
+    def imported(*args: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise TraceError("it needs what is not installed") from error
+
+    interruption.listen()
+    monkeypatch.setattr("emulator.plot.overview", imported)
+    done = wattswing("plot", "c.h5", "--out", "c.png")
+    assert done.returncode == 130 and done.stderr.endswith("\ninterrupted\n")
 
 
 HALF_WAY = """

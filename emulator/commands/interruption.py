@@ -36,6 +36,12 @@ def not_lost(raised: sys.UnraisableHookArgs) -> None:
     threading.Timer(AGAIN_S, os.kill, (os.getpid(), _taken()[0])).start()
 
 
+def came() -> bool:
+    """Whether one has come, and what is raised now may be what it has become: modules that are being imported, above
+    all compiled ones, make other errors of it."""
+    return any(signal.getsignal(number) is _while_ending for number in SIGNALS)
+
+
 @contextmanager
 def interrupts_later() -> Iterator[None]:
     """What comes within counts at the end: a compiled module whose import is interrupted aborts, or says another error,
@@ -44,17 +50,17 @@ def interrupts_later() -> Iterator[None]:
     if not taken or threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    found: list[int] = []
     usual = {number: signal.getsignal(number) for number in taken}
     for number in taken:
-        signal.signal(number, lambda number, frame: came.append(number))
+        signal.signal(number, lambda number, frame: found.append(number))
     try:
         yield
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
+    if found:
+        signal.raise_signal(found[0])
 
 
 def noted_interrupts() -> list[int]:

@@ -103,6 +103,19 @@ CASES = [  # what, old, new, what the message must say
         "bad.toml:20: site.0.bess.prset: unknown key; nearest: preset",
     ),
     ("table for a list", "[[site]]", "[site]", "site: must be a list of tables: write [[site]]"),
+    (
+        "control character in a name",
+        '"north"',
+        '"a\\u0000b"',
+        "site.0.name: is 'a\\x00b', must be 1 to 64 characters without",
+    ),
+    ("long name", '"north"', f'"{"n" * 65}"', "nnn', must have at most 64 characters"),
+    (
+        "title that clears a screen",
+        "[run]",
+        '[run]\nname = "a\\u001b[2J"',
+        "run.name: is 'a\\x1b[2J', must be one line of text",
+    ),
     ("switch for a number", "duration_s = 10.0", "duration_s = true", "run.duration_s: is true, must be a number of s"),
     (
         "unknown key",
