@@ -489,11 +489,16 @@ def test_ctrl_c_while_compiled_modules_load_waits_for_them():
     assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_that_python_dropped_comes_again():
-    """As where it meets a callback of the garbage collector."""
-    dropped = SimpleNamespace(exc_type=KeyboardInterrupt)
+def test_ctrl_c_that_python_dropped_comes_again(monkeypatch):
+    """As what a destructor raises, and JAX has many, or a callback of the garbage collector."""
+
+    class Gone:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys, "unraisablehook", interruption.not_lost)
     with pytest.raises(KeyboardInterrupt):
-        interruption.not_lost(dropped)
+        Gone()
         time.sleep(10.0)
 
 

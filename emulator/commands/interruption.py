@@ -63,30 +63,11 @@ def interrupts_later() -> Iterator[None]:
         signal.raise_signal(found[0])
 
 
-def noted_interrupts() -> list[int]:
-    """A list that gets an item with the first that comes, for a loop of short steps to look at; a second Ctrl-C raises
-    KeyboardInterrupt. Raised inside a destructor, of which JAX has many, Python would drop the only one."""
-    pressed: list[int] = []
-    taken = _taken()
-
-    def note(number: int, frame: object) -> None:
-        pressed.append(number)
-        for its in taken:
-            signal.signal(its, _while_ending)
-        if signal.SIGINT in taken:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        _say(f"{_whose(number)}ends after this step; Ctrl-C again ends at once")
-
-    for number in taken:
-        signal.signal(number, note)
-    return pressed
-
-
 def _interrupt(number: int, frame: object) -> None:
     for its in _taken():
         signal.signal(its, _while_ending)
-    if whose := _whose(number):
-        _say(whose.removesuffix(": "))
+    if number != signal.SIGINT:
+        _say(f"told to stop ({signal.Signals(number).name})")
     raise KeyboardInterrupt
 
 
@@ -100,10 +81,6 @@ def _while_ending(number: int, frame: object) -> None:
 def _taken() -> list[signal.Signals]:
     """Those that would raise KeyboardInterrupt; of Python's own handlers only that of Ctrl-C does."""
     return [number for number in SIGNALS if signal.getsignal(number) in (signal.default_int_handler, _interrupt)]
-
-
-def _whose(number: int) -> str:
-    return "" if number == signal.SIGINT else f"told to stop ({signal.Signals(number).name}): "
 
 
 def _say(text: str) -> None:

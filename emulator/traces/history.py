@@ -18,6 +18,7 @@ import numpy as np
 import emulator
 from emulator.trace import SCHEMA_VERSION, TraceError
 from emulator.traces.filesystem import whole
+from emulator.traces.opening import cause
 
 MEANING = {  # of each column: unit, long name
     "objective": ("1", "weighted sum of the terms over the training scenarios"),
@@ -89,4 +90,4 @@ def read(path: Path) -> History:
     except FileNotFoundError as error:
         raise TraceError(f"{path}: no such file: nothing to resume") from error
     except (OSError, KeyError) as error:
-        raise TraceError(f"{path}: is no history of a search ({error})") from error
+        raise TraceError(f"{path}: is no history of a search ({cause(error)})") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -20,7 +19,6 @@ from scipy.optimize import brentq
 
 import emulator as em
 from emulator import config, limits, limits_schema, simulate, tunables, tune_batch, tune_check, tune_result, tune_search
-from emulator.commands.interruption import noted_interrupts
 from emulator.complaint import ConfigError
 from emulator.struct import as_array
 from emulator.tune import TuningError, tune
@@ -611,21 +609,3 @@ def test_command(tuned, tmp_path):
         "summary.json",
         "tune.png",
     }
-
-
-def test_ctrl_c_in_a_destructor_is_not_lost():
-    """Python drops what a destructor raises, and JAX has many."""
-
-    class Gone:
-        def __del__(self):
-            signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        pressed = noted_interrupts()
-        Gone()
-        assert pressed == [signal.SIGINT]
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
