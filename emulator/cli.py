@@ -1,7 +1,7 @@
 """The `wattswing` command. Parses, calls a command, turns errors into one paragraph and an exit status.
 
-Exit status: 0 done; 2 bad config or arguments; 3 a limit failed; 4 the emulation stopped physically; 130 interrupted,
-by Ctrl-C or a signal: one word for one thing, whoever asked (143 would make a script that resumes know two).
+130 is the status whoever interrupts, Ctrl-C or a signal: one word for one thing. 143, a shell's word for SIGTERM, would
+make a script that resumes know two.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line; `command` of what it finds is the function to call."""
     top = _Parser(
-        "Emulates large AI computing sites on a power grid. `wattswing COMMAND --help` shows a command's arguments.",
+        "Emulates large AI computing sites on a power grid. `wattswing COMMAND --help` shows a command's arguments. "
+        "Exit status: 0 done; 2 bad configuration or arguments; 3 a limit failed; 4 the emulation stopped physically; "
+        "130 interrupted, by Ctrl-C, SIGTERM or SIGHUP.",
         "wattswing run campus_100mw --out campus.h5",
         prog="wattswing",
     )
