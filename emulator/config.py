@@ -6,7 +6,6 @@ Every value's origin is kept (line of the file, `--set`, preset with its source,
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -14,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from emulator import catalog, rules
+from emulator import catalog, raw_config, rules
 from emulator.complaint import (
     ConfigError,
     Path,
@@ -75,7 +74,7 @@ def located(error: ConfigError, config: str, overrides: Sequence[str]) -> Config
     source = _expanded(config, overrides)[0]
 
     def at(problem: Problem) -> Problem:
-        path = tuple(int(part) if part.isdigit() else part for part in problem.path.split("."))
+        path = tuple(int(part) if part.isdecimal() else part for part in problem.path.split("."))
         return source.problem(path, problem.message) if problem.where == "config" else problem
 
     return ConfigError(map(at, error.problems))
@@ -131,16 +130,7 @@ class _Source:
             if FilePath(config).exists():  # a file is read more than once
                 is_no = "is a folder or a stream, must be a file"
             raise ConfigError([Problem(str(config), None, "", is_no)])
-        try:
-            text = path.read_text("utf-8-sig")
-            table = tomllib.loads(text)
-        except UnicodeDecodeError as error:
-            raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
-        except OSError as error:
-            raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
-        table.pop("about", None)
+        text, table = raw_config.read(path)
         places: dict[Path, tuple[str, int | None]] = {key: (str(path), line) for key, line in line_index(text).items()}
         return cls(str(path), path.resolve().parent, table, places, set(), set())
 
@@ -195,11 +185,11 @@ def _override(source: _Source, override: str) -> Path | None:
     """Apply KEY=VALUE in place; returns the path that it set, or None where it leads into a list of a preset."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > raw_config.DEEPEST:
         raise ConfigError([Problem(SET, None, override, "must be KEY=VALUE with a dotted KEY")])
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+        value = raw_config.parsed(f"value = {text}")["value"]
+    except ValueError as error:
         if text.lstrip()[:1] in ("[", "{"):
             message = f"{text} is no TOML: {error}; did the shell take its quotes? Put '...' around KEY=VALUE"
             raise ConfigError([Problem(SET, None, key.strip(), message)]) from error
@@ -241,7 +231,7 @@ def _item(items: list[Any], part: str, path: Path) -> int:
     names = [item.get("name", "") if isinstance(item, dict) else "" for item in items]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(items):
+    if part in map(str, range(len(items))):
         return int(part)
     message = f"has no item {part!r}: it has {len(items)}{nearest(part, filter(None, names))}"
     raise ConfigError([Problem(SET, None, dotted(path), message)])
