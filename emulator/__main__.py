@@ -1,22 +1,20 @@
-"""`python -m emulator` and the command `wattswing`: the process around `cli.main`, and what Ctrl-C does to it."""
+"""`python -m emulator` and the command `wattswing`: the process around `cli.main`, and what ends it early."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from io import TextIOWrapper
 
 from emulator.cli import main
+from emulator.commands import interruption
 from emulator.commands.common import INTERRUPTED
-
-AGAIN_S = 0.05
 
 
 def entry() -> None:
     """Run the command line and leave with its status."""
-    sys.unraisablehook = _not_lost
+    sys.unraisablehook = interruption.not_lost
+    interruption.listen()
     _mend_outputs()
     status = main()
     if status == INTERRUPTED:  # at once: what JAX's threads still compute was waited for, and has crashed Python's end
@@ -33,14 +31,6 @@ def _mend_outputs() -> None:
     sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _not_lost(raised: sys.UnraisableHookArgs) -> None:
-    """Python drops an exception that meets a callback of its garbage collector, JAX has one: Ctrl-C comes again."""
-    if issubclass(raised.exc_type, KeyboardInterrupt):
-        threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT)).start()
-    else:
-        sys.__unraisablehook__(raised)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The `wattswing` command. Parses, calls a command, turns errors into one paragraph and an exit status.
 
-Exit status: 0 done; 2 bad config or arguments; 3 a limit failed; 4 the emulation stopped physically; 130 interrupted.
+130 is the status whoever interrupts, Ctrl-C or a signal: one word for one thing. 143, a shell's word for SIGTERM, would
+make a script that resumes know two.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
-import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from emulator import __version__
+from emulator.commands import interruption
 from emulator.commands.common import BAD, DONE, INTERRUPTED, STOPPED, UsageError
 
 COMMANDS = (
@@ -28,24 +29,27 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. What takes long to import is imported here, where Ctrl-C is met."""
     try:
-        return _main(arguments)
-    except BrokenPipeError:  # the reader has enough, as `head` has
-        _drop_output()
-        return DONE
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+        return _printed(arguments)
+    except BaseException as error:
+        if not (isinstance(error, KeyboardInterrupt) or interruption.came()):
             raise
-        _drop_output()
-        print(f"wattswing: what was to be printed is not all there: {error.strerror}", file=sys.stderr)
-        return STOPPED
-    except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
 
 
-def _drop_output() -> None:
-    """What is still to be written goes nowhere: Python would try again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _printed(arguments: Sequence[str] | None) -> int:
+    """As `main`, where what is printed cannot all be."""
+    try:
+        return _main(arguments)
+    except BrokenPipeError:  # the reader has enough, as `head` has
+        interruption.drop(sys.stdout)
+        return DONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        interruption.drop(sys.stdout)
+        print(f"wattswing: what was to be printed is not all there: {error.strerror}", file=sys.stderr)
+        return STOPPED
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -57,15 +61,23 @@ def _main(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return status
     except (ConfigError, UsageError) as error:
-        if args.debug:
+        return _refused(args, error, str(error))
+    except OSError as error:  # in whose way nobody expected it, as a name that is too long, or a folder that is closed
+        if error.filename is None:
             raise
-        print(f"wattswing: {error}", file=sys.stderr)
-        return BAD
+        return _refused(args, error, f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:  # where the command had nothing to say: files appear whole in the end, or not at all
         out: Path | None = getattr(args, "out", None)
         kept = "" if out is None else f": {out} keeps what was in it" if out.is_dir() else f": {out} is as it was"
         print(f"\ninterrupted{kept}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _refused(args: argparse.Namespace, error: Exception, words: str) -> int:
+    if args.debug or interruption.came():
+        raise error
+    print(f"wattswing: {words}", file=sys.stderr)
+    return BAD
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,7 +117,9 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line; `command` of what it finds is the function to call."""
     top = _Parser(
-        "Emulates large AI computing sites on a power grid. `wattswing COMMAND --help` shows a command's arguments.",
+        "Emulates large AI computing sites on a power grid. `wattswing COMMAND --help` shows a command's arguments. "
+        "Exit status: 0 done; 2 bad configuration or arguments; 3 a limit failed; 4 the emulation stopped physically; "
+        "130 interrupted, by Ctrl-C, SIGTERM or SIGHUP.",
         "wattswing run campus_100mw --out campus.h5",
         prog="wattswing",
     )

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from emulator.schema import Scenario
-from emulator.tables import Table
+from emulator.tables import PATTERNS, Table
 
 Path = tuple[str | int, ...]
 Known = TypeVar("Known")
@@ -236,8 +236,10 @@ def _say(
             return path, f"is {value!r}, must be {bounds(field) if field else ''}{unit}"
         case "string_too_short":
             return path, f"is {value!r}, must not be empty"
-        case "string_pattern_mismatch" | "string_too_long":
-            return path, f"is {value!r}, must be 1 to 64 characters without space, dot, slash, bracket or quote"
+        case "string_too_long":
+            return path, f"is {value!r}, must have at most {context['max_length']} characters"
+        case "string_pattern_mismatch":
+            return path, f"is {value!r}, must be {PATTERNS[context['pattern']]}"
         case "value_error":
             return path, fallback.removeprefix("Value error, ")
         case "too_short":
@@ -245,7 +247,11 @@ def _say(
         case "too_long":
             return path, f"takes at most {context['max_length']}"
         case "tuple_type" if isinstance(value, dict):
-            return path, f"must be a list of tables: write [[{dotted(tuple(p for p in path if isinstance(p, str)))}]]"
+            head = dotted(tuple(part for part in path if isinstance(part, str)))
+            return (
+                path,
+                f"must be a list of tables: write [[{head}]], or whole: --set '{dotted(path)}=[{{...}}]'",
+            )
         case _ if kind in _TYPES:
             shown = f"is {str(value).lower() if isinstance(value, bool) else repr(value)}, "
             shown = shown if not isinstance(value, dict | list) else ""

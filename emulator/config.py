@@ -6,7 +6,6 @@ Every value's origin is kept (line of the file, `--set`, preset with its source,
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -14,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from emulator import catalog, rules
+from emulator import catalog, raw_config, rules
 from emulator.complaint import (
     ConfigError,
     Path,
@@ -79,7 +78,7 @@ def located(error: ConfigError, config: str, overrides: Sequence[str]) -> Config
     source = _expanded(config, overrides)[0]
 
     def at(problem: Problem) -> Problem:
-        path = tuple(int(part) if part.isdigit() else part for part in problem.path.split("."))
+        path = tuple(int(part) if part.isdecimal() else part for part in problem.path.split("."))
         return source.problem(path, problem.message) if problem.where == "config" else problem
 
     return ConfigError(map(at, error.problems))
@@ -135,16 +134,7 @@ class _Source:
             if FilePath(config).exists():  # a file is read more than once
                 is_no = "is a folder or a stream, must be a file"
             raise ConfigError([Problem(str(config), None, "", is_no)])
-        try:
-            text = path.read_text("utf-8-sig")
-            table = tomllib.loads(text)
-        except UnicodeDecodeError as error:
-            raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
-        except OSError as error:
-            raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
-        table.pop("about", None)
+        text, table = raw_config.read(path)
         places: dict[Path, tuple[str, int | None]] = {key: (str(path), line) for key, line in line_index(text).items()}
         return cls(str(path), path.resolve().parent, table, places, set(), set())
 
@@ -184,7 +174,7 @@ def _override_all(source: _Source, overrides: Sequence[str]) -> tuple[list[str],
     problems: list[Problem] = []
     for override in overrides:
         try:
-            path = _override(source.table, override)
+            path = _override(source, override)
         except ConfigError as error:
             problems += error.problems
             continue
@@ -195,20 +185,20 @@ def _override_all(source: _Source, overrides: Sequence[str]) -> tuple[list[str],
     return late, problems
 
 
-def _override(raw: dict[str, Any], override: str) -> Path | None:
+def _override(source: _Source, override: str) -> Path | None:
     """Apply KEY=VALUE in place; returns the path that it set, or None where it leads into a list of a preset."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > raw_config.DEEPEST:
         raise ConfigError([Problem(SET, None, override, "must be KEY=VALUE with a dotted KEY")])
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+        value = raw_config.parsed(f"value = {text}")["value"]
+    except ValueError as error:
         if text.lstrip()[:1] in ("[", "{"):
             message = f"{text} is no TOML: {error}; did the shell take its quotes? Put '...' around KEY=VALUE"
             raise ConfigError([Problem(SET, None, key.strip(), message)]) from error
         value = text
-    at: Any = raw
+    at: Any = source.table
     path: Path = ()
     for i, part in enumerate(parts):
         last = i == len(parts) - 1
@@ -217,7 +207,7 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
             place = _item(at, part, path)
             child = at[place]
         elif isinstance(at, dict):
-            if not last and part not in at and _preset_has_list(at, path, part):
+            if not last and part not in at and _preset_has_list(source, at, path, part):
                 return None
             child = at.get(part, {})
         else:
@@ -232,10 +222,12 @@ def _override(raw: dict[str, Any], override: str) -> Path | None:
     return path
 
 
-def _preset_has_list(table: dict[str, Any], path: Path, key: str) -> bool:
+def _preset_has_list(source: _Source, table: dict[str, Any], path: Path, key: str) -> bool:
     """True where a table's preset, not expanded yet, brings a list of that name."""
-    kind, name = PRESET_KINDS.get(kind_path(path)), table.get("preset")
-    return kind is not None and name in catalog.names(kind) and isinstance(catalog.read(kind, name).get(key), list)
+    held = {"preset": table.get("preset")}
+    if kind_path(path) in PRESET_KINDS and held["preset"] is not None:
+        _expand(replace(source, places=dict(source.places), unsettled=set()), held, path, [])
+    return isinstance(held.get(key), list)
 
 
 def _item(items: list[Any], part: str, path: Path) -> int:
@@ -243,7 +235,7 @@ def _item(items: list[Any], part: str, path: Path) -> int:
     names = [item.get("name", "") if isinstance(item, dict) else "" for item in items]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(items):
+    if part in map(str, range(len(items))):
         return int(part)
     message = f"has no item {part!r}: it has {len(items)}{nearest(part, filter(None, names))}"
     raise ConfigError([Problem(SET, None, dotted(path), message)])
@@ -261,9 +253,11 @@ def _expand(source: _Source, node: Any, path: Path, problems: list[Problem]) -> 
     for key, child in list(node.items()):
         if isinstance(child, str) and kind_path((*path, key)) in BY_NAME:
             node[key] = {"preset": child}
-    if "preset" in node:
+    bases: list[Any] = []
+    while "preset" in node:  # that of a preset of one's own included
         try:
-            origins |= _apply_preset(source, node, path)
+            bases.append(node["preset"])
+            origins = _apply_preset(source, node, path, bases) | origins
         except ConfigError as error:
             problems += error.problems
             source.unsettled.add(path)
@@ -287,12 +281,15 @@ def _expand_values(source: _Source) -> list[Problem]:
     return problems
 
 
-def _apply_preset(source: _Source, node: dict[str, Any], path: Path) -> dict[str, str]:
+def _apply_preset(source: _Source, node: dict[str, Any], path: Path, bases: list[Any]) -> dict[str, str]:
+    """Put the preset that a table names under it; `bases` are it and those before it."""
     name, at = node.pop("preset"), (*path, "preset")
     kind = PRESET_KINDS.get(kind_path(path))
     if kind is None:
         where = ", ".join(dotted(p) for p in PRESET_KINDS)
         raise ConfigError([source.problem(at, f"no presets for this table; there are for {where}")])
+    if name in bases[:-1]:
+        raise ConfigError([source.problem(at, f"{name!r} has itself as a base")])
     preset = _preset(source, kind, name, at)
     leaves = [leaf for leaf in _leaves(preset.table) if not _written(node, leaf)]
     for key in (*leaves, *preset.places):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from emulator.tables import PROGRAM, Name, Table, key
+from emulator.tables import ADDRESS, PROGRAM, Name, Table, key
 
 Key = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -17,7 +17,7 @@ class Cosim(Table):
 
     federate: Name = key("name among the federates, unique", "wattswing", source=PROGRAM)
     broker: str | None = key(
-        "address, tcp://HOST:PORT; left out: this machine at HELICS's own port", None, pattern=r"^[a-z]+://\S+$"
+        "address, tcp://HOST:PORT; left out: this machine at HELICS's own port", None, pattern=ADDRESS
     )
     step_s: float = key("between exchanges, a multiple of dt_s", unit="s", gt=0, le=3600)
     timeout_s: float = key(

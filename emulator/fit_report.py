@@ -37,7 +37,7 @@ def _line(each: Estimate, place: str, width: int) -> str:
     error = error_of(each)
     if np.isfinite(each.deviation):
         error = f"{each.within(ONE):<13.2g}  {each.within(TWO):.2g}"
-    return f"{_below(each.name, place):{width}s}  {each.start:10.5g}  {each.value:10.5g}  {error}"
+    return f"{_below(each.name, place):{width}s}  {each.start:z10.5g}  {each.value:z10.5g}  {error}"
 
 
 def _open(each: Open, place: str) -> str:

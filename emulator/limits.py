@@ -24,7 +24,7 @@ from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Recording, evenly, of_trace, printable
 from emulator.trace import Trace
-from emulator.units import counted
+from emulator.units import counted, plain
 
 ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW
 S_PER_MIN = 60.0
@@ -97,7 +97,7 @@ class Assessment:
 
     def as_json(self) -> dict[str, Any]:
         """As `wattswing assess --json` prints it; NaN as null."""
-        rows = [{key: _plain(value) for key, value in vars(finding).items()} for finding in self.limits]
+        rows = [{key: plain(value) for key, value in vars(finding).items()} for finding in self.limits]
         return about(self.trace, self.complete, self.stop_reason, self.span_s) | {
             "verdict": self.verdict,
             "limits": rows,
@@ -136,7 +136,7 @@ class _Measured:
 
     @property
     def margin(self) -> float:
-        return (self.found.value - self.allowed) * (1.0 if self.at_least else -1.0)
+        return self.found.value - self.allowed if self.at_least else self.allowed - self.found.value
 
     @property
     def passed(self) -> bool | None:
@@ -348,10 +348,6 @@ def _scaled(found: Moment, factor: float) -> Moment:
     return Moment(found.value * factor, found.at_s)
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
 def about(name: str, complete: bool, stop_reason: str, span_s: float) -> dict[str, Any]:
     """What was looked at, and how far it goes, as JSON has it."""
     return {"trace": name, "complete": complete, "stop_reason": stop_reason, "assessed_s": span_s}
@@ -380,7 +376,7 @@ def _lines(findings: Iterable[Finding], width: int) -> Iterator[str]:
     for finding in findings:
         margin = max(finding.margin, 0.0) if finding.passed else finding.margin  # beyond by rounding: no room
         figures = (_figure(x) for x in (finding.measured, finding.allowed, margin))
-        unit, at_s = finding.unit.removeprefix("1"), "" if isnan(finding.at_s) else f"{finding.at_s:.3f}"
+        unit, at_s = finding.unit.removeprefix("1"), "" if isnan(finding.at_s) else f"{finding.at_s:z.3f}"
         cells = (finding.name, finding.status, *figures, unit, verdicts[finding.passed], at_s, finding.where)
         yield _row([printable(cell) for cell in cells], width)
         if finding.reason:
@@ -394,4 +390,4 @@ def _row(cells: Iterable[str], width: int) -> str:
 
 
 def _figure(value: float) -> str:
-    return "-" if isnan(value) else f"{value:.4g}"
+    return "-" if isnan(value) else f"{value:z.4g}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from emulator import catalog
+from emulator import catalog, raw_config
 from emulator.complaint import ConfigError, Problem, dotted, line_index, nearest, nearest_known, translate
 from emulator.tables import Table, key
 
@@ -184,16 +183,7 @@ def load(limits: str | Path) -> Limits:
     if not path.is_file():
         hint = nearest(str(limits), catalog.names("limits"))
         raise ConfigError([Problem(str(limits), None, "", f"no such file, and no limits preset of that name{hint}")])
-    try:
-        text = path.read_text("utf-8")
-        table = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
-    except OSError as error:
-        raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
-    table.pop("about", None)
+    text, table = raw_config.read(path)
     try:
         return Limits.model_validate(table)
     except ValidationError as error:

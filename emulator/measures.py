@@ -22,6 +22,7 @@ from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Rating, Recording, evenly, of_trace, printable
 from emulator.shaft_fatigue import Strength
 from emulator.trace import Trace
+from emulator.units import plain
 
 LINES = 5  # of the spectrum that are named
 LAMPS: tuple[flicker.Lamp, ...] = (120, 230)
@@ -45,8 +46,8 @@ class Figure:
     remark: str
 
     def as_json(self) -> dict[str, Any]:
-        """NaN as null."""
-        return {key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in vars(self).items()}
+        """For programs."""
+        return {key: plain(value) for key, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -275,10 +276,10 @@ def render(figures: Sequence[Figure]) -> str:
         if (its.quantity, its.where) != last:
             last = (its.quantity, its.where)
             lines.append(printable(f"{its.quantity}, {its.where}"))
-        value, at_s = (("-" if np.isnan(its.value) else f"{its.value:.6g}"), _moment(its.at_s))
+        value, at_s = (("-" if np.isnan(its.value) else f"{its.value:z.6g}"), _moment(its.at_s))
         lines.append(f"  {its.name:28} {value:>12} {at_s:20} {printable(its.remark)}".rstrip())
     return "\n".join(lines)
 
 
 def _moment(at_s: float) -> str:
-    return "" if np.isnan(at_s) else f"at {at_s:.3f} s"
+    return "" if np.isnan(at_s) else f"at {at_s:z.3f} s"

@@ -254,7 +254,7 @@ def _site_lines(metrics: Mapping[str, float], at: str, site: str, nominal_kv: fl
     for key, side in (("facility", "site"), ("pcc", "grid")):
         values = (metrics[f"{at}.{key}_{column}"] for column in ("mean_mw", "peak_mw", "swing_mw", "change_5s_mw"))
         energy = _short(metrics[f"{at}.{key}_energy_mwh"])
-        yield _row(f"{_cut(site, NAME_WIDTH - 6)} {side}", (energy, *(f"{value:.2f}" for value in values)))
+        yield _row(f"{_cut(site, NAME_WIDTH - 6)} {side}", (energy, *(f"{value:z.2f}" for value in values)))
     low, high = metrics[f"{at}.soc_min"], metrics[f"{at}.soc_max"]
     if not isnan(low):
         into, out = (_short(metrics[f"{at}.bess_energy_{way}_mwh"]) for way in ("in", "out"))
@@ -283,7 +283,7 @@ def _left_out(axis: str, header: Header) -> list[str]:
 
 def _short(energy_mwh: float) -> str:
     """Three decimals, fewer for what is large: five characters below 100 GWh."""
-    return f"{energy_mwh:.{sum(energy_mwh < bound for bound in (10, 100, 1000))}f}"
+    return f"{energy_mwh:z.{sum(energy_mwh < bound for bound in (10, 100, 1000))}f}"
 
 
 def _cut(text: str, width: int) -> str:

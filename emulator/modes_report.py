@@ -17,6 +17,7 @@ from emulator.plant import Layout
 from emulator.resonance import Avoid, Resonance, resonance_of
 from emulator.rollout import initial_state, job_power
 from emulator.scenario import inputs_of, layout_of, params_of, records_of
+from emulator.units import plain
 from emulator.waveform import of_site
 
 LOWEST_HZ, HIGHEST_HZ, PER_DECADE = 0.01, 100.0, 60
@@ -225,7 +226,7 @@ def _mode_json(mode: Mode) -> dict[str, Any]:
     return {
         "frequency_hz": mode.frequency_hz,
         "damping_ratio": mode.damping_ratio,
-        "time_constant_s": _or_null(mode.time_constant_s),
+        "time_constant_s": plain(mode.time_constant_s),
         "participation": [{"state": state, "factor": factor} for state, factor in mode.participation],
     }
 
@@ -260,10 +261,6 @@ def _avoid_json(its: Avoid, outputs: tuple[Output, ...]) -> dict[str, Any]:
         "amplification": its.amplification,
         "output": str(outputs[its.output]),
     }
-
-
-def _or_null(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def render(found: Analysis) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 
 from emulator.envelope import Envelope
 from emulator.trace import Header, Trace, TraceError
-from emulator.traces.columns import whole
+from emulator.traces.filesystem import whole
 from emulator.traces.hdf5 import count_rows, read
 from emulator.welch import Welch
 
@@ -265,7 +265,7 @@ def _sides(data: _Data) -> tuple[tuple[str, str, str], ...]:
 def _draw_power(figure: Figure, axes: Axes, data: _Data, group: int, title: str) -> None:
     for name, color, side in _sides(data):
         low, high = np.nanmin(data.curves[name].low[:, group]), np.nanmax(data.curves[name].high[:, group])
-        _band(axes, data, name, group, color, f"{side}: {low:.1f} to {high:.1f} MW, p-p {high - low:.1f} MW")
+        _band(axes, data, name, group, color, f"{side}: {low:z.1f} to {high:z.1f} MW, p-p {high - low:.1f} MW")
     axes.set_ylabel("power (MW)")
     axes.ticklabel_format(useOffset=False)
     _head(figure, axes, f"{_short(title)}: consumption, and draw from the grid")

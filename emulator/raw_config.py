@@ -1,12 +1,58 @@
-"""A configuration as written, before it is checked: what a dotted key means, and files made absolute."""
+"""A configuration as written, before it is checked: its text, what a dotted key means, and files made absolute."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from emulator.complaint import ConfigError, Problem
 from emulator.complaint import Path as Keys
+
+DEEPEST = 32  # tables and lists in each other, far more than a configuration has; Python itself ends near 1,000
+
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Text and table of a TOML file, without what that says about itself.
+
+    Raises:
+      ConfigError: it cannot be read, or is no TOML.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+        table = parsed(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
+    except OSError as error:
+        raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+    table.pop("about", None)
+    return text, table
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Of a TOML text. ValueError where it is none."""
+    too_deep = f"more than {DEEPEST} tables or lists in each other"
+    try:
+        table = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(too_deep) from error
+    except ValueError as error:  # also of a number of thousands of digits, with an advice to programmers
+        raise ValueError(str(error).partition("; use sys.")[0]) from error
+    level = [table]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _within(outer)]
+    if level:
+        raise ValueError(too_deep)
+    return table
+
+
+def _within(node: Any) -> Iterable[Any]:
+    """What is in a table or list, of that which may hold something itself."""
+    inner = node.values() if isinstance(node, dict) else node
+    return (item for item in inner if isinstance(item, dict | list))
 
 
 def kind_path(path: Keys) -> Keys:

@@ -16,12 +16,12 @@ from emulator.cosim_schema import Cosim
 from emulator.fit_schema import Fit
 from emulator.grid_schema import Disturbance, Grid
 from emulator.jobs_schema import Job
-from emulator.tables import IDEAL, PROGRAM, Name, Table, key
+from emulator.tables import IDEAL, PROGRAM, Line, Name, Table, key
 from emulator.tune_schema import Tune
 
 
 class Run(Table):
-    name: str = key("title of the run, shown in summary and picture", "run", source=PROGRAM)
+    name: Line = key("title of the run, shown in summary and picture", "run", source=PROGRAM)
     duration_s: float = key("emulated time, a multiple of dt_s", unit="s", gt=0, le=1e7)
     dt_s: float = key("length of a tick", 0.001, unit="s", gt=0, le=10.0, source="1 ms resolves device edges [D]")
     chunk_ticks: int = key(

@@ -207,7 +207,7 @@ def render(results: Sequence[Result]) -> str:
         found = (result.metrics.get(f"site.{site}.{column}", np.nan) for column in COLUMNS)
         stop = "" if result.complete else result.stop_reason
         rows.append(
-            [*(str(result.case.values[v]) for v in values), str(result.case.seed), *map("{:.4g}".format, found), stop]
+            [*(str(result.case.values[v]) for v in values), str(result.case.seed), *map("{:z.4g}".format, found), stop]
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

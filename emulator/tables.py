@@ -25,4 +25,12 @@ def key(doc: str, default: Any = ..., *, unit: str = "", source: str = "", **bou
     return Field(default, description=doc, json_schema_extra=extra or None, **bounds)
 
 
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s./\[\]\"']+$")]
+# What texts take, in words too. Terminals, formats and paths may take a control character for an order.
+NAME, LINE, ADDRESS = r"^[^\s./\[\]\"'\x00-\x1f\x7f-\x9f]+$", r"^[^\x00-\x1f\x7f-\x9f]*$", r"^[a-z]+://\S+$"
+PATTERNS = {
+    NAME: "1 to 64 characters without space, dot, slash, bracket, quote or control character",
+    LINE: "one line of text without control characters",
+    ADDRESS: "like tcp://HOST:PORT",
+}
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=NAME)]
+Line = Annotated[str, Field(pattern=LINE)]

@@ -53,14 +53,14 @@ def _state(value: Any) -> str:
 
 
 def _is_item(items: tuple[Any, ...], part: str) -> bool:
-    return part.isdigit() or part in (getattr(item, "name", None) for item in items)
+    return part.isdecimal() or part in (getattr(item, "name", None) for item in items)
 
 
 def _item(items: tuple[Any, ...], part: str, dotted: str) -> int:
     names = [getattr(item, "name", "") for item in items]
     if part in names:
         return names.index(part)
-    if part.isdigit() and int(part) < len(items):
+    if part in map(str, range(len(items))):
         return int(part)
     hint = nearest(part, filter(None, names))
     raise PathError(f"{dotted!r} does not exist: no item {part!r}, there are {len(items)}{hint}")

@@ -196,8 +196,8 @@ class _Search:
                 carry, record = self._step(self._carry, self._train)
                 found = {name: np.asarray(getattr(record, name)) for name in COLUMNS}
                 self._check(record)
-                self._carry = carry
-                self._records.append(found)
+                # In one statement: Python looks for Ctrl-C at calls, so that both are of the same step.
+                self._carry, self._records = carry, [*self._records, found]
                 if self.steps % self._task.tune.save_every == 0:
                     self._save()
                 progress(self._progress(found, time.perf_counter() - begun))

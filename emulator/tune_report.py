@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import emulator
 from emulator import plot_tune, schema, toml_text
-from emulator.trace import TraceError
+from emulator.traces.filesystem import whole
 from emulator.traces.history import History
 from emulator.tune_problem import Task
 from emulator.tune_schema import COSTS
-from emulator.units import counted
+from emulator.units import counted, plain
 
 
 def write(
@@ -32,20 +31,23 @@ def write(
     Raises:
       TraceError: one cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in _controllers(scenario, tuned, task, summary):
-            (folder / name).write_text(text, "utf-8")
-        (folder / "tuned_scenario.toml").write_text(toml_text.to_toml(tuned), "utf-8")
-        (folder / "summary.json").write_text(json.dumps(_plain(summary), indent=2) + "\n", "utf-8")
-        if "pareto" in summary:
-            with (folder / "pareto.csv").open("w", newline="", encoding="utf-8") as file:
-                rows = csv.DictWriter(file, summary["pareto"][0])
-                rows.writeheader()
-                rows.writerows(summary["pareto"])
-    except OSError as error:
-        raise TraceError(f"cannot write into {folder}: {error.strerror or error}") from error
+    texts = dict(_controllers(scenario, tuned, task, summary))
+    texts["tuned_scenario.toml"] = toml_text.to_toml(tuned)
+    texts["summary.json"] = json.dumps(_json(summary), indent=2) + "\n"
+    if "pareto" in summary:
+        texts["pareto.csv"] = _csv(summary["pareto"])
+    for name, text in texts.items():
+        with whole(folder / name) as part:
+            part.write_text(text, "utf-8")
     plot_tune.picture(folder / "tune.png", scenario, tuned, task, history)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    lines = csv.DictWriter(text, rows[0])
+    lines.writeheader()
+    lines.writerows(rows)
+    return text.getvalue()
 
 
 def _controllers(
@@ -89,28 +91,28 @@ def _about(scenario: schema.Scenario, site: schema.Site, task: Task, summary: Ma
     return "\n".join(lines) + "\n"
 
 
-def _plain(value: Any) -> Any:
-    """For JSON: no NaN, no infinity."""
+def _json(value: Any) -> Any:
+    """For JSON."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _json(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return [_json(one) for one in value]
+    return plain(value)
 
 
 def render(summary: Mapping[str, Any]) -> str:
     """What the command prints at the end."""
     lines = [f"{'parameter':40s} {'before':>12s} {'after':>12s}"]
     for name, value in summary["parameters"].items():
-        lines.append(f"{name:40.40s} {summary['start'][name]:12.6g} {value:12.6g}")
+        lines.append(f"{name:40.40s} {summary['start'][name]:z12.6g} {value:z12.6g}")
     for name in summary["train"]["mean_cost"]["after"]:
         before, after = (summary["train"]["mean_cost"][when][name] for when in ("before", "after"))
-        lines.append(f"{name:40.40s} {before:12.6g} {after:12.6g} {_unit(COSTS.get(name, '1'))}".rstrip())
+        lines.append(f"{name:40.40s} {before:z12.6g} {after:z12.6g} {_unit(COSTS.get(name, '1'))}".rstrip())
     units = {its["name"]: its["unit"] for its in summary["limits"]}
     for name in summary["train"]["worst_margin"]["after"]:
         before, after = (summary["train"]["worst_margin"][when][name] for when in ("before", "after"))
         unit = _unit(units.get(name, "1"))
-        lines.append(f"{'margin, ' + name:40.40s} {before:12.4g} {after:12.4g} {unit}".rstrip())
+        lines.append(f"{'margin, ' + name:40.40s} {before:z12.4g} {after:z12.4g} {unit}".rstrip())
     for tick, found in summary.get("held_out", {}).items():
         which = summary["judged_on"].replace("_", "-").removesuffix("-seeds")
         lines.append(

@@ -165,3 +165,9 @@ def test_public_functions_say_what_they_do(path):
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name
+
+
+def test_files_appear_whole():
+    """One way, `filesystem.whole`, beside that of the checkpoint."""
+    replacing = {path.name for path in sources() if "os.replace(" in path.read_text()}
+    assert replacing == {"filesystem.py", "state_file.py"}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -25,9 +25,11 @@ import jax
 import numpy as np
 import pytest
 
-from emulator import __main__, catalog, cli, simulate
+from emulator import catalog, cli, simulate
 from emulator.account import Account
-from emulator.commands.common import interrupts_later, prepare_jax
+from emulator.commands import interruption
+from emulator.commands.common import prepare_jax
+from emulator.trace import TraceError
 from emulator.traces import hdf5
 from emulator.xla import compile_loops_whole
 
@@ -306,6 +308,7 @@ def test_a_lone_help_line_is_not_broken(wattswing):
         (("run", "campus_100mw", "--out", "c.toml"), "--out c.toml: must end in .h5"),
         (("run", "campus_100mw", "--set", "run.duration_s=-1"), "--set: run.duration_s: is -1, must be > 0"),
         (("plot", "none.h5", "--out", "c.png"), "none.h5"),
+        (("plot", f"{'n' * 300}.h5", "--out", "c.png"), "nnn.h5: File name too long"),
         (("export", "none.h5", "--format", "csv", "--out", "c.csv"), "none.h5"),
         (("assess", "none.h5", "--limits", "ercot_draft"), "none.h5: no such file"),
         (("assess", "none.csv", "--limits", "ercot_draft"), "none.csv cannot be read"),
@@ -449,7 +452,8 @@ def test_ctrl_c_before_the_first_checkpoint(wattswing, tmp_path, monkeypatch):
 def test_ctrl_c_in_a_sweep(wattswing, tmp_path, monkeypatch):
     """At the second of three scenarios: the first has ended, the third nothing yet."""
     (tmp_path / "three.toml").write_text(LONG.format(duration_s=1.0) + "[sweep]\nseeds = 3\n")
-    (tmp_path / "s.h5").write_text("old")
+    (tmp_path / "s.h5").symlink_to("kept.h5")
+    (tmp_path / "kept.h5").write_text("old")
     taken = Account.take
     monkeypatch.setattr(Account, "take", interrupt)
     done = wattswing("sweep", "three.toml", "--out", "s.h5")
@@ -464,7 +468,7 @@ def test_ctrl_c_in_a_sweep(wattswing, tmp_path, monkeypatch):
     monkeypatch.setattr(Account, "take", take)
     done = wattswing("sweep", "three.toml", "--out", "s.h5")
     assert done.returncode == 130 and "s.h5 holds 1 of 3 scenarios whole and 0 up to here" in done.stderr
-    with h5py.File(tmp_path / "s.h5") as file:
+    with h5py.File(tmp_path / "kept.h5") as file:
         assert file["sweep/seed"][:].tolist() == [0] and file["sweep/complete"][:].tolist() == [1]
 
 
@@ -483,18 +487,99 @@ def test_ctrl_c_elsewhere_is_a_line(wattswing, monkeypatch, where, args, says):
 
 def test_ctrl_c_while_compiled_modules_load_waits_for_them():
     reached = False
-    with pytest.raises(KeyboardInterrupt), interrupts_later():
+    with pytest.raises(KeyboardInterrupt), interruption.interrupts_later():
         signal.raise_signal(signal.SIGINT)
         reached = True
     assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_that_python_dropped_comes_again():
-    """As where it meets a callback of the garbage collector."""
-    dropped = SimpleNamespace(exc_type=KeyboardInterrupt)
+def test_ctrl_c_that_python_dropped_comes_again(monkeypatch):
+    """As what a destructor raises, and JAX has many, or a callback of the garbage collector."""
+
+    class Gone:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys, "unraisablehook", interruption.not_lost)
     with pytest.raises(KeyboardInterrupt):
-        __main__._not_lost(dropped)
+        Gone()
         time.sleep(10.0)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Put back what the test changes."""
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_interrupts_once(handlers, capfd):
+    """Schedulers and shells repeat it; only Ctrl-C, and that once more than usual, cuts short how a command ends."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    interruption.listen()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    for again in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.raise_signal(again)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    says = "\nwattswing: told to stop (SIGTERM)\n\nwattswing: is ending; Ctrl-C again ends at once\n"
+    assert capfd.readouterr().err == says
+
+
+def test_a_signal_in_the_background_of_a_script(handlers):
+    """Where Ctrl-C is ignored, SIGTERM is not, also one that Python dropped."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interruption.listen()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        interruption.not_lost(SimpleNamespace(exc_type=KeyboardInterrupt))
+        time.sleep(10.0)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_what_an_import_makes_of_a_signal_is_an_interruption(wattswing, handlers, monkeypatch):
+    """As pydantic's and PyArrow's do, and then even a friend's words would be wrong."""
+
+    def imported(*args: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise TraceError("it needs what is not installed") from error
+
+    interruption.listen()
+    monkeypatch.setattr("emulator.plot.overview", imported)
+    done = wattswing("plot", "c.h5", "--out", "c.png")
+    assert done.returncode == 130 and done.stderr.endswith("\ninterrupted\n")
+
+
+HALF_WAY = """
+import os, signal
+from emulator.traces import text
+shortest = text.shortest
+def told(column):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return shortest(column)
+text.shortest = told
+from emulator.__main__ import entry
+entry()
+"""
+
+
+def test_sigterm_while_exporting_leaves_what_was_there(wattswing, tmp_path):
+    (tmp_path / "c.toml").write_text(LONG.format(duration_s=1.0))
+    assert wattswing("run", "c.toml", "--quiet").returncode == 0
+    (tmp_path / "c.csv").write_text("old")
+    command = [sys.executable, "-c", HALF_WAY, "export", "c.h5", "--format", "csv", "--out", "c.csv"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(ROOT / ".jax_cache"), capture_output=True, text=True)
+    says = "\nwattswing: told to stop (SIGTERM)\n\ninterrupted: c.csv is as it was\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", says)
+    assert (tmp_path / "c.csv").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"c.toml", "c.h5", "c.csv"}
 
 
 MEASURE = """

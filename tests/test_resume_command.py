@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import pytest
 
 from emulator.traces import hdf5, state_file
@@ -20,7 +21,7 @@ from .unit.test_resume import contents
 
 # The command, with checkpoints every tenth of a second.
 COMMAND = "import sys; from emulator.traces import hdf5; hdf5.CHECKPOINT_S = 0.1; hdf5.CHECKPOINT_SHARE = 0.0; \
-from emulator.cli import main; sys.exit(main(sys.argv[1:]))"
+from emulator.__main__ import entry; entry()"
 DURATION_S = 3000.0  # 150 windows: over a second
 
 
@@ -32,15 +33,16 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def stop(process: subprocess.Popen[str], trace: Path, how: signal.Signals, checkpoints: int) -> str:
-    """Send a signal once so many new checkpoints were kept; returns what was said."""
+def stop(process: subprocess.Popen[str], trace: Path, how: Sequence[signal.Signals], checkpoints: int) -> str:
+    """Send signals once so many new checkpoints were kept; returns what was said."""
     kept, seen = state_file.path_of(trace), set()
     while len(seen) <= checkpoints and process.poll() is None:
         if kept.exists():
             seen.add(kept.stat().st_mtime_ns)
         time.sleep(0.002)
     assert process.poll() is None, process.communicate()
-    process.send_signal(how)
+    for its in how:
+        process.send_signal(its)
     return process.communicate(timeout=60)[1]
 
 
@@ -55,15 +57,30 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+# What is sent, and said. A scheduler may send several, and none of them cuts short how the trace is closed.
+ENDINGS = (
+    ([signal.SIGINT], "\ninterrupted: k.h5 holds all rows up to here"),
+    (
+        [signal.SIGTERM, signal.SIGTERM],
+        "\nwattswing: told to stop (SIGTERM)\n\ninterrupted: k.h5 holds all rows up to here",
+    ),
+)
+
+
 def test_killed_interrupted_resumed(folder):
     """Ends bit for bit as without; in between, the trace reads, and another run is refused and touches nothing."""
     path = folder / "k.h5"
-    stop(start(folder, "--out", "k.h5"), path, signal.SIGKILL, 2)
+    stop(start(folder, "--out", "k.h5"), path, [signal.SIGKILL], 2)
     rows = len(hdf5.read(path).time_s)
     assert rows > 0
-    said = stop(start(folder, "--out", "k.h5", "--resume"), path, signal.SIGINT, 3)
-    assert "go on with --resume" in said
-    assert not hdf5.read(path).complete and hdf5.read(path).stop_reason == "interrupted"
+    for how, said in ENDINGS:
+        process = start(folder, "--out", "k.h5", "--resume")
+        words = stop(process, path, how, 2)
+        assert process.returncode == 130 and words.startswith(said) and words.endswith("go on with --resume\n"), words
+        assert not hdf5.read(path).complete and hdf5.read(path).stop_reason == "interrupted"
+        with h5py.File(path) as file:  # closed properly: opens without SWMR
+            assert len(file["trace/time_s"]) > rows
+            rows = len(file["trace/time_s"])
 
     before = path.read_bytes()
     other = start(folder, "--out", "k.h5", "--resume", "--set", "site.0.bess.power_mw=31", "--x64")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from emulator.commands.interruption import interrupts_later
 
 DONE, BAD, FAILED, STOPPED, INTERRUPTED = 0, 2, 3, 4, 130
 
@@ -40,39 +37,6 @@ def hdf5_path(out: Path) -> Path:
     if out.suffix not in (".h5", ".hdf5"):
         raise UsageError(f"--out {out}: must end in .h5")
     return out
-
-
-@contextmanager
-def interrupts_later() -> Iterator[None]:
-    """Ctrl-C within counts at the end: a compiled module whose import is interrupted aborts, or says another error."""
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-def noted_interrupts() -> list[int]:
-    """A list that gets an item with every Ctrl-C, for a loop of short steps to look at; the second one raises
-    KeyboardInterrupt. Raised inside a destructor, of which JAX has many, Python would drop the only one."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        pressed.append(number)
-        if len(pressed) > 1:
-            raise KeyboardInterrupt
-        print("\nwattswing: ends after this step; Ctrl-C again ends at once", file=sys.stderr)
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, note)
-    return pressed
 
 
 def prepare_jax(platform: str | None, x64: bool) -> None:

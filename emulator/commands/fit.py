@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from emulator.fit_iterations import FitError
     from emulator.simulate import SimulationError
     from emulator.trace import TraceError
+    from emulator.traces.filesystem import must_be_writable, whole
 
     columns = Columns(args.time_column, args.power_column, args.unit, args.frequency_column)
     bar = tqdm(unit=" emulations", disable=not sys.stderr.isatty())
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         bar.set_postfix(residual=f"{rms:.4g}")
 
     try:
+        if args.out is not None:
+            must_be_writable(args.out)
         if args.plot is not None:
             plot.must_be_drawable(args.plot)
         with bar:
@@ -65,25 +68,18 @@ def run(args: argparse.Namespace) -> int:
     except (FitError, SimulationError, TraceError) as error:
         raise UsageError(str(error)) from error
     print(fit_report.render(fitted, args.trace.name))
-    if args.out is not None:
-        for path, text in fit.files(fitted, args.out, args.trace, args.config).items():
-            _write(path, text)
-    if args.plot is not None:
-        try:
+    try:
+        if args.out is not None:
+            for path, text in fit.files(fitted, args.out, args.trace, args.config).items():
+                with whole(path) as part:
+                    part.write_text(text, "utf-8")
+                print(f"written: {path}")
+        if args.plot is not None:
             plot_fit.picture(fitted, args.plot)
             print(f"written: {args.plot}")
-        except TraceError as error:
-            raise UsageError(str(error)) from error
+    except TraceError as error:
+        raise UsageError(str(error)) from error
     if not fitted.complete:
         print("\ninterrupted: the best so far", file=sys.stderr)
         return INTERRUPTED
     return DONE
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    print(f"written: {path}")

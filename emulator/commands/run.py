@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator import config
 from emulator.commands.common import DONE, INTERRUPTED, STOPPED, UsageError, config_arguments, hdf5_path, prepare_jax
+from emulator.commands.interruption import interrupts_later
 
 if TYPE_CHECKING:
     from emulator.carry import Checkpoint
@@ -63,25 +65,26 @@ def write(
     """
     from tqdm import tqdm
 
-    from emulator import metrics, simulate
+    from emulator import simulate
     from emulator.trace import TraceError
-    from emulator.traces import hdf5
 
     header = simulate.header_of(scenario)
     for warning in simulate.warnings(scenario):
         print(f"wattswing: warning: {warning}", file=sys.stderr)
-    try:
-        writer, start = _writer(out, scenario, header, resumable and args.resume)
-    except TraceError as error:
-        raise UsageError(str(error)) from error
-    if writer.network:
-        print(f"wattswing: warning: {_ON_A_NETWORK.format(out=out, kind=writer.network)}", file=sys.stderr)
     quiet = args.quiet or not sys.stderr.isatty()
-    bar = tqdm(total=simulate.run_ticks(scenario), unit="tick", unit_scale=True, disable=quiet)
     try:
-        with bar, writer:
+        with ExitStack() as stack:
+            with interrupts_later():
+                writer, start = _writer(out, scenario, header, resumable and args.resume)
+                stack.enter_context(writer)
+            if writer.network:
+                print(f"wattswing: warning: {_ON_A_NETWORK.format(out=out, kind=writer.network)}", file=sys.stderr)
+            ticks = simulate.run_ticks(scenario)
+            bar = stack.enter_context(tqdm(total=ticks, unit="tick", unit_scale=True, disable=quiet))
             kept = {"keeper": writer, "start": start} if resumable else {}
             outcome = stream(scenario, header, writer, progress=bar.update, **kept)
+        if not args.quiet:
+            _summarise(out, scenario, header, outcome)
     except simulate.SimulationError as error:
         raise UsageError(str(error)) from error
     except TraceError as error:
@@ -90,15 +93,20 @@ def write(
     except KeyboardInterrupt:
         print(f"\ninterrupted: {_kept(out)}", file=sys.stderr)
         return INTERRUPTED
-    if not args.quiet:
-        print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
-        for line in (*metrics.render_alarms(hdf5.read_events(out)), *simulate.paths(scenario)):
-            print(line)
-        print(f"set-up and compilation {outcome.setup_s:.1f} s; trace in {out}")
     if not outcome.complete:
         print(f"wattswing: stopped: {outcome.stop_reason}; {out} holds the trace up to there", file=sys.stderr)
         return STOPPED
     return DONE
+
+
+def _summarise(out: Path, scenario: Scenario, header: Header, outcome: Outcome) -> None:
+    from emulator import metrics, simulate
+    from emulator.traces import hdf5
+
+    print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
+    for line in (*metrics.render_alarms(hdf5.read_events(out)), *simulate.paths(scenario)):
+        print(line)
+    print(f"set-up and compilation {outcome.setup_s:.1f} s; trace in {out}")
 
 
 _ON_A_NETWORK = (
@@ -131,26 +139,34 @@ def _over(out: Path) -> int | None:
 
 
 def _writer(out: Path, scenario: Scenario, header: Header, resume: bool) -> tuple[TraceWriter, Checkpoint | None]:
-    """A new trace, or one put back to its checkpoint. TraceError where that cannot be."""
+    """A new trace, or one put back to its checkpoint. UsageError where that cannot be."""
     from emulator import checkpoint, simulate
     from emulator.carry import differences
+    from emulator.trace import TraceError
     from emulator.traces import state_file
     from emulator.traces.hdf5 import TraceWriter
 
     rows = max(1, simulate.window_ticks(scenario) // header.every_ticks)
-    if not resume:
-        return TraceWriter(out, header, rows), None
-    start, around = state_file.read(state_file.path_of(out))
-    if different := differences(start.made_with, checkpoint.made_with(scenario, header)):
-        raise UsageError(f"--resume {out}: belongs to another run: {'; '.join(different)}")
-    return TraceWriter(out, header, rows, around), start
+    try:
+        if not resume:
+            return TraceWriter(out, header, rows), None
+        start, around = state_file.read(state_file.path_of(out))
+        if different := differences(start.made_with, checkpoint.made_with(scenario, header)):
+            raise UsageError(f"--resume {out}: belongs to another run: {'; '.join(different)}")
+        return TraceWriter(out, header, rows, around), start
+    except TraceError as error:
+        raise UsageError(str(error)) from error
 
 
 def _kept(out: Path, before: str = "") -> str:
     """What a trace holds that is not written on, and, where it can be, how to go on, and what to do before."""
+    from emulator.trace import TraceError
     from emulator.traces import hdf5, state_file
 
-    trace = hdf5.read(out, slice(-1, None))
+    try:
+        trace = hdf5.read(out, slice(-1, None))
+    except TraceError as error:
+        return str(error)
     until_s = trace.time_s[-1] + trace.header.row_s if len(trace.time_s) else 0.0
     onward = f"; {before}go on with --resume" if state_file.path_of(out).is_file() else ""
     return f"{out} holds all rows up to here, {until_s:.12g} s{onward}"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from emulator import config
-from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, noted_interrupts, prepare_jax
+from emulator.commands.common import DONE, INTERRUPTED, UsageError, config_arguments, prepare_jax
 from emulator.complaint import ConfigError
 from emulator.units import counted
 
@@ -44,13 +44,9 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or Path(Path(args.config).stem + "_tuned")
     bar = tqdm(total=scenario.tune and scenario.tune.steps, unit="step", disable=not sys.stderr.isatty())
 
-    pressed = noted_interrupts()
-
     def show(done: Progress) -> None:
         bar.update(done.steps - bar.n)
-        bar.set_postfix(objective=f"{done.objective:.5g}", margin=f"{done.worst_margin:.2%}", s=f"{done.step_s:.2f}")
-        if pressed:
-            raise KeyboardInterrupt
+        bar.set_postfix(objective=f"{done.objective:.5g}", margin=f"{done.worst_margin:z.2%}", s=f"{done.step_s:.2f}")
 
     def warn(text: str) -> None:
         print(f"wattswing: warning: {text}", file=sys.stderr)

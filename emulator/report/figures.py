@@ -88,7 +88,7 @@ def grid_table(runs: Sequence[Run]) -> str:
                 more |= len(labels) == MOST_CURVES
                 if label in labels:
                     low, high = run.found.range_of(key, labels.index(label))
-                    values = (f"{value:.{decimals}f}" for value in (low, high, high - low))
+                    values = (f"{value:z.{decimals}f}" for value in (low, high, high - low))
                     rows.append((run.named(f"{name}, {label}"), *values, unit))
     shown = f"At most {MOST_CURVES} places of a kind are shown, the first ones; clauses are judged at all of them."
     found = table(("", "lowest", "highest", "p-p", "unit"), rows, (1, 2, 3)) or note("No grid areas, no voltage.")

@@ -59,7 +59,7 @@ def _keys(runs: Sequence[Run], quantity: str) -> Iterator[tuple[str, ...]]:
 
 def _short(value: float) -> str:
     """Four digits at most: some are counts."""
-    return f"{value:.4g}" if abs(value) < 1e4 else figure(value)
+    return f"{value:z.4g}" if abs(value) < 1e4 else figure(value)
 
 
 def all_tables(runs: Sequence[Run]) -> str:
@@ -85,8 +85,8 @@ def _all(run: Run, most: int) -> str:
 
 def _row(its: Figure) -> str:
     """Numbers as `wattswing assess` prints them."""
-    value = "–" if isnan(its.value) else f"{its.value:.6g}"
-    at_s = "" if isnan(its.at_s) else f"{its.at_s:.3f}"
+    value = "–" if isnan(its.value) else f"{its.value:z.6g}"
+    at_s = "" if isnan(its.at_s) else f"{its.at_s:z.3f}"
     return (
         f'<tr><th scope="row">{escape(its.name)}</th><td class="number">{value}</td><td>{_unit(its)}</td>'
         f'<td class="number">{at_s}</td><td class="small">{escape(its.remark)}</td></tr>'

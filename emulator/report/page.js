@@ -103,7 +103,7 @@
   function number(value, range) {
     if (Number.isNaN(value)) return "–";
     const decimals = range > 0 ? Math.min(9, Math.max(0, Math.ceil(3 - Math.log10(range)))) : 4;
-    return value.toFixed(decimals);
+    return (Number(value.toFixed(decimals)) + 0).toFixed(decimals); // no sign at zero
   }
 
   function timeUnit(span) {

@@ -24,7 +24,7 @@ from emulator.report.lines import line_plots
 from emulator.report.moments import clips_of, moments_of
 from emulator.report.run import Run, shared
 from emulator.trace import TraceError
-from emulator.traces.columns import whole
+from emulator.traces.filesystem import whole
 from emulator.traces.hdf5 import read
 
 MOST_TRACES = 8

@@ -112,7 +112,7 @@ def _finding_row(run: Run, finding: Finding) -> str:
     words, look = VERDICTS[finding.passed]
     values = (finding.measured, finding.allowed, margin)
     numbers = "".join(f'<td class="number">{figure(value)}</td>' for value in values)
-    at_s = "" if isnan(finding.at_s) else f"{finding.at_s:.3f}"
+    at_s = "" if isnan(finding.at_s) else f"{finding.at_s:z.3f}"
     where = "; ".join(text for text in (finding.where, finding.reason) if text)
     return (
         f'<tr class="finding"><td>{escape(run.label)}</td>{numbers}<td>{escape(finding.unit.removeprefix("1"))}</td>'

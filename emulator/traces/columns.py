@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
@@ -137,27 +136,6 @@ def columns_of(
         places.setdefault(channel, []).extend(wanted)
     picks = tuple(_pick(channel, wanted, header, unit, factor) for channel, wanted in places.items())
     return Columns(Path(path), header, picks, every, offset_s)
-
-
-@contextmanager
-def whole(path_out: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to; what is there in the end takes the wanted name, what an error leaves is removed.
-
-    Raises:
-      TraceError: it cannot be written.
-    """
-    part = Path(f"{path_out}.tmp")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        os.replace(part, path_out)
-    except (OSError, RuntimeError) as error:  # h5py reports a full disk as either, in many words
-        cause = re.search(r"error message = '([^']*)'", str(error))
-        said = cause[1] if cause else getattr(error, "strerror", None) or error
-        raise TraceError(f"cannot write {path_out}: {said}") from error
-    finally:
-        with suppress(OSError):  # where it could not be made either
-            part.unlink()
 
 
 def _with_columns(header: Header) -> list[Channel]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from emulator.trace import TraceError
-from emulator.traces.columns import Columns, whole
+from emulator.traces.columns import Columns
+from emulator.traces.filesystem import whole
 from emulator.traces.text import ROWS_AT_ONCE, pieces
 
 MOST_CHANNELS = 32  # that playback units take

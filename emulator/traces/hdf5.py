@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -28,7 +27,7 @@ from emulator.carry import Checkpoint
 from emulator.trace import AXES, CHANNELS, WATCHED, Event, Header, Trace, TraceError, row_times
 from emulator.traces import checked, state_file
 from emulator.traces.chunks import growing, write_rows
-from emulator.traces.filesystem import network_filesystem
+from emulator.traces.filesystem import file_at, network_filesystem, target_of
 from emulator.traces.hdf5_layout import (
     ATTRIBUTES,
     STOP_REASON_BYTES,
@@ -66,7 +65,8 @@ class TraceWriter:
         rows_per_block: int,
         around: state_file.Surroundings | None = None,
     ) -> None:
-        """Create the file, replacing any of that name, and its folder; or open it, put back to a checkpoint.
+        """Create the file, replacing any of that name, where a link leads to, and its folder; or open it, put back to a
+        checkpoint.
 
         Args:
           rows_per_block: rows that most calls of `append` will bring; chunks of the file hold as many, or an even part.
@@ -75,7 +75,7 @@ class TraceWriter:
         Raises:
           TraceError: the file cannot be created or put back.
         """
-        self._path = Path(path)
+        self._path = target_of(path)
         self._state_path = state_file.path_of(self._path)
         self._header = header
         self._healthy = True
@@ -105,7 +105,7 @@ class TraceWriter:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="trace", initializer=give_way)
 
     def _created(self) -> h5py.File:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file_at(self._path)
         if self._state_path.exists():  # of a run that was cut short or goes on
             must_be_idle(self._path)
         self._state_path.unlink(missing_ok=True)  # before the trace that it belongs to

@@ -6,7 +6,6 @@ and put in its place in one move: a kill leaves the old or the new one, never a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,8 @@ import numpy as np
 
 import emulator
 from emulator.trace import SCHEMA_VERSION, TraceError
+from emulator.traces.filesystem import whole
+from emulator.traces.opening import cause
 
 MEANING = {  # of each column: unit, long name
     "objective": ("1", "weighted sum of the terms over the training scenarios"),
@@ -45,16 +46,8 @@ def write(path: Path, history: History) -> None:
     Raises:
       TraceError: it cannot be written.
     """
-    part = Path(f"{path}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(part, "w", libver=("v110", "v110")) as file:
-            _fill(file, history)
-        os.replace(part, path)
-    except OSError as error:
-        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, h5py.File(part, "w", libver=("v110", "v110")) as file:
+        _fill(file, history)
 
 
 def _fill(file: h5py.File, history: History) -> None:
@@ -97,4 +90,4 @@ def read(path: Path) -> History:
     except FileNotFoundError as error:
         raise TraceError(f"{path}: no such file: nothing to resume") from error
     except (OSError, KeyError) as error:
-        raise TraceError(f"{path}: is no history of a search ({error})") from error
+        raise TraceError(f"{path}: is no history of a search ({cause(error)})") from error

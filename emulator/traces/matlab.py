@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 
 from emulator.trace import TraceError
-from emulator.traces.columns import Columns, whole
+from emulator.traces.columns import Columns
+from emulator.traces.filesystem import whole
 from emulator.traces.hdf5_filling import fill, filling
 from emulator.traces.text import ROWS_AT_ONCE
 

@@ -13,7 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from emulator.traces.columns import Columns, Pick, whole
+from emulator.traces.columns import Columns, Pick
+from emulator.traces.filesystem import whole
 from emulator.traces.hdf5_filling import fill, filling
 from emulator.traces.parquet import ATTRIBUTES
 

@@ -13,7 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from emulator.trace import TraceError
-from emulator.traces.columns import Columns, whole
+from emulator.traces.columns import Columns
+from emulator.traces.filesystem import whole
 from emulator.traces.text import ROWS_AT_ONCE, numbers
 
 POWER, REACTIVE = "site_pcc_power_mw", "site_pcc_reactive_mvar"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 
 from emulator.trace import TraceError
-from emulator.traces.columns import Columns, whole
+from emulator.traces.columns import Columns
+from emulator.traces.filesystem import whole
 
 ROWS_AT_ONCE = 131_072  # of a row group
 ATTRIBUTES = ("config", "seed", "dt_s", "frequency_hz", "emulator_version", "schema_version", "created_utc", "platform")

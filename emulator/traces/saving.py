@@ -7,7 +7,7 @@ import os
 from emulator.clock import ticks_nearest
 from emulator.complaint import must_be
 from emulator.trace import CHANNELS, WATCHED, Trace
-from emulator.traces.columns import whole
+from emulator.traces.filesystem import whole
 from emulator.traces.hdf5 import TraceWriter
 
 

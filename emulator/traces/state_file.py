@@ -23,6 +23,7 @@ import numpy as np
 from emulator.carry import Checkpoint
 from emulator.trace import TraceError
 from emulator.traces import superblock
+from emulator.traces.filesystem import target_of
 
 DIGEST_BYTES = 32
 MADE_WITH, CARRIED, TRACE = "made_with", "carried/", "trace/"
@@ -40,8 +41,8 @@ class Surroundings:
 
 
 def path_of(trace: Path) -> Path:
-    """The state file of a trace."""
-    return Path(f"{trace}.state")
+    """The state file of a trace: beside the file itself, whatever links lead there."""
+    return Path(f"{target_of(trace)}.state")
 
 
 def surroundings(path: Path, rows: Iterable[h5py.Dataset]) -> Surroundings:

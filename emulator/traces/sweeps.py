@@ -6,7 +6,6 @@ one lacks it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import emulator
 from emulator.metrics import unit_of
 from emulator.sweep import Result
-from emulator.trace import SCHEMA_VERSION, TraceError
+from emulator.trace import SCHEMA_VERSION
+from emulator.traces.filesystem import whole
 from emulator.traces.hdf5_layout import text_type
 from emulator.tunables import unit_at
 
@@ -29,16 +29,8 @@ def write(path: Path, results: Sequence[Result], config: str) -> None:
     Raises:
       TraceError: the file cannot be written.
     """
-    part = Path(f"{path}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(part, "w", libver=("v110", "v110")) as file:
-            _fill(file, results, config)
-        os.replace(part, path)
-    except OSError as error:
-        raise TraceError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, h5py.File(part, "w", libver=("v110", "v110")) as file:
+        _fill(file, results, config)
 
 
 def _fill(file: h5py.File, results: Sequence[Result], config: str) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from emulator.trace import TraceError
-from emulator.traces.columns import Columns, whole
+from emulator.traces.columns import Columns
+from emulator.traces.filesystem import whole
 
 ROWS_AT_ONCE = 131_072  # that are read: fewer would unpack chunks of the trace again and again
 LINES_AT_ONCE = 8192  # bounds memory: a number takes some 100 bytes while it is text

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from emulator import config
+from emulator import config, limits_schema
 from emulator.complaint import ConfigError
 
 GOOD = """
@@ -103,6 +103,19 @@ CASES = [  # what, old, new, what the message must say
         "bad.toml:20: site.0.bess.prset: unknown key; nearest: preset",
     ),
     ("table for a list", "[[site]]", "[site]", "site: must be a list of tables: write [[site]]"),
+    (
+        "control character in a name",
+        '"north"',
+        '"a\\u0000b"',
+        "site.0.name: is 'a\\x00b', must be 1 to 64 characters without",
+    ),
+    ("long name", '"north"', f'"{"n" * 65}"', "nnn', must have at most 64 characters"),
+    (
+        "title that clears a screen",
+        "[run]",
+        '[run]\nname = "a\\u001b[2J"',
+        "run.name: is 'a\\x1b[2J', must be one line of text",
+    ),
     ("switch for a number", "duration_s = 10.0", "duration_s = true", "run.duration_s: is true, must be a number of s"),
     (
         "unknown key",
@@ -339,3 +352,40 @@ def test_a_refusal_does_not_import_jax(tmp_path):
     assert done.returncode == 2, done.stderr
     assert "bad.toml:20: site.0.bess.powr_mw: unknown key; nearest: power_mw" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+DEEP = "more than 32 tables or lists in each other"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"a = {'[' * 3000}{']' * 3000}", f"is not valid TOML: {DEEP}"),  # which the reader of TOML does not bear
+        (f"[{'.'.join('a' * 400)}]", f"is not valid TOML: {DEEP}"),  # and that we would not
+        (f"a = {'9' * 5000}", "digits. for integer string conversion: value has 5000 digits$"),
+        (b"\xff", "is not UTF-8 text"),
+        ("", "(run: missing key: clock and seed|limit: missing key: clauses)$"),
+    ],
+)
+def test_what_is_hardly_toml(tmp_path, text, says):
+    """As a configuration, and as limits."""
+    path = tmp_path / "bad.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8-sig"))  # as some editors do
+    for load in (config.load, limits_schema.load):
+        with pytest.raises(ConfigError, match=f"^{path}: .*{says}"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        (f"a={'[' * 3000}{']' * 3000}", DEEP),
+        (f"{'.'.join('a' * 3000)}=1", "must be KEY=VALUE with a dotted KEY"),
+        ("site.²=1", "site: has no item '²': it has 1; allowed: north"),
+        (f"site.{'9' * 5000}=1", "99': it has 1; allowed: north"),
+    ],
+)
+def test_overrides_that_are_hardly_any(tmp_path, override, says):
+    (tmp_path / "good.toml").write_text(GOOD)
+    with pytest.raises(ConfigError, match=f"^--set: .*{says}"):
+        config.load(tmp_path / "good.toml", [override])

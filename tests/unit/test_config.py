@@ -87,6 +87,41 @@ def test_an_override_inside_a_preset_keeps_the_sources_of_the_rest(campus):
         config.load(campus, [*overrides, "grid.area.east.inertia_s=-3"])
 
 
+AREAS = """
+preset = "sfr_anderson"
+[[area]]
+name = "west"
+inertia_s = 4.0
+[[area]]
+name = "east"
+inertia_s = 5.0
+[[tie]]
+between = ["west", "east"]
+synchronizing_mw_per_rad = 300.0
+"""
+
+
+def test_an_override_inside_a_preset_of_ones_own(campus):
+    """Also in what a base of it brings: presets that ship, or more of one's own."""
+    for name, text in (("areas.toml", AREAS), ("mine.toml", 'preset = "areas.toml"\nfrequency_hz = 50.0\n')):
+        (campus.parent / name).write_text(text)
+    overrides = ["site.0.area=east", "grid.preset=mine.toml"]
+    resolved = config.resolve(campus, [*overrides, "grid.area.east.inertia_s=3", "grid.area.0.inertia_s=2"])
+    grid = resolved.scenario.grid
+    assert [(area.name, area.inertia_s) for area in grid.area] == [("west", 2.0), ("east", 3.0)]
+    assert (grid.frequency_hz, grid.base_mva) == (50.0, 1000.0)
+    assert resolved.origins["grid.base_mva"].startswith("preset sfr_anderson")
+    at = {key: resolved.origins[f"grid.{key}"] for key in ("area.1.inertia_s", "area.1.name", "frequency_hz")}
+    assert at == {"area.1.inertia_s": "--set", "area.1.name": "areas.toml:7", "frequency_hz": "mine.toml:2"}
+    with pytest.raises(ConfigError, match="^--set: grid.area: has no item 'easst': it has 2; nearest: east$"):
+        config.load(campus, [*overrides, "grid.area.easst.inertia_s=3"])
+    (campus.parent / "areas.toml").write_text('preset = "mine.toml"')
+    with pytest.raises(ConfigError, match="/areas.toml:1: grid.preset: 'mine.toml' has itself as a base$"):
+        config.load(campus, overrides)
+    with pytest.raises(ConfigError, match=r"^--set: grid.area: must be a list .* --set 'grid.area=\[{...}\]'$"):
+        config.load(campus, ["grid.area.east.inertia_s=3"])
+
+
 def test_a_presets_numbers_are_the_presets_when_an_override_brings_it(campus):
     """Only what --set gives itself is from there; lines of the table that it replaces count no more."""
     overrides = ["site.0.bess={preset='megablock', units=3, soc_max=0.9}", "site.0.job.pretrain.accelerator=h200"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
 import emulator as em
-from emulator import catalog, limits, limits_schema
+from emulator import catalog, limits, limits_schema, measures, metrics, units
 from emulator.complaint import ConfigError
 from emulator.limits import Finding
 from emulator.recording import Recording, channels_of, of_file, of_trace
@@ -244,6 +246,24 @@ def test_a_limit_that_is_just_met_is_met():
     assert judged(record, "dynamic_range", max_mw=10.0).passed
     assert " 10         0 MW     pass" in limits.render(limits.assess(record, clause("dynamic_range", max_mw=10.0)))
     assert judged(record, "dynamic_range", max_mw=9.999).passed is False
+
+
+def test_zero_has_no_sign():
+    """Just met: no room. At rest, discharge positive: -0.0 MW. Just below: rounds to zero."""
+    record = recording(
+        power={"campus": lambda time_s: -1e-9 * (time_s > 7.0)}, soc={"campus": lambda time_s: -0.0 * time_s}
+    )
+    found = limits.assess(record, clause("dynamic_range", max_mw=1e-9))
+    charge = limits.assess(record, clause("soc_window", low=0.0, high=1.0))
+    figures = measures.measure(record)
+    said = [limits.render(found), limits.render(charge), measures.render(figures), json.dumps(found.as_json())]
+    said += [json.dumps(charge.as_json()), json.dumps([figure.as_json() for figure in figures])]
+    assert found.limits[0].passed and found.limits[0].margin == 0.0 == charge.limits[0].margin
+    for text in said:
+        assert not re.search(r"-0(\.0*)?(?![.\d])", text), text
+    assert [units.plain(x) for x in (-0.0, float("inf"), 1, "a")] == [0.0, None, 1, "a"]
+    assert math.copysign(1.0, units.plain(-0.0)) == 1.0
+    assert metrics._short(-1e-9) == "0.000"
 
 
 def test_verdict_of_several_clauses():

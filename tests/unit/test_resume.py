@@ -87,6 +87,17 @@ def often(monkeypatch):
     monkeypatch.setattr(hdf5, "CHECKPOINT_SHARE", 0.0)
 
 
+def test_through_a_link(tmp_path, uninterrupted):
+    """The file is where the link leads, its checkpoint beside it, and both names lead to both."""
+    link, path = tmp_path / "latest.h5", tmp_path / "scratch" / "t.h5"
+    link.symlink_to("scratch/t.h5")
+    die(go_on(link, 3, resume=False))
+    assert {at.name for at in path.parent.iterdir()} == {"t.h5", "t.h5.state"} and len(list(tmp_path.iterdir())) == 2
+    die(go_on(path, 5))
+    finish(go_on(link))
+    assert link.is_symlink() and list(path.parent.iterdir()) == [path] and contents(path) == uninterrupted
+
+
 # Forks a writer, reads beside it, kills it at a random moment, reads what is left and goes on from there.
 KILLS = """
     import os, random, signal, sys, time
