@@ -116,8 +116,8 @@ def _renewed(series: Series, held_s: float) -> Series:
     """One value for each that the meter made, read half way to the next, where it was polled faster than that."""
     if not held_s:
         return series
-    first_s = series.time_s[1 + np.flatnonzero(np.diff(series.values))[0]]
-    time_s = np.arange(first_s, series.time_s[-1] - 0.5 * held_s, held_s)
+    first_s = float(series.time_s[1 + int(np.flatnonzero(np.diff(series.values))[0])])
+    time_s = np.arange(first_s, float(series.time_s[-1]) - 0.5 * held_s, held_s)
     return Series(time_s - time_s[0], series.at(time_s + 0.5 * held_s), "previous")
 
 

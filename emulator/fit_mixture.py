@@ -13,10 +13,11 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import stdtr, stdtrit
 
-from emulator.fit_result import ONE, TWO
+from emulator.fit_result import LEAST_FREEDOM, ONE, TWO
 from emulator.fit_solve import Information
 
-FREEDOM = (0.1, 1e7)  # least and most degrees of freedom: errors with few of them are not stated, 1e7 is the normal one
+MOST_FREEDOM = 1e7  # beyond it the distribution is the normal one
+MAJORITY = 0.5  # weight of kinds under which an error can be stated, below which it is not; the others' is warned of
 CLOSE = 1e-9  # of logarithms: how far the roots are sought
 
 
@@ -42,19 +43,21 @@ def _student(weights: np.ndarray, deviations: np.ndarray, freedoms: np.ndarray) 
     """S.d. and degrees of freedom of Student's distribution in place of a mixture of such."""
     if not deviations.all():  # a fit without a residual, or a number without a trace
         return 0.0, np.inf
-    freedoms = np.clip(freedoms, *FREEDOM)
+    stated = freedoms >= LEAST_FREEDOM
+    if weights[stated].sum() < MAJORITY:
+        return float(deviations[0]), float(freedoms[~stated] @ weights[~stated])
+    weights, deviations = weights[stated] / weights[stated].sum(), deviations[stated]
+    freedoms = np.minimum(freedoms[stated], MOST_FREEDOM)
     one, two = (_half_width(share, weights, deviations, freedoms) for share in (ONE, TWO))
 
     def tail(log_freedom: float) -> float:
         """How much further TWO is out than ONE, beside the mixture's."""
         return np.log(_times(TWO, np.exp(log_freedom)) / _times(ONE, np.exp(log_freedom))) - np.log(two / one)
 
-    ends = np.log(FREEDOM)
-    within = tail(ends[0]) > 0.0 > tail(ends[1])
-    if within:
-        freedom = np.exp(root_scalar(tail, bracket=tuple(ends), xtol=CLOSE).root)
-    else:
-        freedom = FREEDOM[int(tail(ends[1]) >= 0.0)]
+    ends = (np.log(LEAST_FREEDOM), np.log(MOST_FREEDOM))
+    freedom = MOST_FREEDOM  # whose tail is the shortest
+    if tail(ends[1]) < 0.0:
+        freedom = np.exp(root_scalar(tail, bracket=ends, xtol=CLOSE).root) if tail(ends[0]) > 0.0 else LEAST_FREEDOM
     return one / float(_times(ONE, freedom)), float(freedom)
 
 

@@ -1,12 +1,12 @@
 """Noise of one event's recording, and what it makes of the errors of least squares. NumPy and SciPy.
 
-Residuals are taken as stationary Gaussian noise (`fit_process`): white, relaxing over a time, relaxing twice or swinging,
-relaxing over two unlike times; with or without white noise of a meter on top. Its numbers come from the restricted
-likelihood, that of what is left whatever the fitted curve takes up (Patterson & Thompson, Biometrika 58:545, 1971; of
-correlated noise Cheang & Reinsel, J. Am. Stat. Assoc. 95:1173, 2000); kinds weigh by Akaike's criterion, corrected for few
-rows (Hurvich & Tsai, Biometrika 76:297, 1989). The estimator's covariance is then the sandwich with the noise's own, and
-how far that is known gives degrees of freedom (Kenward & Roger, Biometrics 53:983, 1997). All costs grow with the rows
-only.
+Residuals are taken as stationary Gaussian noise (`fit_process`): white, relaxing over a time, relaxing twice or
+swinging, relaxing over two unlike times; with or without white noise of a meter on top. Its numbers come from the
+restricted likelihood, that of what is left whatever the fitted curve takes up (Patterson & Thompson, Biometrika 58:545,
+1971; of correlated noise Cheang & Reinsel, J. Am. Stat. Assoc. 95:1173, 2000); kinds weigh by Akaike's criterion,
+corrected for few rows (Hurvich & Tsai, Biometrika 76:297, 1989). The estimator's covariance is then the sandwich with
+the noise's own, and how far that is known gives degrees of freedom (Kenward & Roger, Biometrics 53:983, 1997). All
+costs grow with the rows only.
 """
 
 from __future__ import annotations
