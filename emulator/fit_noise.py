@@ -26,7 +26,7 @@ from emulator.fit_process import Process
 from emulator.fit_solve import NULL
 
 LEAST_TIME = 0.1  # rows: what relaxes faster is white to 5e-5
-LEAST_DAMPING, MOST_DAMPING = 1e-3, 3.0  # ratios: a swing's; beyond, the faster of two times is a 34th of the other
+LEAST_DAMPING, MOST_DAMPING = 1e-2, 3.0  # ratios: a swing's; beyond, the faster of two times is a 34th of the other
 MOST_LOGIT = 12.0  # of the white share: 6e-6 of the variance either way
 DIFFERENCE = 1e-5  # for slopes of the likelihood: a curvature of 1 makes 5e-6 of it, rounding of 1e-10 another 1e-5
 GAIN = 1e-3  # of the log-likelihood in a step, below which a search has converged: 0.04 s.d. of one number
@@ -72,7 +72,7 @@ class Kind:
 
     def bounds(self, rows: int) -> list[tuple[float, float]]:
         """Of the coordinates: no time longer than the record."""
-        every = {0: [], 1: [(LEAST_TIME, rows)], 2: [(1.0, rows), (LEAST_DAMPING, MOST_DAMPING)]}
+        every = {0: [], 1: [(LEAST_TIME, rows)], 2: [(1.0, rows / (2.0 * MOST_DAMPING)), (LEAST_DAMPING, MOST_DAMPING)]}
         logs = [(float(np.log(low)), float(np.log(high))) for order in self.orders for low, high in every[order]]
         return logs + [(-MOST_LOGIT, MOST_LOGIT)] * (len(self.orders) - 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,17 @@ from scipy.linalg import expm, solve_continuous_lyapunov, toeplitz
 from scipy.signal import lfilter
 from scipy.stats import t as student
 
-from emulator import fit, fit_area, fit_data, fit_errors, fit_iterations, fit_leftover, fit_noise, fit_power, fit_solve
+from emulator import (
+    fit,
+    fit_area,
+    fit_data,
+    fit_errors,
+    fit_iterations,
+    fit_leftover,
+    fit_noise,
+    fit_power,
+    fit_solve,
+)
 from emulator.fit_data import Columns
 from emulator.fit_emulation import Record
 from emulator.fit_iterations import FitError, Iterations
@@ -77,6 +88,24 @@ def test_products_are_those_of_the_correlation(parts, shares, correlations):
     log_sizes += np.linalg.slogdet(information)[1]
     found = fit_noise.likelihood(process, columns)
     assert found == pytest.approx((-0.5 * log_sizes - 29.0 * np.log(variance), variance), rel=1e-9)
+
+
+@pytest.mark.parametrize("rows", [24, 400])
+def test_every_noise_that_a_search_may_meet_has_a_likelihood(rows):
+    """At the ends of all bounds together and a step beyond, where noise is smoothest, and in between: of white residuals, and
+    of such as drift. A swing that lasted for a thousand of its times would have none in float64."""
+    rng, since = np.random.default_rng(9), np.maximum(np.linspace(-1.0, 19.0, rows), 0.0)
+    kept, slow = np.exp(-since / 0.6), np.exp(-since / 8.0)
+    jacobian = np.stack([kept * np.sin(3.0 * since), 1.0 - kept, 1.0 - slow, since * slow, np.ones(rows)], axis=1)
+    for residual in (rng.standard_normal(rows), np.cumsum(np.cumsum(rng.standard_normal(rows)))):
+        columns = fit_noise._columns(np.linalg.qr(jacobian)[0], residual)
+        for kind in fit_noise.CORRELATED:
+            low, high = np.array(kind.bounds(rows)).T
+            off = fit_noise.STEP
+            ends = (*product(*zip(low, high, strict=True)), *product(*zip(low - off, high + off, strict=True)))
+            places = [*ends, *(low + (high - low) * rng.random((20, len(low))))]
+            found = [fit_noise.likelihood(kind.at(np.array(place)), columns) for place in places]
+            assert np.isfinite(found).all(), kind
 
 
 def test_the_error_of_a_mean_is_known_in_closed_form():
