@@ -92,8 +92,8 @@ def test_products_are_those_of_the_correlation(parts, shares, correlations):
 
 @pytest.mark.parametrize("rows", [24, 400])
 def test_every_noise_that_a_search_may_meet_has_a_likelihood(rows):
-    """At the ends of all bounds together and a step beyond, where noise is smoothest, and in between: of white residuals, and
-    of such as drift. A swing that lasted for a thousand of its times would have none in float64."""
+    """At the ends of all bounds together and a step beyond, where noise is smoothest, and in between: of white
+    residuals, and of such as drift. A swing that lasted for a thousand of its times would have none in float64."""
     rng, since = np.random.default_rng(9), np.maximum(np.linspace(-1.0, 19.0, rows), 0.0)
     kept, slow = np.exp(-since / 0.6), np.exp(-since / 8.0)
     jacobian = np.stack([kept * np.sin(3.0 * since), 1.0 - kept, 1.0 - slow, since * slow, np.ones(rows)], axis=1)
