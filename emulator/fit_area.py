@@ -128,6 +128,8 @@ def said(noises: Sequence[Likely], factors: np.ndarray, row_s: float, rows: int)
 
 
 def _area(scenario: schema.Scenario) -> str:
+    if scenario.fit and scenario.fit.average_s is not None:
+        raise refused("fit.average_s", "is of a recorded power, and a frequency is fitted: leave it out")
     names = [area.name for area in scenario.grid.area]
     wanted = scenario.fit.area if scenario.fit else None
     if not names:

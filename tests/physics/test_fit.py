@@ -425,6 +425,7 @@ def test_bad_fits_are_refused(scenario, tmp_path, job_fit):
     for texts, path, columns, kind, message in (
         ((JOB,), trace, by_hz, ConfigError, "grid.area: missing table"),
         ((AREA,), trace, Columns(), TraceError, "has no frequency of area 'main'"),
+        ((AREA, "fit.average_s=0.1"), area, by_hz, ConfigError, "fit.average_s: is of a recorded power, and a freq"),
         ((AREA, "fit.area='east'"), area, by_hz, ConfigError, "no area 'east'; allowed: main"),
         ((AREA, "fit.quantity='power'"), load, Columns(), ConfigError, "site.job: missing"),
         ((JOB, "fit.average_s=0.1"), trace, Columns(), ConfigError, "fit.average_s: .* is a trace, whose values are"),
