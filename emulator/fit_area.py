@@ -7,7 +7,7 @@ the nominal frequency or of its meter, is found along with the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from emulator.clock import seconds_at
 from emulator.complaint import nearest
 from emulator.fit_data import Columns, Series
 from emulator.fit_iterations import FitError
+from emulator.fit_mixture import factors, mixed
+from emulator.fit_noise import Likely
 from emulator.fit_problem import Task, area_parameters, refused, sound, task_of, tick_of
 from emulator.fit_result import Fitted, estimates_of, held, opened, with_estimates
 from emulator.fit_solve import information, solve
@@ -33,6 +35,7 @@ from emulator.units import counted
 FEWEST_ROWS = 20  # and one for each number that is fitted
 MOST_EVALUATIONS = 60
 LONG = 0.05  # share of the record, as found, beyond which noise may be too long to tell its errors (docs/fit.md)
+LIKELY, WIDER = 0.1, 1.5  # weight of a noise, and factor that it makes of an error, from which on it is warned of
 FLAT_HZ = 1e-6  # a recording that moves by less says nothing
 OFFSET_SHARE = 1.0  # of the recording's range: how far an offset is looked for either side
 
@@ -74,14 +77,15 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     if not np.isfinite(found.residual).all():
         raise FitError("the emulated frequency is not finite at the best values found: narrow the bounds")
     moving = np.array([bound == "" for bound in held(found.place, bounds)])
-    noise = fit_noise.likeliest(found.jacobian[:, moving], found.residual)
-    says = information(found, moving, noise.spread)
+    noises = fit_noise.likely(found.jacobian[:, moving], found.residual)
+    every = [information(found, moving, noise.spread) for noise in noises]
+    says = mixed(every, np.array([noise.weight for noise in noises]))
     estimates = estimates_of(task, found, says, bounds)
     given = "the recorded load" if loads else "the load that CONFIG gives"
     notes = (
         f"emulated at ticks of {1e3 * row_s / parts:.4g} ms under {given}",
         f"the recording lies {1e3 * reach_hz * found.place[-1]:+.2f} mHz off {nominal_hz:g} Hz and what is emulated",
-        *_said(noise, row_s, len(values)),
+        *said(noises, factors(every, says), row_s, len(values)),
     )
     return Fitted(
         scenario=with_estimates(scenario, estimates),
@@ -99,19 +103,33 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     )
 
 
-def _said(noise: fit_noise.Likeliest, row_s: float, rows: int) -> list[str]:
-    """What the errors take the residual to be."""
-    share = noise.process.correlation_rows() / rows
-    said = [f"errors take the residual as {noise.said(row_s)}"]
+def said(noises: Sequence[Likely], factors: np.ndarray, row_s: float, rows: int) -> list[str]:
+    """What the errors take the residual to be, and warnings where that may well be otherwise.
+
+    Args:
+      factors: (noises,) by how much errors would be larger than stated, were it this one.
+    """
+    first, others = noises[0], len(noises) - 1
+    share = max(first.process.correlation_rows()) / rows
+    also = f" ({first.weight:.0%}), or of {counted(others, 'other kind')}" if others else ""
+    notes = [f"errors take the residual as {first.said(row_s)}{also}"]
     if share > LONG:
-        said.append(
+        notes.append(
             f"warning: that is {share:.2g} of the recording, too short to tell how slow the noise is: intervals for "
             "68 % may hold as few as 53 %, those for 95 % 87 %"
         )
-    return said
+    worst = int(np.argmax([noise.weight * (factor >= WIDER) for noise, factor in zip(noises, factors, strict=True)]))
+    if factors[worst] >= WIDER and noises[worst].weight >= LIKELY:
+        notes.append(
+            f"warning: the recording does not rule out {noises[worst].said(row_s)} ({noises[worst].weight:.0%}): "
+            f"errors would be {factors[worst]:.1f} times as large"
+        )
+    return notes
 
 
 def _area(scenario: schema.Scenario) -> str:
+    if scenario.fit and scenario.fit.average_s is not None:
+        raise refused("fit.average_s", "is of a recorded power, and a frequency is fitted: leave it out")
     names = [area.name for area in scenario.grid.area]
     wanted = scenario.fit.area if scenario.fit else None
     if not names:

@@ -59,6 +59,11 @@ class Series:
         """(ticks,) means over ticks."""
         return replay.resample(self.time_s, self.values, first_tick, ticks, dt_s, self.joined, False)
 
+    def at(self, time_s: np.ndarray) -> np.ndarray:
+        """(n,) samples at or before times."""
+        place = np.searchsorted(self.time_s, time_s + 1e-6 * self.row_s, side="right") - 1
+        return self.values[np.maximum(place, 0)]
+
     def rows(self, row_s: float) -> int:
         """Whole rows of a length that the record covers."""
         return int((replay.lasting_s(self.time_s) + 1e-9 * row_s) / row_s)
@@ -101,9 +106,19 @@ def power(path: Path, columns: Columns, site: Site, job: TrainingJob, measured: 
         trace = _read(path, MEASURED[measured])
         time_s, values = _channel(path, trace, site, job, measured)
         return Series(time_s - time_s[0], values, "previous")
-    its = _csv(path, columns.time, columns.power or "p_mw", columns.unit)
+    its = recording.of_file(path, columns.time, columns.power or "p_mw", columns.unit)
+    values = its.values["power"][columns.power or "p_mw"]
     share = {"site": 1.0, "job": 1.0, "rack": job.devices / rack_size(job), "device": job.devices}[measured]
-    return Series(its.time_s, its.values * share, its.joined)
+    return _renewed(Series(its.time_s, values * share, "previous"), its.held_s)
+
+
+def _renewed(series: Series, held_s: float) -> Series:
+    """One value for each that the meter made, read half way to the next, where it was polled faster than that."""
+    if not held_s:
+        return series
+    first_s = float(series.time_s[1 + int(np.flatnonzero(np.diff(series.values))[0])])
+    time_s = np.arange(first_s, float(series.time_s[-1]) - 0.5 * held_s, held_s)
+    return Series(time_s - time_s[0], series.at(time_s + 0.5 * held_s), "previous")
 
 
 def _channel(path: Path, trace: Trace, site: Site, job: TrainingJob, measured: str) -> tuple[np.ndarray, np.ndarray]:

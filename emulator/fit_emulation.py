@@ -57,7 +57,17 @@ class Record:
 
     values: np.ndarray  # (rows,) MW
     row_s: float
+    average_s: float  # over which each is a mean, about its row's middle
     iterations: Iterations
+
+    @property
+    def early_s(self) -> float:
+        """From a row's beginning to that of its mean."""
+        return 0.5 * (self.row_s - self.average_s)
+
+    def seen(self, mean: Callable[[np.ndarray, float], np.ndarray], since_s: np.ndarray) -> np.ndarray:
+        """(rows,) of rows that begin at times, from means over a time that begin at times."""
+        return mean(since_s + self.early_s, self.average_s)
 
     def places(self, before_s: float) -> tuple[Places, np.ndarray]:
         """Where rows lie in an emulation that settles for `before_s`, and (rows,) whether they are in an iteration that
@@ -68,8 +78,8 @@ class Record:
         inside = (since_s >= 0.0) & (since_s < its.length_s[which])
         period_s = its.period_s
         pace = period_s / its.length_s[which]
-        begin_s = before_s + (which % 2) * period_s + since_s * pace
-        return Places(*(as_array(x) for x in (begin_s, self.row_s * pace, SHIFT * period_s))), inside
+        begin_s = before_s + (which % 2) * period_s + (since_s + self.early_s) * pace
+        return Places(*(as_array(x) for x in (begin_s, self.average_s * pace, SHIFT * period_s))), inside
 
 
 def bounds_of(task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.signal import correlate, find_peaks
@@ -20,7 +21,7 @@ AWAY = 1.6  # factor about the configured period within which the recorded one i
 LEAST_ALIKE = 0.5  # correlation coefficient of an iteration with the template below which it is something else
 ODD = 0.3  # an iteration whose length differs by more than this share from the median is something else
 SHARPENED = 3  # rounds of averaging the template
-LEAST_RATIO, MOST_RATIO = 0.05, 0.999  # c(2)/c(1) between which a correlation time shows
+LEAST_RATIO, MOST_RATIO = 0.05, 0.999  # c(2 d)/c(d) between which a correlation time shows
 STEPS = 8  # places per row that the last alignment tries
 
 
@@ -164,7 +165,7 @@ def noise_of(
     phase: np.ndarray,
     which: np.ndarray,
     phases: int,
-    row_s: float,
+    lengths_s: tuple[float, float],
     given_s: float,
 ) -> Noise:
     """From residuals about the mean iteration, row by row; errors by leaving out iterations in turn.
@@ -174,12 +175,16 @@ def noise_of(
       astray: (rows,) s.d. that a row may have for other reasons: it is not taken off, but in the errors.
       phase: (rows,) the phase within which a row lies, away from its edges; -1 elsewhere.
       which: (rows,) the iteration that a row is in, from 0 on.
+      lengths_s: of a row, and of what each is a mean over.
       given_s: correlation time to go by where the record cannot tell.
     """
-    products = np.array([_products(residual, phase, which, phases, lag) for lag in (1, 2)])  # lag, kind, its, phases
+    row_s, average_s = lengths_s
+    apart = int(np.ceil(max(average_s / row_s, 1.0) - 1e-6))  # rows whose means have nothing in common
+    products = np.array([_products(residual, phase, which, phases, lag) for lag in (apart, 2 * apart)])
     whole = products.sum(axis=2)
-    found = _moments(whole, row_s, given_s)
-    without = np.array([_moments(whole - each, row_s, given_s) for each in np.moveaxis(products, 2, 0)])
+    moments = partial(_moments, apart_s=apart * row_s, average_s=average_s, given_s=given_s)
+    found = moments(whole)
+    without = np.array([moments(whole - each) for each in np.moveaxis(products, 2, 0)])
     count = len(without)  # without an iteration the mean is another: that moves a variance further by just this factor
     error = np.sqrt(np.diag(jackknife(without))) * (count - 1) / (count - 2)
     deviation = np.sqrt(np.maximum(found[:-1], 0.0))
@@ -190,24 +195,24 @@ def noise_of(
     return Noise(deviation, root_error(deviation, error[:-1]), float(found[-1]), float(error[-1]))
 
 
-def _moments(products: np.ndarray, row_s: float, given_s: float) -> np.ndarray:
+def _moments(products: np.ndarray, apart_s: float, average_s: float, given_s: float) -> np.ndarray:
     """(phases + 1,) variance of every phase, then the correlation time; NaN for what does not show.
 
-    Means over rows h of a fluctuation with variance v and correlation exp(-|t|/T) have the covariances
-    c(k) = v (sinh(a/2) / (a/2))^2 e^(-k a), a = h/T, at k >= 1: c(2)/c(1) gives T, c(1) then v. c(0) is not used: a
-    meter's own white noise is in it.
+    Means over h of a fluctuation with variance v and correlation exp(-|t|/T) have, d >= h apart, the covariance
+    c(d) = v (sinh(a) / a)^2 e^(-d/T), a = h/2T: c(2 d)/c(d) gives T, c(d) then v. c(0) is not used: a meter's own white
+    noise is in it.
 
     Args:
-      products: (2, 2, phases) at lags of one and two rows: sums of products, and how many there are.
+      products: (2, 2, phases) at distances of `apart_s` and twice that: sums of products, and how many there are.
     """
     (first, pairs), (second, further) = products
     once = first[further > 0].sum()
     twice = (second * pairs / np.maximum(further, 1))[further > 0].sum()
     ratio = twice / once if once > 0.0 else 0.0
     told = LEAST_RATIO < ratio < MOST_RATIO
-    correlation_s = -row_s / np.log(ratio) if told else given_s
-    a = row_s / correlation_s
-    shrunk = (-np.expm1(-a) / a) ** 2  # (sinh(a/2) / (a/2))^2 e^-a
+    correlation_s = -apart_s / np.log(ratio) if told else given_s
+    a = average_s / (2.0 * correlation_s)
+    shrunk = (-np.expm1(-2.0 * a) / (2.0 * a)) ** 2 * np.exp((average_s - apart_s) / correlation_s)
     variance = np.where(pairs > 0, first / np.maximum(pairs, 1), np.nan) / shrunk
     return np.append(variance, correlation_s if told else np.nan)
 

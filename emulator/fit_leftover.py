@@ -63,7 +63,7 @@ def fitted(
     change_mw = np.abs(np.diff(rows, prepend=rows[0], append=rows[-1]))
     flatter_mw = np.minimum(change_mw[:-1], change_mw[1:]) * inside  # of a row's two sides
     astray_mw = flatter_mw * luck.length_s / record.row_s
-    noises = _noises(scenario, job, at, shares, apart, which, astray_mw, record.row_s)
+    noises = _noises(scenario, job, at, shares, apart, which, astray_mw, record)
     every = {**_jitter(at, job, its, luck.length_s), **noises}
     estimates += [every[name] for name in moments if name in every]
     return Fitted(
@@ -141,7 +141,7 @@ def _noises(
     residual: np.ndarray,
     which: np.ndarray,
     astray_mw: np.ndarray,
-    row_s: float,
+    record: Record,
 ) -> dict[str, Estimate]:
     """Noise of every phase that is long enough to tell, and its correlation time.
 
@@ -153,7 +153,8 @@ def _noises(
     """
     workload, whole_mw, freedom = job.workload, shares.max(), int(which.max())
     phase = np.where(shares.max(axis=1) >= WITHIN * whole_mw, shares.argmax(axis=1), -1)
-    found = noise_of(residual, astray_mw, phase, which, len(workload.phase), row_s, workload.noise_correlation_s)
+    given_s, lengths_s = workload.noise_correlation_s, (record.row_s, record.average_s)
+    found = noise_of(residual, astray_mw, phase, which, len(workload.phase), lengths_s, given_s)
     scale_mw = whole_mw * np.sqrt(_coherent(scenario, job))
     estimates = {}
     for i, (path, its) in enumerate(zip(phase_paths(at, workload.phase), workload.phase, strict=True)):
@@ -164,7 +165,6 @@ def _noises(
             )
     if np.isfinite(found.correlation_s) and any(each.value > 0.0 for each in estimates.values()):
         name = f"{at}.workload.noise_correlation_s"
-        given_s = workload.noise_correlation_s
         estimates[name] = Estimate(name, given_s, found.correlation_s, found.correlation_error_s, freedom)
     return estimates
 
@@ -220,12 +220,12 @@ def _notes(record: Record, phases: tuple[Phase, ...], dt_s: float, common_mw2: f
     Args:
       common_mw2: mean square of what is the same in every iteration.
     """
-    its, row_s = record.iterations, record.row_s
+    its, row_s = record.iterations, max(record.row_s, record.average_s)
     short = ", ".join(phase.name or str(i) for i, phase in enumerate(phases) if phase.duration_s < FEW_ROWS * row_s)
     out = f", {its.left_out} left out as unlike the others" if its.left_out else ""
     same_mw = np.sqrt(max(common_mw2, 0.0))
     return (
         f"{len(its.length_s)} iterations of {its.period_s:.5g} s{out}; emulated at ticks of {1e3 * dt_s:.4g} ms",
         f"of the residual {same_mw:.3g} MW rms is the same in every iteration: what the phases' shape does not show",
-        *([f"warning: rows of {row_s:.4g} s are too long to tell these phases: {short}"] if short else []),
+        *([f"warning: means over {row_s:.4g} s are too long to tell these phases: {short}"] if short else []),
     )

@@ -1,110 +1,39 @@
 """Noise of one event's recording, and what it makes of the errors of least squares. NumPy and SciPy.
 
-Residuals are taken as stationary Gaussian noise: white, or autoregressive of order one or two (a correlation time; two,
-or an oscillation), with or without white noise of a meter on top. Its numbers come from the restricted likelihood, that
-of what is left whatever the fitted curve takes up (Patterson & Thompson, Biometrika 58:545, 1971; of autoregressive
-noise Cheang & Reinsel, J. Am. Stat. Assoc. 95:1173, 2000); the kind by Akaike's criterion, corrected for few rows
-(Hurvich & Tsai, Biometrika 76:297, 1989). The estimator's covariance is then the sandwich with the noise's own, and how
-far that is known gives degrees of freedom (Kenward & Roger, Biometrics 53:983, 1997).
-
-Partial autocorrelations inside (-1, 1) are all stationary autoregressions, and only those (Barndorff-Nielsen & Schou,
-J. Multivariate Anal. 3:408, 1973). The inverse covariance of an autoregression is banded, so all costs grow with the
-rows only.
+Residuals are taken as stationary Gaussian noise (`fit_process`): white, relaxing over a time, relaxing twice or
+swinging, relaxing over two unlike times; with or without white noise of a meter on top. Its numbers come from the
+restricted likelihood, that of what is left whatever the fitted curve takes up (Patterson & Thompson, Biometrika 58:545,
+1971; of correlated noise Cheang & Reinsel, J. Am. Stat. Assoc. 95:1173, 2000); kinds weigh by Akaike's criterion,
+corrected for few rows (Hurvich & Tsai, Biometrika 76:297, 1989). The estimator's covariance is then the sandwich with
+the noise's own, and how far that is known gives degrees of freedom (Kenward & Roger, Biometrics 53:983, 1997). All
+costs grow with the rows only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, combinations, product
 
 import numpy as np
-from scipy.linalg import cho_solve_banded, cholesky, cholesky_banded, orth, solve_triangular, solveh_banded
+from scipy.linalg import cholesky, orth, solve_triangular
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import softmax
 
 from emulator.fit_errors import Spread
+from emulator.fit_process import Process
 from emulator.fit_solve import NULL
 
+LEAST_TIME = 0.1  # rows: what relaxes faster is white to 5e-5
+LEAST_DAMPING, MOST_DAMPING = 1e-2, 3.0  # ratios: a swing's; beyond, the faster of two times is a 34th of the other
 MOST_LOGIT = 12.0  # of the white share: 6e-6 of the variance either way
 DIFFERENCE = 1e-5  # for slopes of the likelihood: a curvature of 1 makes 5e-6 of it, rounding of 1e-10 another 1e-5
-STEP = 0.02  # for its curvature, and the covariance's slopes: 4 % of a correlation time
+GAIN = 1e-3  # of the log-likelihood in a step, below which a search has converged: 0.04 s.d. of one number
+LEAST_WEIGHT = 0.01  # of a noise, below which it is left out
+STEP = 0.02  # for its curvature, and the covariance's slopes: 2 % of a time
 TINY = np.finfo(np.float64).tiny  # variance of an exact fit, in its likelihood
 LEAST_CURVATURE = 1e-3  # below which a number of the noise counts as free within 30 units of its coordinate
-
-
-@dataclass(frozen=True)
-class Process:
-    """Stationary noise by its correlation."""
-
-    coefficients: np.ndarray  # (order,) partial autocorrelations, inside (-1, 1)
-    white: float  # share of the variance that is white
-
-    def times(self, columns: np.ndarray) -> np.ndarray:
-        """Correlation matrix times (rows, n) columns."""
-        inverse, _ = _inverse(self.coefficients, len(columns))
-        smooth = solveh_banded(inverse, columns, lower=True)
-        return (1.0 - self.white) * smooth + self.white * columns
-
-    def weighed(self, columns: np.ndarray) -> tuple[np.ndarray, float]:
-        """(n, n) products of (rows, n) columns through the inverse correlation R^-1, and log det R.
-
-        R = (1 - w) K + w I for the autoregression's K: R^-1 = ((1 - w) I + w K^-1)^-1 K^-1, all banded.
-        """
-        inverse, size = _inverse(self.coefficients, len(columns))
-        if not self.white:
-            return columns.T @ _banded(inverse, columns), -size
-        mixed = self.white * inverse
-        mixed[0] += 1.0 - self.white
-        root = cholesky_banded(mixed, lower=True)
-        product = columns.T @ cho_solve_banded((root, True), _banded(inverse, columns))
-        return 0.5 * (product + product.T), 2.0 * float(np.log(root[0]).sum()) - size
-
-    def correlation_rows(self) -> float:
-        """After how many rows the slowest part has fallen to 1/e, of a swing a period over 2 pi; 0 for white noise."""
-        if not len(self.coefficients):
-            return 0.0
-        roots = np.roots(_predictors(self.coefficients)[-1]).astype(complex)
-        return float((1.0 / np.abs(np.log(roots))).max())
-
-
-def _predictors(coefficients: np.ndarray) -> np.ndarray:
-    """(order + 1, order + 1) weights of this value and those before it that make the error of predicting it from none,
-    one, ... of them, each of unit variance (Levinson and Durbin)."""
-    weights = np.zeros((len(coefficients) + 1, len(coefficients) + 1))
-    row, left = np.ones(1), 1.0
-    weights[0, 0] = 1.0
-    for order, k in enumerate(coefficients, 1):
-        row = np.append(row, 0.0)
-        row, left = row - k * row[::-1], left * (1.0 - k**2)
-        weights[order, : order + 1] = row / np.sqrt(left)
-    return weights
-
-
-def _inverse(coefficients: np.ndarray, rows: int) -> tuple[np.ndarray, float]:
-    """(order + 1, rows) lower bands of an autoregression's inverse correlation, and the log of its determinant.
-
-    W'W, where W, lower banded, makes white noise of it: the first rows are predicted from those that there are.
-    """
-    order, predictors = len(coefficients), _predictors(coefficients)
-    whitening = np.repeat(predictors[-1][:, None], rows, axis=1)  # [lag, row]
-    whitening[:, :order] = predictors[:-1].T
-    bands = np.zeros((order + 1, rows))
-    for apart in range(order + 1):
-        for lag in range(order + 1 - apart):
-            product = whitening[lag + apart, lag + apart :] * whitening[lag, lag + apart :]
-            bands[apart, : len(product)] += product
-    return bands, 2.0 * float(np.log(whitening[0]).sum())
-
-
-def _banded(bands: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """A symmetric matrix, of lower bands, times (rows, n) columns."""
-    product = bands[0][:, None] * columns
-    for apart in range(1, len(bands)):
-        band = bands[apart, :-apart, None]
-        product[apart:] += band * columns[:-apart]
-        product[:-apart] += band * columns[apart:]
-    return product
 
 
 def _columns(basis: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -132,24 +61,33 @@ def likelihood(process: Process, columns: np.ndarray) -> tuple[float, float]:
 class Kind:
     """A family of processes."""
 
-    order: int
-    mixed: bool  # with white noise on top
+    orders: tuple[int, ...]  # of each part; 0 = white
 
     def at(self, place: np.ndarray) -> Process:
-        """At coordinates: artanh of the partial autocorrelations, and logit of the white share."""
-        white = float(expit(place[self.order])) if self.mixed else 0.0
-        return Process(np.tanh(place[: self.order]), white)
+        """At coordinates: logarithms of the parts' times and damping ratios, part by part, then logits of the shares of
+        all parts but the first, beside that one."""
+        ends = np.cumsum(self.orders)
+        parts = np.split(np.exp(place[: ends[-1]]), ends[:-1])
+        return Process(tuple(map(tuple, parts)), softmax(np.append(0.0, place[ends[-1] :])))
+
+    def bounds(self, rows: int) -> list[tuple[float, float]]:
+        """Of the coordinates: no time longer than the record."""
+        every = {0: [], 1: [(LEAST_TIME, rows)], 2: [(1.0, rows / (2.0 * MOST_DAMPING)), (LEAST_DAMPING, MOST_DAMPING)]}
+        logs = [(float(np.log(low)), float(np.log(high))) for order in self.orders for low, high in every[order]]
+        return logs + [(-MOST_LOGIT, MOST_LOGIT)] * (len(self.orders) - 1)
 
 
-WHITE = Kind(0, False)
+WHITE = Kind((0,))
+CORRELATED = tuple(Kind(orders) for orders in ((1,), (1, 0), (2,), (2, 0), (1, 1), (1, 1, 0)))
 
 
 @dataclass(frozen=True)
-class Likeliest:
-    """The noise that residuals most likely are."""
+class Likely:
+    """A noise that residuals may well be."""
 
     kind: Kind
     place: np.ndarray  # its coordinates
+    weight: float = 1.0  # among all that they may be; these sum to 1
 
     @property
     def process(self) -> Process:
@@ -158,80 +96,80 @@ class Likeliest:
 
     def said(self, row_s: float) -> str:
         """In words."""
-        over = f"noise correlated over {self.process.correlation_rows() * row_s:.3g} s"
-        if not self.kind.order:
-            return "white noise"
-        return f"{over}, and {self.process.white:.0%} white" if self.kind.mixed else over
+        its, said = self.process, []
+        for share, rows in zip(its.shares, its.correlation_rows(), strict=True):
+            part = f"correlated over {rows * row_s:.3g} s" if rows else "white"
+            said.append(part if len(its.shares) == 1 else f"{share:.0%} {part}")
+        return f"noise, {', '.join(said)}"
 
     def spread(self, basis: np.ndarray, residual: np.ndarray) -> Spread:
         """Of the least squares along orthonormal slopes (rows, directions), its residuals (rows,)."""
-        columns = _columns(basis, residual)
+        columns, count = _columns(basis, residual), len(self.place)
 
-        def covariance(at: np.ndarray) -> np.ndarray:
-            process = self.kind.at(at)
-            return likelihood(process, columns)[1] * (basis.T @ process.times(basis))
+        def at(place: np.ndarray) -> tuple[float, np.ndarray]:
+            process = self.kind.at(place)
+            height, variance = likelihood(process, columns)
+            return -height, variance * process.between(basis)
 
-        here, steps = covariance(self.place), STEP * np.eye(len(self.place))
-        slopes = [(covariance(self.place + step) - covariance(self.place - step)) / (2.0 * STEP) for step in steps]
-        bend, axes = np.linalg.eigh(_curvature(partial(_loss, self.kind, columns), self.place))
-        each = axes / np.sqrt(np.maximum(bend, LEAST_CURVATURE))
+        steps = STEP * np.eye(count)
+        loss, here = at(self.place)
+        up, down = ([at(self.place + sign * step) for step in steps] for sign in (1, -1))
+        slopes = [(high[1] - low[1]) / (2.0 * STEP) for high, low in zip(up, down, strict=True)]
+        bend = np.diag([high[0] - 2.0 * loss + low[0] for high, low in zip(up, down, strict=True)])
+        for i, j in combinations(range(count), 2):
+            signs = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+            ends = [a * b * _loss(self.kind, columns, self.place + a * steps[i] + b * steps[j]) for a, b in signs]
+            bend[i, j] = bend[j, i] = 0.25 * sum(ends)
+        curvature, axes = np.linalg.eigh(bend / STEP**2)
+        each = axes / np.sqrt(np.maximum(curvature, LEAST_CURVATURE))
         size = here * np.sqrt(2.0 / (len(residual) - basis.shape[1]))
         return Spread(here, np.array([size, *(np.tensordot(axis, slopes, 1) for axis in each.T)]))
 
 
-def likeliest(slopes: np.ndarray, residual: np.ndarray) -> Likeliest:
-    """From residuals (rows,) of a fit that could move along slopes (rows, n)."""
+def likely(slopes: np.ndarray, residual: np.ndarray) -> list[Likely]:
+    """The noises that residuals (rows,) of a fit that could move along slopes (rows, n) may be, the likeliest first:
+    of each kind the likeliest, by Akaike's weights (Burnham & Anderson, Sociol. Methods Res. 33:261, 2004)."""
     columns = _columns(orth(slopes, NULL), residual)
     free = len(columns) - columns.shape[1] + 1
     found = {WHITE: (np.zeros(0), _loss(WHITE, columns, np.zeros(0)))}
-    for order in (1, 2):
-        plain, mixed = Kind(order, False), Kind(order, True)
-        before, swing = found[Kind(order - 1, False)][0], [_swing(residual)] if order == 2 else []
-        found[plain] = _searched(plain, [np.append(before, 0.1), *swing], columns)
-        starts = np.append(found[plain][0], -2.0), *(np.append(at, 0.0) for at in (_slow(order, residual), *swing))
-        found[mixed] = _searched(mixed, starts, columns)
+    found |= {kind: _searched(kind, _starts(kind, residual), columns) for kind in CORRELATED}
 
     def criterion(kind: Kind) -> float:
         place, loss = found[kind]
         numbers = len(place) + 1
         return loss + numbers * free / (free - numbers - 1)
 
-    kind = min(found, key=criterion)
-    return Likeliest(kind, found[kind][0])
+    order = sorted(found, key=criterion)
+    weights = np.exp(criterion(order[0]) - np.array([criterion(kind) for kind in order]))
+    weights = weights[weights >= LEAST_WEIGHT * weights.sum()]
+    each = zip(order, weights / weights.sum(), strict=False)
+    return [Likely(kind, found[kind][0], float(weight)) for kind, weight in each]
 
 
 def _loss(kind: Kind, columns: np.ndarray, place: np.ndarray) -> float:
     return -likelihood(kind.at(place), columns)[0]
 
 
-def _slow(order: int, residual: np.ndarray) -> np.ndarray:
-    """Coordinates of noise that is correlated over a fortieth of the record."""
-    return np.append(np.arctanh(np.exp(-40.0 / len(residual))), np.zeros(order - 1))
-
-
-def _swing(residual: np.ndarray) -> np.ndarray:
-    """Coordinates of an oscillation at the residual's strongest frequency, which lasts for a tenth of the record."""
+def _starts(kind: Kind, residual: np.ndarray) -> Iterator[np.ndarray]:
+    """Coordinates here and there: each part over one of a few times, longer than the one before; or a swing at the
+    residual's strongest frequency that lasts for a tenth of the record; shares more and less than even."""
     rows = len(residual)
-    turn = 2.0 * np.pi * np.argmax(np.abs(np.fft.rfft(residual))) / rows
-    keep = np.exp(-10.0 / rows)
-    return np.arctanh([2.0 * keep * np.cos(turn) / (1.0 + keep**2), -(keep**2)])
+    swing_rows = rows / (2.0 * np.pi * max(1, int(np.argmax(np.abs(np.fft.rfft(residual))))))
+    times = np.geomspace(1.0, rows / 10.0, 4)
+    twice = [(time, 1.0) for time in times]
+    alone = {0: [()], 1: [(time,) for time in times], 2: [(swing_rows, 10.0 * swing_rows / rows), *twice]}
+    for parts in product(*(alone[order] for order in kind.orders)):
+        slow = [part for part in parts if len(part) == 1]
+        if slow == sorted(set(slow)):
+            for shares in product((-1.5, 1.5), repeat=len(parts) - 1):
+                yield np.array([*np.log(list(chain(*parts))), *shares])
 
 
 def _searched(kind: Kind, starts: Iterable[np.ndarray], columns: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best coordinates from any of the starts, no correlation longer than the record, and the loss there."""
-    longest = np.arctanh(np.exp(-1.0 / len(columns)))
-    bounds = [(-longest, longest)] * kind.order + [(-MOST_LOGIT, MOST_LOGIT)] * kind.mixed
-    loss, options = partial(_loss, kind, columns), {"eps": DIFFERENCE}
-    ends = [minimize(loss, start, method="L-BFGS-B", bounds=bounds, options=options) for start in starts]
-    best = min(ends, key=lambda end: end.fun)
-    return best.x, float(best.fun)
-
-
-def _curvature(function: Callable[[np.ndarray], float], place: np.ndarray) -> np.ndarray:
-    """(n, n) second derivatives at (n,), by central differences."""
-    steps = STEP * np.eye(len(place))
-    found = [
-        [function(place + a + b) - function(place + a - b) - function(place - a + b) + function(place - a - b)
-         for b in steps] for a in steps
-    ]  # fmt: skip
-    return np.array(found).reshape(len(place), len(place)) / (4.0 * STEP**2)
+    """The best coordinates from the best of the starts, and the loss there."""
+    loss = partial(_loss, kind, columns)
+    losses = [(loss(start), start) for start in starts]
+    least, start = min(losses, key=lambda each: each[0])
+    options = {"eps": DIFFERENCE, "ftol": GAIN / max(1.0, abs(least))}
+    end = minimize(loss, start, method="L-BFGS-B", bounds=kind.bounds(len(columns)), options=options)
+    return end.x, float(end.fun)

@@ -64,17 +64,31 @@ def fit(scenario: schema.Scenario, path: Path, columns: Columns, progress: Calla
     scenario = _spelled_out(scenario, place)
     site, job = _at(scenario, place)
     measured = scenario.fit.measured if scenario.fit else "site"
-    series = fit_data.power(path, columns, site, job, measured)
+    average_s = scenario.fit.average_s if scenario.fit else None
+    series, told = fit_data.power(path, columns, site, job, measured), fit_data.is_trace(path)
+    if told and average_s is not None:
+        raise refused("fit.average_s", f"{path} is a trace, whose values are means over its rows: leave it out")
     guess_s = sum(phase.duration_s for phase in job.workload.phase)
     row_s = _row_s(series.row_s, guess_s, job)
-    values = series.means(0, series.rows(row_s), row_s)
+    rows = series.rows(row_s)
+    values = series.means(0, rows, row_s) if average_s is None else series.at(np.arange(rows) * row_s)
     period_s = fit_iterations.period_of(values, row_s, guess_s)
     its = fit_iterations.iterations_at(fit_iterations.recurrences(values, row_s, period_s))
     fine = _at_tick(scenario, job, row_s)
     searched, moments = _parameters(fine, place)
     emulation = Emulation(_task(fine, place, measured, searched, max(its.period_s, guess_s)), measured)
-    found, record = _search(emulation, Record(values, row_s, its), progress)
-    return fit_leftover.fitted(scenario, job, f"site.{site.name}.job.{job.name}", emulation, record, found, moments)
+    found, record = _search(emulation, Record(values, row_s, average_s or row_s, its), progress)
+    at = f"site.{site.name}.job.{job.name}"
+    fitted = fit_leftover.fitted(scenario, job, at, emulation, record, found, moments)
+    return fitted if told or average_s else replace(fitted, notes=(*fitted.notes, _assumed(series.row_s)))
+
+
+def _assumed(interval_s: float) -> str:
+    """What a CSV file does not say."""
+    return (
+        f"values are taken as means over the {interval_s:.4g} s from one to the next: what the meter averages over "
+        "longer blurs edges and levels beyond the errors stated; set fit.average_s if it does"
+    )
 
 
 def _place(scenario: schema.Scenario) -> tuple[int, int]:
@@ -269,7 +283,8 @@ def _seen_by(record: Record, mean: Callable[[np.ndarray, float], np.ndarray]) ->
     """The record's iterations, each beginning where it is closest to the emulated one's beginning."""
     period_s, row_s = record.iterations.period_s, record.row_s
     half = int(round(0.5 * period_s / row_s))
-    template = mean(np.arange(-half, half + 1) * row_s, row_s)
+    seen = partial(record.seen, mean)
+    template = seen(np.arange(-half, half + 1) * row_s)
     times = fit_iterations.alike(record.values, row_s, template, period_s)
-    fine = fit_iterations.closest(record.values, row_s, times, 0.25 * period_s, lambda since: mean(since, row_s))
+    fine = fit_iterations.closest(record.values, row_s, times, 0.25 * period_s, seen)
     return fit_iterations.iterations_at(fine)

@@ -21,6 +21,13 @@ class Fit(Table):
         "site",
         source=PROGRAM,
     )
+    average_s: float | None = key(
+        "time over which the meter averages each value of a power in a CSV file; left out: from one to the next",
+        None,
+        unit="s",
+        gt=0,
+        le=100,
+    )
     job: str | None = key("training job, SITE/JOB; left out: the only one", None)
     area: str | None = key("whose frequency was recorded; left out: the only one", None)
     parameters: Some[Parameter] = key(

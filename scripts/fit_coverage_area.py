@@ -26,8 +26,9 @@ compile_loops_whole()
 import jax  # noqa: E402
 
 from emulator import config, fit, fit_noise, simulate  # noqa: E402
-from emulator.fit_area import LONG  # noqa: E402
+from emulator.fit_area import said  # noqa: E402
 from emulator.fit_data import Columns  # noqa: E402
+from emulator.fit_mixture import factors, mixed  # noqa: E402
 from emulator.fit_result import LEAST_FREEDOM, ONE, TWO, Estimate  # noqa: E402
 from emulator.fit_solve import Solution, information  # noqa: E402
 
@@ -69,6 +70,7 @@ def noises() -> Mapping[str, np.ndarray]:
         "1/40+white": 0.5 * (relaxing(ROWS / 40) + white),
         "smooth-1/100": (1.0 + lag / (ROWS / 100)) * np.exp(-lag / (ROWS / 100)),  # twice relaxed
         "swing": (relaxing(ROWS / 2) * np.cos(2.0 * np.pi * lag / (ROWS / 10)) + 0.2 * white) / 1.2,
+        "1/400+1/40": 0.5 * (relaxing(ROWS / 400) + relaxing(ROWS / 40)),
         "1/100+1/10": 0.5 * (relaxing(ROWS / 100) + relaxing(ROWS / 10)),
     }
 
@@ -95,14 +97,15 @@ def linear(jacobian: np.ndarray, noise_hz: np.ndarray) -> tuple[list[Estimate], 
     """What one linear step from the truth finds, and whether it warns."""
     place = np.linalg.lstsq(jacobian, noise_hz, rcond=None)[0]
     solution = Solution(place, jacobian @ place - noise_hz, jacobian, "")
-    noise = fit_noise.likeliest(jacobian, solution.residual)
-    says = information(solution, np.ones(len(place), bool), noise.spread)
+    noises = fit_noise.likely(jacobian, solution.residual)
+    every = [information(solution, np.ones(len(place), bool), noise.spread) for noise in noises]
+    says = mixed(every, np.array([noise.weight for noise in noises]))
     errors = np.sqrt(np.diag(says.covariance))
     found = [
         Estimate(name, 0.0, TRUTH[name] + float(place[i]), float(errors[i]), float(says.freedom[i]))
         for i, name in enumerate(NAMES)
     ]
-    return found, noise.process.correlation_rows() > LONG * ROWS
+    return found, any(note.startswith("warning") for note in said(noises, factors(every, says), 1.0, ROWS))
 
 
 def whole(folder: Path, truth_hz: np.ndarray, noise_hz: np.ndarray) -> tuple[list[Estimate], bool]:
@@ -111,7 +114,7 @@ def whole(folder: Path, truth_hz: np.ndarray, noise_hz: np.ndarray) -> tuple[lis
     (folder / "f.csv").write_text(f"t_s,f_hz\n{rows}\n")
     scenario = config.load(folder / "area.toml", [f"grid.area.0.{name}={value}" for name, value in START.items()])
     found = fit.fit(scenario, folder / "f.csv", Columns(frequency="f_hz"))
-    return list(found.estimates), any(note.startswith("warning: that is") for note in found.notes)
+    return list(found.estimates), any(note.startswith("warning: ") for note in found.notes)
 
 
 def main() -> None:

@@ -351,6 +351,26 @@ def test_racks_and_devices_stand_for_their_job(scenario, tmp_path):
     assert (level, duration) == (pytest.approx(0.15, abs=2e-3), pytest.approx(1.6, abs=0.01 / 8))
 
 
+def test_a_meters_averaging_is_not_taken_for_the_accelerators(scenario, tmp_path):
+    """Means over 0.2 s, read every 0.05 s: with `average_s` the accelerators' response of 50 ms comes back as a
+    level does, to a tenth of it; without, with rows taken for means over 0.05 s, it is over 80 ms."""
+    truth = scenario(ALIKE)
+    trace = simulate.run(truth)
+    power, rows = trace.site_pcc_power_mw[:, 0].astype(np.float64), np.arange(20, len(trace.time_s), 5)
+    means = np.array([power[k - 20 : k].mean() for k in rows])
+    path = as_csv(tmp_path / "p.csv", t_s=trace.time_s[rows], p_mw=means)
+    response = "{path='site.0.job.0.accelerator.response_s', low=0.025, high=1.0}"
+    level = "{path='site.0.job.0.workload.phase.1.level', low=0.0, high=0.5, scale='linear'}"
+    off = ("site.0.job.0.accelerator.response_s=0.09", "site.0.job.0.workload.phase.1.level=0.2")
+    off += (f"fit.parameters=[{response}, {level}]",)
+    told, assumed = (fit.fit(scenario(ALIKE, *off, *more), path) for more in (("fit.average_s=0.2",), ()))
+    assert told.estimates[0].value == pytest.approx(0.05, rel=0.1)
+    assert told.estimates[1].value == pytest.approx(0.15, abs=2e-3)
+    assert assumed.estimates[0].value > 0.08
+    (note,) = [note for note in assumed.notes if "fit.average_s" in note]
+    assert note.startswith("values are taken as means over the 0.05 s") and note not in told.notes
+
+
 def test_production_trace(scenario, reference, tmp_path):
     """From a rough guess of its phases: every line of the documented comparison, as the shipped workload keeps it."""
     script = Path(__file__).parents[2] / "scripts" / "compare_production_trace.py"
@@ -405,8 +425,10 @@ def test_bad_fits_are_refused(scenario, tmp_path, job_fit):
     for texts, path, columns, kind, message in (
         ((JOB,), trace, by_hz, ConfigError, "grid.area: missing table"),
         ((AREA,), trace, Columns(), TraceError, "has no frequency of area 'main'"),
+        ((AREA, "fit.average_s=0.1"), area, by_hz, ConfigError, "fit.average_s: is of a recorded power, and a freq"),
         ((AREA, "fit.area='east'"), area, by_hz, ConfigError, "no area 'east'; allowed: main"),
         ((AREA, "fit.quantity='power'"), load, Columns(), ConfigError, "site.job: missing"),
+        ((JOB, "fit.average_s=0.1"), trace, Columns(), ConfigError, "fit.average_s: .* is a trace, whose values are"),
         ((JOB, "fit.job='campus/train'"), load, Columns(), ConfigError, "nearest: campus/pretrain"),
         ((JOB, "fit.measured='rack'"), trace, Columns(), TraceError, "has no rack of 'campus/pretrain': record some"),
         ((JOB,), load, Columns(), FitError, "constant"),

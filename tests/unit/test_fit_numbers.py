@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.linalg import toeplitz
+from scipy.linalg import expm, solve_continuous_lyapunov, toeplitz
 from scipy.signal import lfilter
+from scipy.stats import t as student
 
-from emulator import fit, fit_area, fit_data, fit_errors, fit_iterations, fit_leftover, fit_noise, fit_power, fit_solve
+from emulator import (
+    fit,
+    fit_area,
+    fit_data,
+    fit_errors,
+    fit_iterations,
+    fit_leftover,
+    fit_noise,
+    fit_power,
+    fit_solve,
+)
 from emulator.fit_data import Columns
 from emulator.fit_emulation import Record
 from emulator.fit_iterations import FitError, Iterations
-from emulator.fit_noise import Kind, Likeliest, Process
+from emulator.fit_mixture import factors, mixed
+from emulator.fit_noise import Kind, Likely
+from emulator.fit_process import Process
 from emulator.fit_result import ONE, TWO, Estimate, estimates_of
 from emulator.fit_solve import Solution
 from emulator.trace import TraceError
@@ -30,28 +44,38 @@ def ornstein(rng: np.random.Generator, rows: int, correlation_rows: float) -> np
     return lfilter([np.sqrt(1.0 - keep**2)], [1.0, -keep], draws)[-rows:]
 
 
-def ar2(rows: int, first: float, second: float) -> np.ndarray:
-    """(rows,) correlation of x_t = a x_t-1 + b x_t-2 + e_t: r_1 = a/(1 - b), then r_k = a r_k-1 + b r_k-2."""
-    found = [1.0, first / (1.0 - second)]
-    while len(found) < rows:
-        found.append(first * found[-1] + second * found[-2])
-    return np.array(found)
+def swinging(rows: int, time: float, damping: float) -> np.ndarray:
+    """(rows,) correlation of x'' + 2 d/T x' + x/T^2 = white noise: exp(A k) S, S the stationary covariance."""
+    rates = np.array([[0.0, 1.0], [-1.0 / time**2, -2.0 * damping / time]])
+    stationary = solve_continuous_lyapunov(rates, -np.diag([0.0, 1.0]))
+    return np.array([(expm(k * rates) @ stationary)[0, 0] for k in range(rows)]) / stationary[0, 0]
 
 
-@pytest.mark.parametrize("white", [0.0, 0.3])
+RELAXED = {time: np.exp(-np.arange(60) / time) for time in (0.5, 4.0, 9.0, 30.0)}
+
+
 @pytest.mark.parametrize(
-    ("partial_correlations", "correlation"),
-    [([0.9], 0.9 ** np.arange(60)), ([1.6 / 1.8, -0.8], ar2(60, 1.6, -0.8))],  # of a_2 = b: b, and r_1 = a/(1 - b)
+    ("parts", "shares", "correlations"),
+    [
+        (((),), [1.0], [np.eye(1, 60)[0]]),
+        (((9.0,),), [1.0], [RELAXED[9.0]]),
+        (((9.0,), ()), [0.7, 0.3], [RELAXED[9.0], np.eye(1, 60)[0]]),
+        (((3.0, 0.2),), [1.0], [swinging(60, 3.0, 0.2)]),
+        (((3.0, 1.0), ()), [0.7, 0.3], [swinging(60, 3.0, 1.0), np.eye(1, 60)[0]]),
+        (((1.5, 2.5), (30.0,)), [0.4, 0.6], [swinging(60, 1.5, 2.5), RELAXED[30.0]]),
+        (((0.5,), (30.0,)), [0.4, 0.6], [RELAXED[0.5], RELAXED[30.0]]),
+        (((4.0,), (30.0,), ()), [0.3, 0.6, 0.1], [RELAXED[4.0], RELAXED[30.0], np.eye(1, 60)[0]]),
+    ],
 )
-def test_bands_are_the_inverse_of_the_correlation(partial_correlations, correlation, white):
+def test_products_are_those_of_the_correlation(parts, shares, correlations):
     """Against the dense matrix of the same correlations, and the restricted likelihood that they make (Harville, J. Am.
-    Stat. Assoc. 72:320, 1977). Its condition is below 1e4: 1e-10 is left of float64."""
-    process = Process(np.array(partial_correlations), white)
-    dense = (1.0 - white) * toeplitz(correlation) + white * np.eye(60)
-    columns = np.random.default_rng(0).standard_normal((60, 3))
+    Stat. Assoc. 72:320, 1977). Its condition is below 1e5: 1e-10 is left of float64."""
+    process = Process(parts, np.array(shares))
+    dense = toeplitz(np.array(shares) @ np.array(correlations))
+    columns = np.asfortranarray(np.random.default_rng(0).standard_normal((60, 3)))
     product, size = process.weighed(columns)
-    np.testing.assert_allclose(process.times(columns), dense @ columns, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(product, columns.T @ np.linalg.solve(dense, columns), rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(process.between(columns), columns.T @ dense @ columns, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(product, columns.T @ np.linalg.solve(dense, columns), rtol=1e-9, atol=1e-8)
     assert size == pytest.approx(np.linalg.slogdet(dense)[1], abs=1e-9)
 
     columns = np.linalg.qr(columns)[
@@ -66,6 +90,24 @@ def test_bands_are_the_inverse_of_the_correlation(partial_correlations, correlat
     assert found == pytest.approx((-0.5 * log_sizes - 29.0 * np.log(variance), variance), rel=1e-9)
 
 
+@pytest.mark.parametrize("rows", [24, 400])
+def test_every_noise_that_a_search_may_meet_has_a_likelihood(rows):
+    """At the ends of all bounds together and a step beyond, where noise is smoothest, and in between: of white
+    residuals, and of such as drift. A swing that lasted for a thousand of its times would have none in float64."""
+    rng, since = np.random.default_rng(9), np.maximum(np.linspace(-1.0, 19.0, rows), 0.0)
+    kept, slow = np.exp(-since / 0.6), np.exp(-since / 8.0)
+    jacobian = np.stack([kept * np.sin(3.0 * since), 1.0 - kept, 1.0 - slow, since * slow, np.ones(rows)], axis=1)
+    for residual in (rng.standard_normal(rows), np.cumsum(np.cumsum(rng.standard_normal(rows)))):
+        columns = fit_noise._columns(np.linalg.qr(jacobian)[0], residual)
+        for kind in fit_noise.CORRELATED:
+            low, high = np.array(kind.bounds(rows)).T
+            off = fit_noise.STEP
+            ends = (*product(*zip(low, high, strict=True)), *product(*zip(low - off, high + off, strict=True)))
+            places = [*ends, *(low + (high - low) * rng.random((20, len(low))))]
+            found = [fit_noise.likelihood(kind.at(np.array(place)), columns) for place in places]
+            assert np.isfinite(found).all(), kind
+
+
 def test_the_error_of_a_mean_is_known_in_closed_form():
     """Of n values with correlation r^|k| and variance v, v/n ((1 + r)/(1 - r) - 2 r (1 - r^n)/(n (1 - r)^2)); v by the
     restricted likelihood is x'Px/(n - 1), P what R^-1 leaves beside the mean. Its degrees of freedom, from the s.d. of
@@ -77,12 +119,12 @@ def test_the_error_of_a_mean_is_known_in_closed_form():
     left = inverse - np.outer(inverse @ one, one @ inverse) / (one @ inverse @ one)
     variance = x @ left @ x / (rows - 1)
     exact = variance * ((1 + r) / (1 - r) - 2 * r * (1 - r**rows) / (rows * (1 - r) ** 2))
-    spread = Likeliest(Kind(1, False), np.arctanh([r])).spread(mean, x)
+    spread = Likely(Kind((1,)), np.log([-1.0 / np.log(r)])).spread(mean, x)
     assert spread.covariance[0, 0] == pytest.approx(exact, rel=1e-9)
-    noise = fit_noise.likeliest(mean, x)
-    assert noise.kind == Kind(1, False)
+    noise = fit_noise.likely(mean, x)[0]
+    assert noise.kind == Kind((1,))
     solution = Solution(np.zeros(1), x, mean, "")
-    found = float(noise.process.coefficients[0])
+    found = float(np.exp(-1.0 / noise.process.parts[0][0]))
     freedom = fit_solve.information(solution, np.ones(1, bool), noise.spread).freedom[0]
     assert freedom == pytest.approx(rows / (1.0 + 2.0 * (1.0 + found) / (1.0 - found)), rel=0.03)
 
@@ -96,18 +138,19 @@ def stated(jacobian: np.ndarray, noise: np.ndarray) -> list[Estimate]:
     """Each number, which is 0, with its error."""
     place = np.linalg.lstsq(jacobian, noise, rcond=None)[0]
     solution = Solution(place, jacobian @ place - noise, jacobian, "")
-    kind = fit_noise.likeliest(jacobian, solution.residual)
-    says = fit_solve.information(solution, np.ones(len(place), bool), kind.spread)
+    noises = fit_noise.likely(jacobian, solution.residual)
+    every = [fit_solve.information(solution, np.ones(len(place), bool), noise.spread) for noise in noises]
+    says = mixed(every, np.array([noise.weight for noise in noises]))
     return [Estimate("x", 0.0, *map(float, each)) for each in zip(place, says.deviation(), says.freedom, strict=True)]
 
 
 def test_errors_hold_for_correlated_residuals():
-    """A line through noise correlated over a fortieth of the rows, 60 times: intervals for 68 and 95 % hold that many
-    of the 120 numbers, to 3 of their own s.d., 0.128 and 0.057. Taken for white they would hold a third: they are three
+    """A line through noise correlated over a fortieth of the rows, 40 times: intervals for 68 and 95 % hold that many
+    of the 80 numbers, to 3 of their own s.d., 0.156 and 0.070. Taken for white they would hold a third: they are three
     times too narrow (sqrt(2 T) of T = 5 rows)."""
     rng, jacobian = np.random.default_rng(1), line(200)
-    every = [each for _ in range(60) for each in stated(jacobian, 0.1 * ornstein(rng, 200, 5.0))]
-    for share, margin in ((ONE, 0.128), (TWO, 0.057)):
+    every = [each for _ in range(40) for each in stated(jacobian, 0.1 * ornstein(rng, 200, 5.0))]
+    for share, margin in ((ONE, 0.156), (TWO, 0.070)):
         assert np.mean([abs(each.value) < each.within(share) for each in every]) == pytest.approx(share, abs=margin)
 
 
@@ -115,7 +158,7 @@ def test_white_noise_has_the_freedom_of_its_rows():
     """And what is left over, over that."""
     jacobian, residual = line(200), np.random.default_rng(2).standard_normal(200)
     residual -= jacobian @ np.linalg.lstsq(jacobian, residual, rcond=None)[0]
-    white = Likeliest(fit_noise.WHITE, np.zeros(0))
+    white = Likely(fit_noise.WHITE, np.zeros(0))
     says = fit_solve.information(Solution(np.zeros(2), residual, jacobian, ""), np.ones(2, bool), white.spread)
     np.testing.assert_allclose(says.freedom, 198.0)
     np.testing.assert_allclose(
@@ -133,8 +176,8 @@ def test_an_oscillation_is_not_taken_for_slow_noise():
     jacobian = line(rows)
     estimator = np.linalg.pinv(jacobian)
     true = 0.1 * np.sqrt(np.diag(estimator @ toeplitz(correlation) @ estimator.T))
-    found = fit_noise.likeliest(jacobian, noise).process
-    assert found.correlation_rows() == pytest.approx(50.0 / (2.0 * np.pi), rel=0.1)  # one period in eight
+    found = fit_noise.likely(jacobian, noise)[0].process
+    assert max(found.correlation_rows()) == pytest.approx(50.0 / (2.0 * np.pi), rel=0.1)  # one period in eight
     ratio = [each.deviation for each in stated(jacobian, noise)] / true
     assert (ratio > 0.5).all() and (ratio < 2.0).all(), ratio
 
@@ -143,7 +186,7 @@ def test_an_exact_fit_has_no_error():
     """Nor is what a search, ended early, has left along the curve an error: 1e-9 beside it is, to float64's 1e-16."""
     assert [each.within(TWO) for each in stated(line(50), np.zeros(50))] == [0.0, 0.0]
     basis, noise = np.linalg.qr(line(50))[0], 1e-9 * np.random.default_rng(0).standard_normal(50)
-    white = Likeliest(fit_noise.WHITE, np.zeros(0))
+    white = Likely(fit_noise.WHITE, np.zeros(0))
     early, whole = (white.spread(basis, left).covariance for left in (noise + basis.sum(axis=1), noise))
     np.testing.assert_allclose(early, whole, rtol=1e-6, atol=1e-30)
 
@@ -151,10 +194,80 @@ def test_an_exact_fit_has_no_error():
 def test_slow_noise_is_told_in_words():
     """From a twentieth of the record on."""
     for share, count in ((0.049, 1), (0.051, 2)):
-        noise = Likeliest(Kind(1, False), np.arctanh([np.exp(-1.0 / (share * 1000))]))
-        said = fit_area._said(noise, 0.02, 1000)
-        assert len(said) == count and said[0].endswith(f"noise correlated over {20 * share:.3g} s")
+        said = fit_area.said([Likely(Kind((1,)), np.log([share * 1000]))], np.ones(1), 0.02, 1000)
+        assert len(said) == count and said[0].endswith(f"noise, correlated over {20 * share:.3g} s")
     assert said[1].startswith("warning: that is 0.051 of the recording")
+
+
+def test_noise_that_is_not_ruled_out_is_told_in_words():
+    """Where it is as likely as one in ten, and makes an error half as large again."""
+    slow = Kind((1, 1))
+    for weight, factor, count in ((0.3, 1.6, 2), (0.3, 1.4, 1), (0.09, 1.6, 1)):
+        noises = [Likely(fit_noise.WHITE, np.zeros(0), 1.0 - weight), Likely(slow, np.log([1.0, 20.0, 3.0]), weight)]
+        notes = fit_area.said(noises, np.array([0.9, factor]), 0.1, 1000)
+        assert notes[0] == f"errors take the residual as noise, white ({1.0 - weight:.0%}), or of 1 other kind"
+        assert len(notes) == count
+        if count == 2:
+            assert notes[1] == (
+                "warning: the recording does not rule out noise, 25% correlated over 0.1 s, 75% correlated over 2 s "
+                "(30%): errors would be 1.6 times as large"
+            )
+
+
+def test_a_mixture_of_errors_has_the_intervals_that_are_given():
+    """Of 70 and 30 %, one s.d. 3 times the other's, with 8 and 200 degrees of freedom: the two intervals hold 68 and
+    95 % of the mixture; of one kind alone nothing changes."""
+    weights, deviations, freedoms = np.array([0.7, 0.3]), np.array([0.01, 0.03]), np.array([200.0, 8.0])
+    says = [
+        fit_solve.Information(np.diag([d**2, 0.0]), np.array([f, np.inf]), ())
+        for d, f in zip(deviations, freedoms, strict=True)
+    ]
+    both = mixed(says, weights)
+    estimate = Estimate("x", 0.0, 0.0, both.deviation()[0], both.freedom[0])
+    for share in (ONE, TWO):
+        held = 2.0 * student.cdf(estimate.within(share) / deviations, freedoms) - 1.0
+        assert weights @ held == pytest.approx(share, abs=1e-6)
+    assert (both.covariance[1, 1], both.freedom[1]) == (0.0, np.inf)
+    np.testing.assert_allclose(factors(says, both), deviations / both.deviation()[0])
+    alone = mixed(says[1:], np.ones(1))
+    np.testing.assert_allclose([alone.deviation()[0], alone.freedom[0]], [0.03, 8.0], rtol=1e-5)
+
+
+def test_kinds_that_cannot_state_an_error_count_only_where_they_are_most():
+    """With less than one degree of freedom under a kind of 40 % the error is that of the other; of 60 %, none."""
+    says = [fit_solve.Information(np.diag([d**2]), np.array([f]), ()) for d, f in ((0.01, 20.0), (0.1, 0.3))]
+    most, least = (mixed(says, np.array([weight, 1.0 - weight])) for weight in (0.6, 0.4))
+    np.testing.assert_allclose([most.deviation()[0], most.freedom[0]], [0.01, 20.0], rtol=1e-5)
+    assert least.freedom[0] < 1.0
+
+
+def test_noise_of_two_unlike_times_is_found():
+    """Half relaxes over 2 rows, half over 200, of 4,000: times to a factor two, and a line's s.d. likewise, as one
+    record tells them. One time alone would say a third of it: that of half the variance over some 20 rows."""
+    rng, jacobian, rows = np.random.default_rng(5), line(4000), np.arange(4000)
+    noise = np.sqrt(0.5) * (ornstein(rng, 4000, 2.0) + ornstein(rng, 4000, 200.0))
+    found = fit_noise.likely(jacobian, noise)[0]
+    assert found.kind.orders.count(1) == 2
+    fast, slow = found.process.correlation_rows()[:2]
+    assert 1.0 < fast < 4.0 and 100.0 < slow < 400.0
+    estimator = np.linalg.pinv(jacobian)
+    through = estimator @ toeplitz(0.5 * np.exp(-rows / 2.0) + 0.5 * np.exp(-rows / 200.0)) @ estimator.T
+    ratio = [each.deviation for each in stated(jacobian, noise)] / np.sqrt(np.diag(through))
+    assert (ratio > 0.5).all() and (ratio < 2.0).all(), ratio
+
+
+def test_a_meter_that_holds_its_values_is_read_once_for_each(tmp_path):
+    """Polled every 20 ms, renewed every 0.1 s: one value for each renewal, none between two, evenly apart."""
+    made = 1.0 + np.sin(np.arange(50.0))
+    polled_s = 0.02 * np.arange(250)
+    path = tmp_path / "held.csv"
+    rows = (f"{t:.9g},{made[int(t / 0.1 + 1e-9)]:.9g}" for t in polled_s)
+    path.write_text("t_s,p_mw\n" + "\n".join(rows) + "\n")
+    job = SimpleNamespace(devices=1, accelerator=SimpleNamespace(devices_per_server=1, servers_per_rack=1))
+    series = fit_data.power(path, Columns(), None, job, "device")  # type: ignore[arg-type]
+    assert series.row_s == pytest.approx(0.1)
+    np.testing.assert_allclose(series.means(0, series.rows(0.1), 0.1), made[1 : 1 + series.rows(0.1)], rtol=1e-8)
+    assert series.rows(0.1) >= 48
 
 
 def test_an_error_without_a_degree_of_freedom_is_not_stated():
@@ -217,7 +330,7 @@ def test_errors_are_told_in_words():
 
 
 def test_another_unit_is_refused():
-    record = Record(np.full(10, 1500.0), 1.0, Iterations(np.arange(3.0), np.ones(3), 0))
+    record = Record(np.full(10, 1500.0), 1.0, 1.0, Iterations(np.arange(3.0), np.ones(3), 0))
     with pytest.raises(FitError, match="mean is 1500 MW, that of CONFIG 1.5 MW: are --unit"):
         fit_power._same_size(record, 1.5)
     fit_power._same_size(record, 1500.0 / 3.9)
@@ -251,7 +364,7 @@ def test_what_leaves_no_trace_is_named():
     jacobian = rng.standard_normal((400, 5))
     jacobian[:, 1], jacobian[:, 3] = -jacobian[:, 0], 0.0
     solution = Solution(np.zeros(5), 0.01 * rng.standard_normal(400), jacobian, "")
-    says = fit_solve.information(solution, np.ones(5, bool), fit_noise.likeliest(jacobian, solution.residual).spread)
+    says = fit_solve.information(solution, np.ones(5, bool), fit_noise.likely(jacobian, solution.residual)[0].spread)
     named = [tuple(np.flatnonzero(fit_solve.part_of(each))) for each in says.open]
     assert sorted(named) == [(0, 1), (3,)]
     trade = next(each for each in says.open if len(np.flatnonzero(fit_solve.part_of(each))) == 2)
@@ -306,15 +419,18 @@ def test_iterations_are_found(jitter):
     assert found.period_s == pytest.approx(1.0 / np.mean(1.0 / lengths), rel=jitter)
 
 
-def test_noise_is_told_from_a_meters_own():
-    """Two phases of 0.05 and 0.02 with 0.1 s of correlation, and white noise of 0.03 on top, which a meter adds.
-    4 s.d. as stated."""
+@pytest.mark.parametrize("together", [1, 3])
+def test_noise_is_told_from_a_meters_own(together):
+    """Two phases of 0.05 and 0.02 with 0.1 s of correlation, and white noise of 0.03 on top, which a meter adds, whose
+    values are means over so many rows. 4 s.d. as stated; taken for means over one row, 0.05 would be 0.048."""
     rng, row_s, rows = np.random.default_rng(3), 0.02, 30_000
     phase = (np.arange(rows) // 100) % 2
     fine = ornstein(rng, rows * 10, 50.0)  # at 2 ms
     level = np.array([0.05, 0.02])[phase]
-    residual = level * fine.reshape(rows, 10).mean(axis=1) + 0.03 * rng.standard_normal(rows)
-    found = fit_iterations.noise_of(residual, np.zeros(rows), phase, np.arange(rows) // 200, 2, row_s, 1.0)
+    means = np.convolve(fine.reshape(rows, 10).mean(axis=1), np.full(together, 1.0 / together), "same")
+    residual = level * means + 0.03 * rng.standard_normal(rows)
+    which, lengths_s = np.arange(rows) // 200, (row_s, together * row_s)
+    found = fit_iterations.noise_of(residual, np.zeros(rows), phase, which, 2, lengths_s, 1.0)
     assert abs(found.correlation_s - 0.1) < 4.0 * found.correlation_error_s
     assert found.correlation_error_s < 0.015
     assert (np.abs(found.deviation - [0.05, 0.02]) < 4.0 * found.deviation_error).all()
