@@ -301,8 +301,10 @@ def _coarse_ticks(scenario: Scenario) -> Problems:
                 path,
                 (f"is {seconds:g} s, too short for ticks of {dt_s:g} s: run.dt_s must be at most {seconds / 2:.4g} s"),
             )
+    momenta = {area.name: _momentum_mws(scenario, area) for area in scenario.grid.area}
     for i, tie in enumerate(scenario.grid.tie):
-        if (rate := _tie_mode(scenario.grid, tie)) * dt_s > 0.5:
+        ends = [momenta[name] for name in tie.between if momenta.get(name)]  # an area without any is refused elsewhere
+        if (rate := _tie_mode(scenario.grid, tie, ends)) * dt_s > 0.5:
             path = ("grid", "tie", i, "synchronizing_mw_per_rad")
             yield path, f"swings at {rate / 2 / math.pi:.3g} Hz: run.dt_s must be at most {0.5 / rate:.3g} s"
 
@@ -318,8 +320,14 @@ def _time_constants(grid: Grid) -> Iterable[tuple[Path, float]]:
                 yield ("grid", "area", i, "inverters", key), getattr(area.inverters, key)
 
 
-def _tie_mode(grid: Grid, tie: Tie) -> float:
-    """Angular frequency of the two ends against each other, rad/s: w^2 = w0 K (1/M1 + 1/M2), M = 2 H S."""
-    momenta = [2 * area.inertia_s * rated_mva(grid, area) for area in grid.area if area.name in tie.between]
+def _momentum_mws(scenario: Scenario, area: Area) -> float:
+    """2 H S of an area's machines and of the virtual inertia of its grid-forming batteries."""
+    forming = [site.bess for site in scenario.site if site.bess is not None and site.area in (area.name, None)]
+    virtual = sum(b.forming_inertia_s * b.availability * b.units * b.power_mw for b in forming if b.mode == "grid_forming")
+    return 2.0 * (area.inertia_s * rated_mva(scenario.grid, area) + virtual)
+
+
+def _tie_mode(grid: Grid, tie: Tie, momenta_mws: Iterable[float]) -> float:
+    """Angular frequency of a tie's two ends against each other, rad/s: w^2 = w0 K (1/M1 + 1/M2), M = 2 H S."""
     omega0 = 2 * math.pi * grid.frequency_hz
-    return math.sqrt(omega0 * tie.synchronizing_mw_per_rad * sum(1 / m for m in momenta))
+    return math.sqrt(omega0 * tie.synchronizing_mw_per_rad * sum(1 / m for m in momenta_mws))
