@@ -322,8 +322,9 @@ def _time_constants(grid: Grid) -> Iterable[tuple[Path, float]]:
 
 def _momentum_mws(scenario: Scenario, area: Area) -> float:
     """2 H S of an area's machines and of the virtual inertia of its grid-forming batteries."""
-    forming = [site.bess for site in scenario.site if site.bess is not None and site.area in (area.name, None)]
-    virtual = sum(b.forming_inertia_s * b.availability * b.units * b.power_mw for b in forming if b.mode == "grid_forming")
+    here = [site.bess for site in scenario.site if site.bess is not None and site.area in (area.name, None)]
+    forming = [bess for bess in here if bess.mode == "grid_forming"]
+    virtual = sum(bess.forming_inertia_s * bess.availability * bess.units * bess.power_mw for bess in forming)
     return 2.0 * (area.inertia_s * rated_mva(scenario.grid, area) + virtual)
 
 
