@@ -21,9 +21,9 @@ from emulator import schema
 from emulator.account import Account
 from emulator.clock import seconds_at, ticks_nearest
 from emulator.cosim_schema import Cosim
-from emulator.frame import Frame
+from emulator.frame import ExternalGrid, Frame
 from emulator.grid_schema import GenerationTrip, LoadStep, ScrChange, VoltageSag
-from emulator.plant import Layout, Outside, Params
+from emulator.plant import Layout, Params
 from emulator.rollout import State, Work, closed_loop, initial_state, job_power, part_of
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import WINDOW_TICKS, Outcome, Sink, record, run_ticks
@@ -159,7 +159,7 @@ def _step(
     ticks = layout.chunk_ticks
     speeds = jnp.broadcast_to(speed_pu, (ticks, *speed_pu.shape)) if speed_pu.size else None
     volts = tuple(None if place is None else jnp.broadcast_to(voltage_pu[place], (ticks,)) for place in places)
-    return closed_loop(layout, params, state, part_of(work, begin, ticks), Outside(speeds, volts))
+    return closed_loop(layout, params, state, part_of(work, begin, ticks), ExternalGrid(speeds, volts))
 
 
 def nominal(scenario: schema.Scenario) -> Given:

@@ -53,7 +53,7 @@ def apart(layout: Layout, params: Params, state: State, inputs: Inputs, here: Sh
 
     def of_loop(state: State, inputs: Inputs, done: tuple) -> tuple:
         bare = replace(state, training=(), inference=())
-        return ours, *jax.device_put((bare, (((), ()), *done), inputs.outside), here)
+        return ours, *jax.device_put((bare, (((), ()), *done), inputs.external), here)
 
     first = of_jobs(state, inputs)
     work = jax.jit(job_power, static_argnums=0, out_shardings=there).lower(layout, *first).compile()

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from emulator import plant
 from emulator.cluster import demand, serving
 from emulator.cluster.iteration import Window
-from emulator.frame import AT_START, Frame, Jobs
-from emulator.plant import Inputs, Layout, Outside, Params, PlantState
+from emulator.frame import AT_START, ExternalGrid, Frame, Jobs
+from emulator.plant import Inputs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
 from emulator.units import W_PER_MW
 
@@ -110,16 +110,16 @@ def initial_state(layout: Layout, params: Params) -> State:
 
 
 def advance(
-    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, jobs: Jobs, outside: Outside | None
+    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, jobs: Jobs, external: ExternalGrid | None
 ) -> tuple[PlantState, Frame]:
-    """The closed loop over one chunk; `jobs` and `outside` have a leading axis of ticks. Frames come out every
+    """The closed loop over one chunk; `jobs` and `external` have a leading axis of ticks. Frames come out every
     `every_ticks`."""
 
-    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, Outside | None]) -> tuple[PlantState, Frame]:
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, ExternalGrid | None]) -> tuple[PlantState, Frame]:
         return plant.tick(layout, params, carry, *xs)
 
     ticks = first_tick + jnp.arange(layout.chunk_ticks, dtype=jnp.int32)
-    state, frames = jax.lax.scan(one, state, (ticks, jobs, outside))
+    state, frames = jax.lax.scan(one, state, (ticks, jobs, external))
     return state, thinned(frames, layout.every_ticks)
 
 
@@ -149,10 +149,10 @@ def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tup
     if all(site.power_limit is None for site in params.sites):
         return _window(layout, params, state, inputs)
 
-    def chunk(state: State, xs: tuple[jax.Array, Outside | None]) -> tuple[State, Frame]:
+    def chunk(state: State, xs: tuple[jax.Array, ExternalGrid | None]) -> tuple[State, Frame]:
         return _window(layout, params, state, Inputs(inputs.seed, *xs))
 
-    state, frames = jax.lax.scan(chunk, state, _in_chunks(layout, (inputs.given_mw, inputs.outside)))
+    state, frames = jax.lax.scan(chunk, state, _in_chunks(layout, (inputs.given_mw, inputs.external)))
     return state, _joined(frames)
 
 
@@ -165,7 +165,7 @@ def batch(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple
     if any(site.power_limit is not None for site in params.sites):
         return jax.lax.map(lambda each: rollout(layout, *each), (params, state, inputs))
     work = jax.lax.map(lambda each: job_power(layout, *each), (params, state, inputs))
-    return jax.vmap(partial(closed_loop, layout))(params, state, work, inputs.outside)
+    return jax.vmap(partial(closed_loop, layout))(params, state, work, inputs.external)
 
 
 def part_of(work: Work, begin: jax.Array, ticks: int) -> Work:
@@ -183,24 +183,24 @@ def part_of(work: Work, begin: jax.Array, ticks: int) -> Work:
 
 def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
     """A window in which orders to the jobs do not change."""
-    return closed_loop(layout, params, state, job_power(layout, params, state, inputs), inputs.outside)
+    return closed_loop(layout, params, state, job_power(layout, params, state, inputs), inputs.external)
 
 
 def closed_loop(
-    layout: Layout, params: Params, state: State, work: Work, outside: Outside | None
+    layout: Layout, params: Params, state: State, work: Work, external: ExternalGrid | None
 ) -> tuple[State, Frame]:
     """The plant under what its jobs do in a window, and the orders to them that follow from it."""
     (training, served), jobs, watched_w, overflow = work
-    settled = plant.equilibrium(layout, params, jobs.mw[0], jax.tree.map(lambda x: x[0], outside))
+    settled = plant.equilibrium(layout, params, jobs.mw[0], jax.tree.map(lambda x: x[0], external))
     start = jax.tree.map(lambda new, old: jnp.where(state.tick == 0, new, old), settled, state.plant)
     ticks = jobs.mw.shape[0]
     firsts = state.tick + jnp.arange(0, ticks, layout.chunk_ticks, dtype=jnp.int32)
 
     @jax.checkpoint
-    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, Outside | None]) -> tuple[PlantState, Frame]:
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, ExternalGrid | None]) -> tuple[PlantState, Frame]:
         return advance(layout, params, carry, *xs)
 
-    after, frames = jax.lax.scan(one, start, (firsts, *_in_chunks(layout, (jobs, outside))))
+    after, frames = jax.lax.scan(one, start, (firsts, *_in_chunks(layout, (jobs, external))))
     frames = replace(_joined(frames), watched_w=watched_w)
     state = State(
         tick=state.tick + ticks,

@@ -19,7 +19,7 @@ from emulator.controller_schema import FeedForwardController, LqrController, sta
 from emulator.facility.power_chain import FacilityParams, facility_power
 from emulator.facility.ride_through import RideThroughParams
 from emulator.grid.voltage import PccParams, ZipParams
-from emulator.grids import area_index, formers, grid_layout, grid_params, steps_of
+from emulator.grids import area_index, forming_sites, grid_layout, grid_params, steps_of
 from emulator.jobs import inference_layout, inference_params, stream_of, training_layout, training_params
 from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams
 from emulator.power_limit import PowerLimitParams
@@ -120,7 +120,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
     inference = {
         i: inference_layout(scenario, s, j) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.InferenceJob)
     }
-    halls, forming = _halls_of(scenario), formers(scenario)
+    halls, forming = _halls_of(scenario), forming_sites(scenario)
     places = iter(range(len(jobs)))
     trained = iter(range(len(jobs)))
     return Layout(
@@ -143,10 +143,12 @@ def layout_of(scenario: schema.Scenario) -> Layout:
                 training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
                 area=area_index(scenario, site.area),
                 storage=storage_layout(site, run.dt_s),
-                feedback=any(isinstance(stage, LqrController) for stage in stages_of(site.controller)),
-                planned=tuple(i for i, (its, _) in enumerate(jobs) if its is site and i in training and _plans(site)),
-                former=forming.index(site) if site in forming else -1,
-                wait_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
+                state_feedback=any(isinstance(stage, LqrController) for stage in stages_of(site.controller)),
+                planned_jobs=tuple(
+                    i for i, (its, _) in enumerate(jobs) if its is site and i in training and _plans(site)
+                ),
+                forming=forming.index(site) if site in forming else -1,
+                return_delay_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
             )
             for site in scenario.site
             for riding in [site.facility.ride_through]

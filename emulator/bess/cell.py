@@ -31,14 +31,6 @@ def open_circuit_pu(params: CellParams, soc: jax.Array) -> jax.Array:
     return points[at] + (position - left) * (points[at + 1] - points[at])
 
 
-def stored(params: CellParams, soc: jax.Array) -> jax.Array:
-    """Energy above SOC 0, over that at SOC 1: the integral of v(s)."""
-    points = params.open_circuit_pu
-    count = points.shape[0]
-    below = jnp.clip(soc * (count - 1) - jnp.arange(count - 1, dtype=soc.dtype), 0.0, 1.0)  # share of each interval
-    return jnp.sum(below * (points[:-1] + 0.5 * below * jnp.diff(points))) / (count - 1)
-
-
 def current_pu(params: CellParams, voltage_pu: jax.Array, power_pu: jax.Array) -> jax.Array:
     """i for a terminal power p: the root with the smaller loss, without cancellation at small p."""
     square = voltage_pu**2 - 4.0 * params.resistance_pu * power_pu
