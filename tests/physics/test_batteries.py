@@ -78,9 +78,9 @@ def test_cells_conserve_energy_over_a_day(x64):
     dc = np.where(power > 0, power / 0.97, power * 0.98)
     current = -np.diff(soc, prepend=0.5) * 3600.0  # of 10 MW over 10 MWh: the charge that went, per unit
     lost_mws = np.sum(dc - power) + np.sum(10.0 * 0.02 * current**2)
-    stored = [stored(s) * 36000.0 for s in (0.5, soc[-1])]
+    energy = [stored(s) * 36000.0 for s in (0.5, soc[-1])]
     # Midpoint rule: third order in what a tick takes, 2e-4 of the charge, but second at the curve's ten kinks.
-    assert np.sum(power) + lost_mws + stored[1] - stored[0] == pytest.approx(0.0, abs=1e-6 * np.abs(power).sum())
+    assert np.sum(power) + lost_mws + energy[1] - energy[0] == pytest.approx(0.0, abs=1e-6 * np.abs(power).sum())
     assert np.ptp(soc) > 0.3 and lost_mws > 0.02 * np.abs(power).sum()
 
 
