@@ -19,7 +19,7 @@ import numpy as np
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
-from emulator.evidence import no_band, no_flicker, too_coarse, too_short
+from emulator.assessable import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Recording, evenly, of_trace, printable
 from emulator.trace import Trace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_boxes_never_import_each_other(box):
     for path in ROOT.glob(f"emulator/{box}/*.py"):
         allowed = LEAVES | {box, "kernels"}
         if path.name == "replay.py":
-            allowed |= {"jobs_schema", "record"}  # reads a file that the configuration names
+            allowed |= {"jobs_schema", "power_file"}  # reads a file that the configuration names
         assert ours(path) <= allowed, path
 
 
@@ -143,6 +144,12 @@ def test_only_drivers_compile():
         "fit_emulation",
         *TUNER,
     }
+
+
+def test_every_file_that_the_architecture_names_is_there():
+    named = set(re.findall(r"`((?:emulator|kernels|tests)/[\w/]+\.py)`", (ROOT / "ARCHITECTURE.md").read_text("utf-8")))
+    named -= {"kernels/NAME.py"}  # stands for any
+    assert len(named) > 30 and all((ROOT / path).is_file() for path in named), sorted(named)
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:

@@ -1,4 +1,4 @@
-"""Recorded powers, from files of other tools: read, checked, in seconds and watts. One way in, for replay and limits.
+"""Files of recorded power from other tools: read, checked, in s and W. Replay, limits and fits all read them here.
 
 Load positive. Nothing here imports JAX: a configuration is checked with the files that it names.
 """
