@@ -1,14 +1,15 @@
-"""What is wrong with a configuration, said so that its author can put it right: file, line, key, value, what is
-allowed, the nearest name. All problems at once."""
+"""Errors of a configuration, in words: file, line, key, value, what is allowed, the nearest name. All at once."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import tomllib
 import types
 import typing
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -44,6 +45,23 @@ class ConfigError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def read_toml(path: FilePath) -> tuple[str, dict[str, Any]]:
+    """Text and table of a TOML file.
+
+    Raises:
+      ConfigError: it cannot be read, or is not TOML.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+        return text, tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
+    except OSError as error:
+        raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
 
 
 def dotted(path: Path) -> str:

@@ -24,6 +24,7 @@ from emulator.complaint import (
     line_index,
     nearest,
     nearest_known,
+    read_toml,
     translate,
 )
 from emulator.raw_config import absolute_paths, kind_path, kind_path_at, values_of
@@ -131,15 +132,7 @@ class _Source:
             if FilePath(config).exists():  # a file is read more than once
                 is_no = "is a folder or a stream, must be a file"
             raise ConfigError([Problem(str(config), None, "", is_no)])
-        try:
-            text = path.read_text("utf-8-sig")
-            table = tomllib.loads(text)
-        except UnicodeDecodeError as error:
-            raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
-        except OSError as error:
-            raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+        text, table = read_toml(path)
         table.pop("about", None)
         places: dict[Path, tuple[str, int | None]] = {key: (str(path), line) for key, line in line_index(text).items()}
         return cls(str(path), path.resolve().parent, table, places, set(), set())

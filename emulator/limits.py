@@ -23,10 +23,9 @@ from emulator.assessable import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Recording, evenly, of_trace, printable
 from emulator.trace import Trace
-from emulator.units import counted
+from emulator.units import S_PER_MIN, counted
 
 ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW
-S_PER_MIN = 60.0
 
 Verdict = Literal["pass", "fail", "not assessable"]
 
@@ -159,7 +158,7 @@ def _places(
     limit: schema.Limit, places: Mapping[str, np.ndarray], quantity: Quantity
 ) -> tuple[Mapping[str, np.ndarray], str]:
     """Where the clause holds, and why nowhere."""
-    wanted = next((place for axis in ("site", "area", "tie") if (place := getattr(limit, axis, None))), None)
+    wanted = schema.place_of(limit)
     if not places:
         return {}, f"no {quantity} in the record"
     if wanted is not None and wanted not in places:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from emulator import catalog
-from emulator.complaint import ConfigError, Problem, dotted, line_index, nearest, nearest_known, translate
+from emulator.complaint import ConfigError, Problem, dotted, line_index, nearest, nearest_known, read_toml, translate
 from emulator.tables import Table, key
 
 
@@ -166,6 +165,11 @@ Clause = (
 Limit = Annotated[Clause, Field(discriminator="kind")]
 
 
+def place_of(limit: Clause) -> str | None:
+    """Site, area or tie for which a clause holds; None = the worst one counts."""
+    return next((place for axis in ("site", "area", "tie") if (place := getattr(limit, axis, None))), None)
+
+
 class Limits(Table):
     """A file of limits."""
 
@@ -184,15 +188,7 @@ def load(limits: str | Path) -> Limits:
     if not path.is_file():
         hint = nearest(str(limits), catalog.names("limits"))
         raise ConfigError([Problem(str(limits), None, "", f"no such file, and no limits preset of that name{hint}")])
-    try:
-        text = path.read_text("utf-8")
-        table = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(str(path), None, "", f"is not UTF-8 text: {error}")]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(str(path), None, "", f"is not valid TOML: {error}")]) from error
-    except OSError as error:
-        raise ConfigError([Problem(str(path), None, "", f"cannot be read: {error.strerror}")]) from error
+    text, table = read_toml(path)
     table.pop("about", None)
     try:
         return Limits.model_validate(table)

@@ -27,7 +27,7 @@ from emulator.rollout import State, initial_state
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
 from emulator.storages import listed
 from emulator.toml_text import to_toml
-from emulator.topology import by_devices, watch_columns
+from emulator.topology import by_devices, section_names, tie_names, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
 from emulator.units import W_PER_KW, counted
 
@@ -175,11 +175,9 @@ def header_of(scenario: schema.Scenario) -> Header:
             "hall": hall_labels(scenario),
             **{axis: tuple(watch_columns(scenario, f"{axis}s")) for axis in ("device", "rack")},
             "area": tuple(area.name for area in scenario.grid.area),
-            "tie": tuple("-".join(tie.between) for tie in scenario.grid.tie),
+            "tie": tie_names(scenario.grid),
             "reserve": tuple(area.name for area in scenario.grid.area if has_reserves(area)),
-            "section": tuple(
-                f"{shaft.name} {i + 1}-{i + 2}" for shaft in scenario.grid.shaft for i in range(len(shaft.stiffness_pu))
-            ),
+            "section": tuple(name for shaft in scenario.grid.shaft for name in section_names(shaft)),
         },
         config=to_toml(scenario),
         seed=run.seed,

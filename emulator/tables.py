@@ -5,7 +5,7 @@ Pure pydantic: nothing here imports JAX or NumPy, so a bad file is refused withi
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,4 +25,6 @@ def key(doc: str, default: Any = ..., *, unit: str = "", source: str = "", **bou
     return Field(default, description=doc, json_schema_extra=extra or None, **bounds)
 
 
+T = TypeVar("T")
+Some = Annotated[tuple[T, ...], Field(strict=False)]  # a TOML list
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s./\[\]\"']+$")]

@@ -272,7 +272,7 @@ def _clause(limit: limits_schema.Limit, scenario: schema.Scenario) -> Clause:
         "tie flow": dict.fromkeys(labels["tie"], True),
         "shaft torque": dict.fromkeys(labels["section"], True),
     }[kind.quantity]
-    wanted = next((place for axis in ("site", "area", "tie") if (place := getattr(limit, axis, None))), None)
+    wanted = limits_schema.place_of(limit)
     columns = [i for i, name in enumerate(places) if places[name] and wanted in (None, name)]
     if not columns:
         where = f" of {wanted!r}" if wanted else ""
