@@ -60,9 +60,7 @@ class Progress:
     level: jax.Array = quantity("1", "", "level at which the iteration before ended")
     standing: Standing = quantity("", "", "decides on the pauses to come")
     lost_s: jax.Array = quantity("s", "", "sum of what caps, ceilings and dummy work have added to iterations")
-    ordered: jax.Array = quantity(
-        "1", "iterations", "site's power caps at the latest iterations' starts, a ring"
-    )
+    ordered: jax.Array = quantity("1", "iterations", "site's power caps at the latest iterations' starts, a ring")
     floor: Floor | None = quantity("", "", "smoothing floor of a nominal device; None without smoothing")
 
 
