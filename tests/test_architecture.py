@@ -95,7 +95,7 @@ def test_imports_point_one_way():
     """cli -> drivers -> rollout -> plant -> boxes."""
     assert ours(ROOT / "emulator/plant.py") <= LEAVES | BOXES | {"disturbance", "frame", "power_limit"}
     assert ours(ROOT / "emulator/rollout.py") <= LEAVES | {"plant", "cluster", "frame"}
-    drivers = {"simulate", "cosimulate", "federation", "sweep", "bench", "cli"}
+    drivers = {"simulate", "side_by_side", "cosimulate", "federation", "sweep", "bench", "cli"}
     fits = {"fit", "fit_area", "fit_power"}
     for path in sources():
         if path.parent.name != "commands" and path.stem not in {
@@ -136,7 +136,7 @@ def test_only_drivers_compile():
         "placement",
         "cosimulate",
         "bench",
-        "sweep",
+        "side_by_side",
         "modes_report",
         "waveform",
         "lqr_design",
