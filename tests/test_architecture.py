@@ -36,6 +36,7 @@ BEFORE_JAX = (
     "limits_schema",
     "cosim_schema",
     "cosim_rules",
+    "controller_rules",
     "jobs_schema",
     "model_schema",
     "training_model",
