@@ -1,7 +1,7 @@
 """From a checked scenario to what the plant runs on: Layout, Params, Inputs.
 
-The one place where configuration meets arrays: every number becomes an array of the run's float type, every delay and
-switching time an integer tick, every W a MW where the border asks for it.
+Here, and in `jobs`, `grids`, `storages` and `controllers`, configuration becomes arrays: every number an array of the
+run's float type, every delay and switching time a whole number of ticks, and W become MW at the border of a site.
 """
 
 from __future__ import annotations
@@ -47,17 +47,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Gains:
-    """Of a site's state feedback."""
+    """Gains of a site's state-feedback controller."""
 
     gain: np.ndarray  # (states,)
 
 
-Records = dict[tuple[str, str], Record | Plan | Gains]  # by names of site and job; gains by that of the site and ""
+# What must be read or emulated before parameters can be made, by names of site and job; gains by site and "".
+Records = dict[tuple[str, str], Record | Plan | Gains]
 
 
 def records_of(scenario: schema.Scenario) -> Records:
-    """Read the files of the replayed jobs and draw their copies' shifts; emulate the iterations that are planned, and
-    design the gains of state feedbacks.
+    """Read the files of replayed jobs and draw the shifts of their copies, emulate the iterations that feed-forward
+    controllers play, and design the gains of state-feedback controllers.
 
     Raises:
       TraceError: a file that cannot be read.
@@ -98,7 +99,7 @@ def hall_labels(scenario: schema.Scenario) -> tuple[str, ...]:
 
 
 def _halls_of(scenario: schema.Scenario) -> list[tuple[int, ...]]:
-    """Places of the halls that each job is in, in the order of all jobs; jobs without racks count in the first."""
+    """Indices of the halls that each job is in, in the order of all jobs; one without racks is in the first."""
     if not scenario.record.groups:
         return [() for _ in jobs_of(scenario)]
     first, halls = 0, []
