@@ -1,4 +1,4 @@
-"""What a run adds up to, fed window by window: the rows that count, events, metrics, and why it had to stop."""
+"""The account of a run, fed window by window: channels of the trace, events, metrics, and why the run had to stop."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from emulator.trace import Event, Header
 from emulator.wear import Wear
 
 Block = Mapping[str, np.ndarray]
-# Where there is no battery; no temperature is followed; the grid is emulated elsewhere (of one emulated here, the
-# frequency follows in the next tick).
+# NaN without a battery; without a thermal model; where the grid is emulated elsewhere. (Of a grid emulated here, a bad
+# mechanical power shows in the frequency of the next tick.)
 MAY_BE_NAN = ("bess_soc", "battery_temperature_c", "area_mechanical_power_mw")
 
 
 class Account:
-    """Of one run. A value that is not finite, or a collapsed voltage, ends it at that row."""
+    """Account of one run. A value that is not finite, a collapsed voltage or an overloaded island ends it there."""
 
     CARRIED = ("_summary", "_tally", "_log", "_wear")
 
@@ -61,7 +61,7 @@ class Account:
 
 
 def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:
-    """What each job has added up, by its place; names as in the metrics."""
+    """Sums that jobs keep in their state: by index of the job, then by name as in the metrics."""
     found = {
         job: {"lost_iteration_s": float(its.progress.lost_s)}
         for job, its in zip(layout.training_job, state.training, strict=True)
@@ -73,7 +73,7 @@ def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:
 
 
 def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
-    """Channels of the trace from frames on the device; frequency becomes absolute here, in float64."""
+    """Channels of the trace, from frames; the frequency becomes absolute here, in float64."""
     speed = np.asarray(frame.speed_pu, np.float64)
     channels = {
         "site_it_power_mw": frame.it_mw,
@@ -103,7 +103,7 @@ def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:
 
 
 def _physical_stop(header: Header, block: Block, status: np.ndarray, first: int, every: int) -> tuple[str, int]:
-    """Reason to stop, "" for none, and the rows to keep: up to and with the first bad one."""
+    """Reason to stop ("" for none) and number of rows to keep: up to the first bad one, that included."""
     rows = len(status)
     broken = np.zeros(rows, bool)
     for name, values in block.items():

@@ -1,4 +1,4 @@
-"""Control blocks and integrators: pure functions, each with its transfer function or rule."""
+"""Control blocks, compensated sums and an integrator: pure functions, each with its transfer function or rule."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compensated(value: Tree) -> Compensated[Tree]:
 def compensated_add(total: Compensated[Tree], increment: Tree) -> Compensated[Tree]:
     """Add an increment that may be below the rounding of the sum.
 
-    Without it a one-hour battery at 0.05 pu and 1 ms never discharges in float32 (1.4e-8 added to 0.5).
+    In plain float32 a one-hour battery at 0.05 pu and ticks of 1 ms would never discharge: 1.4e-8 is lost beside 0.5.
     Reference: Kahan, Comm. ACM 8(1):40, 1965.
     """
     summand = jax.tree.map(jnp.add, increment, total.rest)
@@ -39,27 +39,27 @@ def compensated_add(total: Compensated[Tree], increment: Tree) -> Compensated[Tr
 
 
 def lag_gain(time_constant_s: jax.Array, dt_s: float) -> jax.Array:
-    """Share of the remaining way that 1/(1 + T s) covers in one tick of constant input: 1 - exp(-dt/T); 1 for T = 0."""
+    """Step response of 1/(1 + T s) after one tick: 1 - exp(-dt/T); 1 for T = 0."""
     instantaneous = time_constant_s <= 0.0
     safe = jnp.where(instantaneous, 1.0, time_constant_s)
     return jnp.where(instantaneous, 1.0, -jnp.expm1(-dt_s / safe))
 
 
 def lag_mean_gain(time_constant_s: jax.Array, dt_s: float) -> jax.Array:
-    """Share of that way in the mean over the tick: 1 - T/dt (1 - exp(-dt/T)); 1 for T = 0."""
+    """Mean over one tick of the step response of 1/(1 + T s): 1 - T/dt (1 - exp(-dt/T)); 1 for T = 0."""
     instantaneous = time_constant_s <= 0.0
     x = dt_s / jnp.where(instantaneous, 1.0, time_constant_s)
-    # Float32 would cancel where the tick is short: an error of x^6/720 there.
+    # For a short tick the exact form cancels in float32: a series there, whose error is x^6/720.
     exact, short = 1.0 + jnp.expm1(-x) / x, x * (1 / 2 - x * (1 / 6 - x * (1 / 24 - x / 120)))
     return jnp.where(instantaneous, 1.0, jnp.where(x < 0.1, short, exact))
 
 
-def beyond(value: jax.Array, half_width: jax.Array) -> jax.Array:
-    """What a dead-band passes on, without a step at its edges; all of it, with slope 1 everywhere, if it has no width.
+def deadband(value: jax.Array, half_width: jax.Array) -> jax.Array:
+    """The part of a value that lies beyond a dead-band, without a step at its edges. Without width, the value itself.
 
     Reference: IEEE Std 1207-2011 (intentional dead-band).
     """
-    # Not value - clip(value): at rest without a dead-band its slope would be that of a tie between both limits.
+    # Not value - clip(value): without width, at value 0, JAX would take its slope from both limits at once.
     return jnp.where(jnp.abs(value) >= half_width, value - jnp.sign(value) * half_width, 0.0)
 
 
@@ -80,14 +80,14 @@ def rk4_increment(derivative: Callable[[Tree], Tree], x: Tree, dt_s: float) -> T
 
 
 def pick(values: jax.Array, index: tuple[int, ...]) -> jax.Array:
-    """values[index] for a static index: slices that fuse, where a gather would not."""
+    """values[index] for a static index, as slices: XLA fuses these, but not a gather."""
     if index == tuple(range(values.shape[0])):
         return values
     return jnp.stack([values[i] for i in index]) if index else jnp.zeros(0, values.dtype)
 
 
 def sum_at(values: jax.Array, index: tuple[int, ...], size: int) -> jax.Array:
-    """Sum of the values that share a static index, for each of `size` places."""
+    """(size,) sums of the values with equal index: result[i] = sum of values[j] where index[j] == i; static index."""
     if index == tuple(range(size)):
         return values
     zero = jnp.zeros((), values.dtype)
@@ -95,5 +95,5 @@ def sum_at(values: jax.Array, index: tuple[int, ...], size: int) -> jax.Array:
 
 
 def stacked(values: list[jax.Array]) -> jax.Array:
-    """(n,) of scalars, also of none."""
+    """(n,) from n scalars; n may be 0."""
     return jnp.stack(values) if values else jnp.zeros(0)

@@ -12,8 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from emulator.units import counted
-
 
 @dataclass(frozen=True)
 class BandCoherence:
@@ -89,28 +87,3 @@ def _bin_power(series: np.ndarray, dt_s: float, window: str) -> tuple[np.ndarray
 def _hann(rows: int) -> np.ndarray:
     """Periodic Hann window."""
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(rows) / rows)
-
-
-def squared_coherence(series: np.ndarray, dt_s: float, segment_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """(bins,) frequencies from 0 and (bins, n, n) |S_ij|^2 / (S_i S_j) of each pair: what part of one series' power at
-    a frequency is a linear function of the other's, at any phase.
-
-    Welch, IEEE Trans. Audio Electroacoust. 15(2), 1967: means over segments that overlap by half, each with its mean
-    removed and a Hann window; rows that fill no segment are left out. Over k separate segments, independent series show
-    1/k on average. NaN where a series has no power.
-
-    Raises:
-      ValueError: fewer than two segments, with which every pair would show 1.
-    """
-    starts = np.arange(0, len(series) - segment_rows + 1, segment_rows - segment_rows // 2)
-    if len(starts) < 2:
-        raise ValueError(f"{counted(len(series), 'row')} hold no two segments of {segment_rows}, at least 2 are needed")
-    cross = 0.0
-    for start in starts:
-        part = series[start : start + segment_rows].astype(np.float64)
-        spectrum = np.fft.rfft(_hann(segment_rows)[:, None] * (part - part.mean(axis=0)), axis=0)
-        cross = cross + spectrum[:, :, None] * spectrum[:, None, :].conj()
-    own = np.einsum("kii->ki", cross).real
-    with np.errstate(invalid="ignore"):
-        squared = np.abs(cross) ** 2 / (own[:, :, None] * own[:, None, :])
-    return np.fft.rfftfreq(segment_rows, dt_s), squared

@@ -1,5 +1,4 @@
-"""What is wrong with a configuration, said so that its author can put it right: file, line, key, value, what is
-allowed, the nearest name. All problems at once."""
+"""Errors of a configuration, in words: file, line, key, value, what is allowed, the nearest name. All at once."""
 
 from __future__ import annotations
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emulator.clock import ticks_exact, ticks_nearest
 from emulator.tables import IDEAL, PROGRAM, Table, key
-from emulator.units import counted
 
 
 class NoController(Table):
@@ -211,46 +208,3 @@ def stages_of(table: Controller) -> tuple[Stage, ...]:
         case CompositeController():
             return table.stage
     return (table,)
-
-
-def problems(table: Controller | Stage, dt_s: float) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Keys that do not fit the clock or each other, and what to do."""
-    match table:
-        case CompositeController():
-            for i, stage in enumerate(table.stage):
-                for path, message in problems(stage, dt_s):
-                    yield ("stage", i, *path), message
-            followers = [stage.kind for stage in table.stage if isinstance(stage, FOLLOWERS)]
-            if len(followers) > 1:
-                yield (
-                    ("stage",),
-                    f"has {len(followers)} followers ({', '.join(followers)}): each carries the load, keep one",
-                )
-        case BandStopController():
-            for i, band in enumerate(table.band):
-                if band.high_hz <= band.low_hz:
-                    yield ("band", i, "high_hz"), f"is {band.high_hz:g} Hz, must be above low_hz = {band.low_hz:g}"
-                elif band.high_hz >= 0.5 / dt_s:
-                    yield ("band", i, "high_hz"), f"is {band.high_hz:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
-        case LowPassController(cutoff_hz=cutoff) | FeedForwardController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
-            yield ("cutoff_hz",), f"is {cutoff:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
-        case MovingAverageController(window_s=window) if ticks_exact(window, dt_s) is None:
-            near = max(ticks_nearest(window, dt_s), 1) * dt_s
-            yield ("window_s",), f"is {window!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
-        case MpcController():
-            for name in ("period_s", "step_s"):
-                if ticks_exact(seconds := getattr(table, name), dt_s) is None:
-                    near = max(ticks_nearest(seconds, dt_s), 1) * dt_s
-                    yield (name,), f"is {seconds!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
-        case RepetitiveController(period_s=period) if ticks_exact(period, dt_s) is None:
-            near = max(ticks_nearest(period, dt_s), 1) * dt_s
-            yield ("period_s",), f"is {period!r}, no whole number of ticks of {dt_s!r} s; nearest: {near:.12g}"
-        case RepetitiveController(cutoff_hz=cutoff) | LqrController(cutoff_hz=cutoff) if cutoff > 0.5 / dt_s:
-            yield ("cutoff_hz",), f"is {cutoff:g} Hz, above half the tick rate, {0.5 / dt_s:g} Hz"
-        case VirtualInertiaController(filter_s=lag) if lag < dt_s * (1 - 1e-9):
-            yield (
-                ("filter_s",),
-                f"is {lag:g} s, too short for ticks of {dt_s:g} s: run.dt_s must be at most {lag:.4g} s",
-            )
-        case NeuralController(last=last) if len(last) not in (0, 16):
-            yield ("last",), f"has {counted(len(last), 'weight')}, the last layer takes 16"

@@ -21,12 +21,12 @@ from emulator import schema
 from emulator.account import Account
 from emulator.clock import seconds_at, ticks_nearest
 from emulator.cosim_schema import Cosim
-from emulator.frame import Frame
+from emulator.frame import ExternalGrid, Frame
 from emulator.grid_schema import GenerationTrip, LoadStep, ScrChange, TieOutage, VoltageSag
-from emulator.plant import Layout, Outside, Params
-from emulator.rollout import State, Work, closed_loop, initial_state, job_power, part_of
+from emulator.plant import Layout, Params
+from emulator.rollout import JobWork, State, closed_loop, initial_state, job_power, slice_of
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
-from emulator.simulate import WINDOW_TICKS, Outcome, Sink, record, run_ticks
+from emulator.simulate import WINDOW_TICKS, Outcome, Sink, deliver, run_ticks
 from emulator.trace import Header
 
 BLOCK_S = 1.0  # of the wall's clock, at most, before rows go to the sink: what a kill can cost
@@ -105,7 +105,7 @@ def cosimulate(
     run = _Run.of(scenario)
     account = Account(scenario, header, run.layout)
     frames = _blocks(run, account, partner)
-    return record(scenario, header, sink, run.params, account, frames, time.perf_counter() - entered, progress)
+    return deliver(scenario, header, sink, run.params, account, frames, time.perf_counter() - entered, progress)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Run:
     layout: Layout  # a chunk is a step
     params: Params
     window: int  # ticks for which the jobs' work is computed at once
-    jobs: Callable[..., Work]
+    jobs: Callable[..., JobWork]
     step: Callable[..., tuple[State, Frame]]
 
     @classmethod
@@ -144,7 +144,7 @@ def _step(
     places: list[int | None],
     params: Params,
     state: State,
-    work: Work,
+    work: JobWork,
     begin: jax.Array,
     speed_pu: jax.Array,
     voltage_pu: jax.Array,
@@ -159,7 +159,7 @@ def _step(
     ticks = layout.chunk_ticks
     speeds = jnp.broadcast_to(speed_pu, (ticks, *speed_pu.shape)) if speed_pu.size else None
     volts = tuple(None if place is None else jnp.broadcast_to(voltage_pu[place], (ticks,)) for place in places)
-    return closed_loop(layout, params, state, part_of(work, begin, ticks), Outside(speeds, volts))
+    return closed_loop(layout, params, state, slice_of(work, begin, ticks), ExternalGrid(speeds, volts))
 
 
 def nominal(scenario: schema.Scenario) -> Given:
@@ -218,7 +218,7 @@ def _steps(run: _Run, partner: Partner) -> Iterator[tuple[Frame, State]]:
             given = partner.exchange(seconds_at(first + begin + ticks, run.layout.dt_s), draw)
 
 
-def _draw_at(run: _Run, state: State, work: Work, given: Given) -> Draw:
+def _draw_at(run: _Run, state: State, work: JobWork, given: Given) -> Draw:
     """What the sites draw at rest under what the grid gives: in the first row, of which the plant is put to rest."""
     _refuse(run.scenario, given, 0)
     _, frame = run.step(run.params, state, work, np.int32(0), *_held(run.scenario, given))

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from emulator.struct import static, struct
 
-# What steps, and where: load of a site or an area, MW; generation and inertia that an area loses, MW and MW s; voltage
-# and short-circuit ratio of the source behind a site's point of common coupling, pu and 1; share of a site's battery
-# converters that have tripped; share of a tie that is out.
+# A step changes: load of a site or an area, MW; generation or inertia that an area has lost, MW or MW s; voltage, pu,
+# or short-circuit ratio of the source behind a PCC; share of a site's battery converters that have tripped; share of a
+# tie that is out.
 Signal = Literal[
     "site_load",
     "area_load",
@@ -38,7 +38,7 @@ class StepLayout:
 
 
 class Steps:
-    """The steps of a run as they stand in one tick."""
+    """Values of a run's steps in one tick."""
 
     def __init__(self, layout: tuple[StepLayout, ...], size: jax.Array, number: jax.Array) -> None:
         """size: (steps,) how far each goes, in the unit of its signal. number: int32, the tick."""

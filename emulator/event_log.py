@@ -15,7 +15,7 @@ from emulator.grid import protection
 from emulator.grid_schema import BessOutage, GenerationTrip, LoadStep, ScrChange, TieOutage, VoltageSag
 from emulator.grids import tie_index
 from emulator.scenario import jobs_of
-from emulator.topology import runs_of
+from emulator.topology import runs_of, tie_names
 from emulator.trace import Event
 
 # What can begin in a tick of a job, as the trace's events name it.
@@ -64,7 +64,7 @@ class EventLog:
         self._sites = tuple(site.name for site in scenario.site)
         self._jobs = tuple(f"{site.name}/{job.name}" for site, job in jobs_of(scenario))
         self._areas = tuple(area.name for area in scenario.grid.area)
-        self._ties = tuple("-".join(tie.between) for tie in scenario.grid.tie)
+        self._ties = tie_names(scenario.grid)
         self._stages = tuple(area.shedding for area in scenario.grid.area)
         self._dt_s, self._nominal_hz = scenario.run.dt_s, scenario.grid.frequency_hz
         self._scheduled = sorted(_scheduled(scenario), key=lambda event: event.time_s)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from emulator.tables import PROGRAM, Table, key
-from emulator.tune_schema import Parameter, Some
+from emulator.tables import PROGRAM, Some, Table, key
+from emulator.tune_schema import Parameter
 
 
 class Fit(Table):

@@ -1,4 +1,4 @@
-"""What goes through a tick of the plant: what the jobs do, and what the tick leaves behind.
+"""What goes into a tick of the plant, and what is recorded of it: `Jobs` and `ExternalGrid` in, `Frame` out.
 
 Load positive = draws from the grid; battery positive = discharges; tie positive = from the first area to the second.
 Powers are means over the tick, states (frequency, SOC, tie flow) are those at its start.
@@ -15,26 +15,37 @@ from emulator.struct import quantity, struct
 
 @struct
 class Jobs:
-    """What the jobs do in a tick, tick means; see `cluster.demand.Demand`."""
+    """Power of the jobs in a tick, tick means."""
 
     mw: jax.Array = quantity("MW", "jobs")
-    wanted_mw: jax.Array = quantity("MW", "jobs", "without what mitigations at the accelerators add and withhold")
+    wanted_mw: jax.Array = quantity("MW", "jobs", "what it would be without smoothing, dummy work and caps")
     bits: jax.Array = quantity("1", "jobs", "int32: what begins in the tick, bits of `cluster.pauses`")
     hall_mw: jax.Array = quantity("MW", "halls")
 
 
 @struct
-class Frame:
-    """What a tick leaves behind."""
+class ExternalGrid:
+    """What another program emulates of the grid. None stands for what is emulated here.
 
-    it_mw: jax.Array = quantity("MW", "sites")
-    facility_mw: jax.Array = quantity("MW", "sites")
-    bess_mw: jax.Array = quantity("MW", "sites")
-    pcc_mw: jax.Array = quantity("MW", "sites")
+    In a window the arrays have a leading axis of ticks, as declared here; in one tick they have none.
+    """
+
+    speed_pu: jax.Array | None = quantity("pu", "ticks, areas", "speed deviation at the tick's start")
+    voltage_pu: tuple[jax.Array | None, ...] = quantity("pu", "sites: ticks", "at each PCC, tick mean")
+
+
+@struct
+class Frame:
+    """What is recorded of a tick; see `trace.CHANNELS` for most of these."""
+
+    it_mw: jax.Array = quantity("MW", "sites", "accelerators and their servers")
+    facility_mw: jax.Array = quantity("MW", "sites", "consumption of the site, before the battery")
+    bess_mw: jax.Array = quantity("MW", "sites", "batteries at their terminals")
+    pcc_mw: jax.Array = quantity("MW", "sites", "draw from the grid: facility_mw - bess_mw")
     pcc_mvar: jax.Array = quantity("Mvar", "sites")
     voltage_pu: jax.Array = quantity("pu", "sites")
-    connected: jax.Array = quantity("1", "sites")
-    command_mw: jax.Array = quantity("MW", "sites")
+    connected: jax.Array = quantity("1", "sites", "share of the load not tripped")
+    command_mw: jax.Array = quantity("MW", "sites", "order of the controller to the batteries")
     job_mw: jax.Array = quantity("MW", "jobs")
     job_wanted_mw: jax.Array = quantity("MW", "jobs")
     job_bits: jax.Array = quantity("1", "jobs", "int32")
@@ -52,8 +63,8 @@ class Frame:
     agc_mw: jax.Array = quantity("MW", "reserves", "order, at the tick's start")
     shed_mw: jax.Array = quantity("MW", "reserves", "load shed, at the tick's start")
     shaft_torque_pu: jax.Array = quantity("pu", "sections of all shafts", "deviation at the tick's start")
-    status: jax.Array = quantity("1", "sites", "POWER_LIMIT | SOC_LIMIT | VOLTAGE_COLLAPSE | DISCONNECTED")
-    watched_w: jax.Array | None = quantity("W", "watched devices", "in a whole window: (rows, devices), rows their own")
+    status: jax.Array = quantity("1", "sites", "int32, status bits of `plant`")
+    watched_w: jax.Array | None = quantity("W", "rows, watched devices", "of a whole window, in rows of its own")
 
 
 AT_START = (
@@ -61,11 +72,11 @@ AT_START = (
     "battery_soc",
     "battery_c",
     *frequency.Readings.__dataclass_fields__,
-)  # of a frame: values at the tick's start, not means
+)  # fields of a frame that are values at the tick's start, not means over it
 
 
 def of_sites(frames: list[dict[str, jax.Array]]) -> dict[str, jax.Array]:
-    """Fields of a frame from those of each site; of shape (0,) where there is no site."""
+    """Fields of a frame over all sites from those of each site; of shape (0,) where there is no site."""
     names = ("it_mw", "facility_mw", "bess_mw", "pcc_mw", "pcc_mvar", "voltage_pu", "connected", "command_mw", "soc")
     listed = ("battery_mw", "battery_soc", "battery_c")
     if not frames:

@@ -1,4 +1,4 @@
-"""The grid's tables and the disturbances as layouts and parameters. Sites and clock: scenario.py."""
+"""From the tables [grid] and [[disturbance]] to GridLayout, GridParams and the steps of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from emulator.units import S_PER_MIN
 
 NEVER = -1  # ticks of a delay that does not end
 
-# In which order the models' governors are held, and what holds their numbers; field names are the tables' keys.
+# Governor models in the order in which the grid holds them. The fields of each class are the keys of the model's table.
 MODELS: dict[str, type[governor.GovernorParams]] = {
     "reheat": governor.ReheatParams,
     "lag": governor.LagParams,
@@ -54,7 +54,7 @@ def tie_index(scenario: schema.Scenario, between: tuple[str, str] | None) -> int
 
 
 def grid_layout(scenario: schema.Scenario) -> GridLayout:
-    """Sizes and places."""
+    """Sizes, and the area of each part."""
     grid, dt_s = scenario.grid, scenario.run.dt_s
     names = [area.name for area in grid.area]
     agcs = {i: area.agc for i, area in enumerate(grid.area) if area.agc is not None}
@@ -66,7 +66,7 @@ def grid_layout(scenario: schema.Scenario) -> GridLayout:
             areas=len(names),
         ),
         governor_area=tuple(tuple(area for area, _ in _governors(grid, model)) for model in _models(grid)),
-        former_area=tuple(area_index(scenario, site.area) for site in formers(scenario)),
+        forming_area=tuple(area_index(scenario, site.area) for site in forming_sites(scenario)),
         machineless=tuple(area.inertia_s == 0 for area in grid.area),
         inverter_area=tuple(i for i, area in enumerate(grid.area) if area.inverters is not None),
         agc_area=tuple(agcs),
@@ -78,7 +78,7 @@ def grid_layout(scenario: schema.Scenario) -> GridLayout:
 
 
 def has_reserves(area: grid_schema.Area) -> bool:
-    """True where there is more to record of an area than its frequency and mechanical power."""
+    """Whether the trace has channels of reserves for the area: inverters, AGC or load shedding."""
     return area.inverters is not None or area.agc is not None or bool(area.shedding)
 
 
@@ -102,7 +102,7 @@ def grid_params(scenario: schema.Scenario) -> GridParams:
         governors=tuple(_governor_params(grid, model) for model in _models(grid)),
         order_share=tuple(_order_share(grid, model) for model in _models(grid)),
         inverters=_inverter_params(grid),
-        formers=_forming_params(scenario),
+        forming=_forming_params(scenario),
         agc=_agc_params(grid),
         protection=_protection_params(grid),
         shafts=tuple(_shaft_params(grid, shaft, scenario.run.dt_s) for shaft in grid.shaft),
@@ -110,7 +110,7 @@ def grid_params(scenario: schema.Scenario) -> GridParams:
 
 
 def steps_of(scenario: schema.Scenario) -> Iterator[tuple[StepLayout, float]]:
-    """All disturbances as steps, and how far each goes."""
+    """All disturbances as steps of a signal, each with its size in the signal's unit."""
     sites = [site.name for site in scenario.site]
 
     def step(signal: Signal, place: int, at_s: float, size: float) -> tuple[StepLayout, float]:
@@ -169,7 +169,7 @@ def _governor_params(grid: grid_schema.Grid, model: str) -> governor.GovernorPar
 
 
 def _order_share(grid: grid_schema.Grid, model: str) -> jax.Array:
-    """pu on each governor's base per MW that the AGC of its area asks for."""
+    """(governors,) pu on the governor's base per MW of its area's AGC order."""
     governed = [sum(its.share for its in area.governor if its.model != "none") for area in grid.area]
     return as_array(
         [
@@ -196,13 +196,13 @@ def _inverter_params(grid: grid_schema.Grid) -> InverterParams:
     )
 
 
-def formers(scenario: schema.Scenario) -> list[schema.Site]:
-    """Sites whose battery forms the grid."""
+def forming_sites(scenario: schema.Scenario) -> list[schema.Site]:
+    """Sites with a grid-forming battery, in the order in which the grid holds these batteries."""
     return [site for site in scenario.site if site.bess is not None and site.bess.mode == "grid_forming"]
 
 
 def _forming_params(scenario: schema.Scenario) -> FormingParams:
-    tables = [site.bess for site in formers(scenario) if site.bess is not None]
+    tables = [site.bess for site in forming_sites(scenario) if site.bess is not None]
     return FormingParams(
         power_mw=as_array([bess.availability * bess.units * bess.power_mw for bess in tables]),
         gain_pu=as_array([1.0 / bess.forming_droop_pu for bess in tables]),

@@ -1,4 +1,4 @@
-"""From training jobs in the configuration to what `cluster.demand` runs on. W at the accelerator."""
+"""From the tables of training and inference jobs to their layouts and parameters. W at the accelerator."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from emulator.cluster.stationary import stationary
 from emulator.cluster.workload import WorkloadParams
 from emulator.struct import as_array
 from emulator.topology import by_devices, devices_in_halls, noisy, phases_of, runs_of, server_power_w, watched_devices
+from emulator.units import S_PER_H
 
 NEVER = 2**31 - 1
 
 
 def stream_of(site: schema.Site, job: tables.Job) -> int:
-    """Stream of a job's random draws: depends on its name and its site's alone."""
+    """Number of a job's random stream: depends on the names of the job and its site, and on nothing else."""
     return zlib.crc32(f"{site.name}/{job.name}".encode())
 
 
@@ -196,7 +197,7 @@ def _or_infinite(value: float | None) -> float:
 
 
 def _scale(job: tables.TrainingJob) -> tuple[float, float]:
-    """Level, as the workload gives it, of an idle device, and what one unit of it is as a share of the range."""
+    """Level of an idle device as the workload states levels (`level_of`), and share of the range per unit of level."""
     device = job.accelerator
     idle = (
         server_power_w(device, device.idle_w) / server_power_w(device, device.tdp_w)
@@ -207,7 +208,7 @@ def _scale(job: tables.TrainingJob) -> tuple[float, float]:
 
 
 def _workload_params(job: tables.TrainingJob) -> WorkloadParams:
-    """Levels as shares of the range idle to peak, whichever way the workload gives them."""
+    """Numbers of a workload, its levels converted to shares of the range from idle to peak."""
     workload, (floor, scale) = job.workload, _scale(job)
     phases = phases_of(job)
     waits = [p.level if p.wait_level is None else p.wait_level for p in phases]
@@ -257,7 +258,7 @@ def _pause_params(job: tables.TrainingJob) -> PauseParams:
 
 def faults_per_s(job: tables.TrainingJob) -> float:
     """Faults of the whole job."""
-    return job.workload.fault.rate_per_device_hour * job.devices / 3600.0 if job.workload.fault else 0.0
+    return job.workload.fault.rate_per_device_hour * job.devices / S_PER_H if job.workload.fault else 0.0
 
 
 def checkpoint_period_s(job: tables.TrainingJob) -> float:

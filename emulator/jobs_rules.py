@@ -281,7 +281,7 @@ def _watched(scenario: Scenario) -> Problems:
 def _replay(path: Path, job: ReplayJob, duration_s: float) -> Problems:
     # NumPy is imported only where a file has to be read.
     from emulator.cluster import replay
-    from emulator.record import RecordError
+    from emulator.power_file import RecordError
 
     try:
         time_s, _ = replay.read(job)

@@ -18,8 +18,8 @@ import numpy as np
 
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
-from emulator.limits import S_PER_MIN
 from emulator.power_metrics import RAPID_S, SAME_TIME
+from emulator.units import S_PER_MIN
 
 SAME_LEVELS = sum(weight for weight, _ in flicker.CLASSES)  # Pst^2 of a flicker that is felt evenly, over P_inst
 

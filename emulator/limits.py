@@ -19,15 +19,14 @@ import numpy as np
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
+from emulator.assessable import no_band, no_flicker, too_coarse, too_short
 from emulator.complaint import must_be
-from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Recording, evenly, of_trace, printable
 from emulator.trace import Trace
-from emulator.units import counted, plain
+from emulator.units import S_PER_MIN, counted, plain
 
 ROUNDING = 1e-5  # of what is allowed: more than that beyond it is too much; single precision of 1 GW is 6e-5 MW
-S_PER_MIN = 60.0
 
 Verdict = Literal["pass", "fail", "not assessable"]
 
@@ -162,7 +161,7 @@ def _places(
     limit: schema.Limit, places: Mapping[str, np.ndarray], quantity: Quantity
 ) -> tuple[Mapping[str, np.ndarray], str]:
     """Where the clause holds, and why nowhere."""
-    wanted = next((place for axis in ("site", "area", "tie") if (place := getattr(limit, axis, None))), None)
+    wanted = schema.place_of(limit)
     if not places:
         return {}, f"no {quantity} in the record"
     if wanted is not None and wanted not in places:

@@ -165,6 +165,11 @@ Clause = (
 Limit = Annotated[Clause, Field(discriminator="kind")]
 
 
+def place_of(limit: Clause) -> str | None:
+    """Site, area or tie for which a clause holds; None = the worst one counts."""
+    return next((place for axis in ("site", "area", "tie") if (place := getattr(limit, axis, None))), None)
+
+
 class Limits(Table):
     """A file of limits."""
 

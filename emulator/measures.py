@@ -15,8 +15,8 @@ import numpy as np
 
 from emulator import flicker, shaft_fatigue, spectrum
 from emulator import power_metrics as metrics
+from emulator.assessable import no_band, no_flicker, too_coarse, too_short
 from emulator.complaint import must_be
-from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.metrics import unit_of
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Rating, Recording, evenly, of_trace, printable

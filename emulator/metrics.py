@@ -14,7 +14,7 @@ import numpy as np
 
 from emulator.clock import fraction
 from emulator.power_metrics import CHANGE_WINDOW_S, FREQUENCY_BANDS_HZ, RAMPS_S, ROCOF_S
-from emulator.tallies import Change, Extremes, Outside, Rate, Sum
+from emulator.tallies import Change, Extremes, OutsideBand, Rate, Sum
 from emulator.trace import Event, Header
 from emulator.units import S_PER_H
 from emulator.wear import Wear
@@ -92,7 +92,7 @@ class Summary:
         self._extremes["tie_power_mw"] = Extremes(len(header.labels["tie"]))
         areas, nominal_hz = len(header.labels["area"]), header.frequency_hz
         self._rates |= {("area_frequency_hz", over_s): Rate(areas, fraction(over_s) / row) for over_s in ROCOF_S}
-        self._outside = {band_hz: Outside(areas, nominal_hz, band_hz) for band_hz in FREQUENCY_BANDS_HZ}
+        self._outside = {band_hz: OutsideBand(areas, nominal_hz, band_hz) for band_hz in FREQUENCY_BANDS_HZ}
 
     def update(self, block: Mapping[str, np.ndarray], first_tick: int) -> None:
         """Take in the rows from `first_tick` on, every channel as (rows, length of its axis).

@@ -17,6 +17,7 @@ from emulator.plant import Layout
 from emulator.resonance import Avoid, Resonance, resonance_of
 from emulator.rollout import initial_state, job_power
 from emulator.scenario import inputs_of, layout_of, params_of, records_of
+from emulator.topology import section_names, tie_names
 from emulator.units import plain
 from emulator.waveform import of_site
 
@@ -128,15 +129,15 @@ def _linear(scenario: schema.Scenario, where: Where) -> tuple[Layout, Linear, li
 
 def _labels(scenario: schema.Scenario, layout: Layout) -> Labels:
     areas, grid = [area.name for area in scenario.grid.area], layout.grid
-    shafts = [[f"{s.name} {i + 1}-{i + 2}" for i in range(len(s.stiffness_pu))] for s in scenario.grid.shaft]
+    shafts = [section_names(shaft) for shaft in scenario.grid.shaft]
     return {
         "sites": [site.name for site in scenario.site],
         "areas": areas,
-        "ties": ["-".join(tie.between) for tie in scenario.grid.tie],
+        "ties": tie_names(scenario.grid),
         "governors": [[areas[i] for i in its] for its in grid.governor_area],
         "inverters": [areas[i] for i in grid.inverter_area],
         "agcs": [areas[i] for i in grid.agc_area],
-        "shafts: 2 sections": [its + [f"{name} speed" for name in its] for its in shafts],
+        "shafts: 2 sections": [[*names, *(f"{name} speed" for name in names)] for names in shafts],
     }
 
 
@@ -144,10 +145,8 @@ def _outputs(scenario: schema.Scenario) -> Iterator[Output]:
     """In the order of `linearise.OUTPUTS`."""
     grid = scenario.grid
     yield from (Output("frequency", area.name, "Hz/MW") for area in grid.area)
-    yield from (Output("tie flow", "-".join(tie.between), "MW/MW") for tie in grid.tie)
-    for shaft in grid.shaft:
-        for i in range(len(shaft.stiffness_pu)):
-            yield Output("shaft torque", f"{shaft.name} {i + 1}-{i + 2}", "pu/MW")
+    yield from (Output("tie flow", name, "MW/MW") for name in tie_names(grid))
+    yield from (Output("shaft torque", name, "pu/MW") for shaft in grid.shaft for name in section_names(shaft))
     yield from (Output("battery power", site.name, "MW/MW") for site in scenario.site)
     yield from (Output("draw from the grid", site.name, "MW/MW") for site in scenario.site)
 
@@ -163,7 +162,7 @@ def _frequencies(modes: Modes, dt_s: float) -> np.ndarray:
 
 
 def _notes(scenario: schema.Scenario, modes: Modes) -> Iterator[str]:
-    """What the reader must know before he uses the numbers."""
+    """What to know before using the numbers."""
     for mode in modes.modes:
         if mode.frequency_hz and abs(mode.damping_ratio) < UNDAMPED:
             yield f"the mode at {mode.frequency_hz:.4g} Hz is not damped: on it, responses have no bound"

@@ -49,9 +49,9 @@ def _followed(scenario: schema.Scenario, records: Records, dotted: str) -> Path:
     """Resolved path of a number that the plant's parameters depend on, and its structure does not."""
     path = tunables.tunable(scenario, dotted)
     layout = layout_of(scenario)
-    if any(site.feedback for site in layout.sites):
+    if any(site.state_feedback for site in layout.sites):
         raise tunables.PathError(f"{dotted!r}: gains of 'lqr' are designed for each plant anew, no gradient follows")
-    if "job" in path and any(site.planned for site in layout.sites):
+    if "job" in path and any(site.planned_jobs for site in layout.sites):
         raise tunables.PathError(f"{dotted!r}: the schedule that 'feed_forward' plays would change with it")
     value = tunables.value_at(scenario, path)
     moved = tunables.replaced(scenario, path, value * (1.0 + STEP) or STEP)

@@ -1,7 +1,8 @@
-"""Where a run is computed: as a whole on JAX's devices, or what the jobs do there and the closed loop on a CPU beside.
+"""Where a run is computed: all of it on JAX's devices, or the jobs' power there and the closed loop on a CPU.
 
-Every operation of a tick is a launch on a GPU, 37 in the demo at some 2 us, and a core takes 0.2 us for all of them
-(docs/performance.md). What the jobs do has no such loop, or one with all devices of a job in every turn.
+On a GPU every operation of a tick is a kernel launch: 37 in the demo, at some 2 us each, where a CPU core takes 0.2 us
+for all of them (docs/performance.md). Job power has no loop over ticks, or one that treats all devices of a job at
+once.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 
 from emulator.frame import Frame
 from emulator.plant import Inputs, Layout, Params
-from emulator.rollout import State, closed_loop, job_power, rollout
+from emulator.rollout import JobWork, State, closed_loop, job_power, rollout
 
 Step = Callable[[State, Inputs], tuple[State, Frame]]
 
 
 def compiled(layout: Layout, params: Params, state: State, inputs: Inputs) -> Step:
-    """What takes a run through a window, for arguments of the shapes of these.
+    """The compiled function that takes a run through a window, for arguments of these shapes.
 
     Raises:
       RuntimeError: JAX has other devices, and no CPU beside them.
@@ -32,7 +33,7 @@ def compiled(layout: Layout, params: Params, state: State, inputs: Inputs) -> St
 
 
 def whole(layout: Layout, params: Params, state: State, inputs: Inputs) -> Step:
-    """All on JAX's devices, the loop on the first; nonlinear devices are spread over them."""
+    """All on JAX's devices: nonlinear devices are spread over them, the closed loop is on the first."""
     step = jax.jit(rollout, static_argnums=0)
     if any(job.path == "devices" for job in layout.training):
         everywhere = _everywhere()
@@ -43,17 +44,16 @@ def whole(layout: Layout, params: Params, state: State, inputs: Inputs) -> Step:
 
 
 def apart(layout: Layout, params: Params, state: State, inputs: Inputs, here: Sharding) -> Step:
-    """`rollout` in two parts: what the jobs do on JAX's devices, where the jobs' states stay, and the closed loop
-    `here`."""
+    """`rollout` in two parts: the jobs on JAX's devices, where their states stay, and the closed loop `here`."""
     there = _everywhere()
-    its, ours = jax.device_put(params, there), jax.device_put(params, here)
+    params_there, params_here = jax.device_put(params, there), jax.device_put(params, here)
 
     def of_jobs(state: State, inputs: Inputs) -> tuple[Params, State, Inputs]:
-        return its, *jax.device_put((replace(state, plant=()), inputs), there)
+        return params_there, *jax.device_put((replace(state, plant=()), inputs), there)
 
     def of_loop(state: State, inputs: Inputs, done: tuple) -> tuple:
         bare = replace(state, training=(), inference=())
-        return ours, *jax.device_put((bare, (((), ()), *done), inputs.outside), here)
+        return params_here, *jax.device_put((bare, JobWork(((), ()), *done), inputs.external), here)
 
     first = of_jobs(state, inputs)
     work = jax.jit(job_power, static_argnums=0, out_shardings=there).lower(layout, *first).compile()
@@ -69,5 +69,5 @@ def apart(layout: Layout, params: Params, state: State, inputs: Inputs, here: Sh
 
 
 def _everywhere() -> NamedSharding:
-    """On each of JAX's devices the same."""
+    """Replicated on all of JAX's devices."""
     return NamedSharding(Mesh(np.array(jax.devices()), ("devices",)), PartitionSpec())

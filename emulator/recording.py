@@ -1,4 +1,4 @@
-"""What limits are judged on: the quantities of a trace, or a recorded power. Every value in MW, pu or Hz.
+"""What limits are judged on and metrics taken of: the quantities of a trace, or a recorded power. MW, pu or Hz.
 
 Signs: load positive = draws from the grid; tie positive = from first area to second.
 """
@@ -158,24 +158,24 @@ def of_file(
       ending: as if the file's name ended so; None: as it does.
 
     Raises:
-      TraceError: whatever a replay of the file would refuse, see `record.read`; times so uneven that even rows, which
-        spectra need, would be over ten times as many.
+      TraceError: the file is refused (see `power_file.read`), or its times are so uneven that even rows, which spectra
+        need, would be more than ten times as many.
     """
-    from emulator import record
+    from emulator import power_file
     from emulator.cluster import replay
 
     try:
-        time_s, power_w = record.read(str(path), time_column, power_column, unit, ending)
-    except record.RecordError as error:
+        time_s, power_w = power_file.read(str(path), time_column, power_column, unit, ending)
+    except power_file.RecordError as error:
         raise TraceError(str(error)) from error
     steps_s = np.diff(time_s)
     row_s = float(np.median(steps_s))
     even = bool(np.abs(steps_s - row_s).max() <= EVEN * row_s)
     values: dict[Quantity, dict[str, np.ndarray]] = {"power": {power_column: power_w * 1e-6}}
-    if time_s[-1] > record.LARGEST_GAP * row_s * len(time_s):
+    if time_s[-1] > power_file.LARGEST_GAP * row_s * len(time_s):
         raise TraceError(f"{path}: times are too uneven to judge: {row_s:g} s apart in the median; resample the file")
     held_s, words = replay.held_s(time_s, power_w), replay.described(str(path), time_s, power_w)
-    caution = "; ".join(filter(None, [record.caution(str(path), ending), words if held_s else ""]))
+    caution = "; ".join(filter(None, [power_file.caution(str(path), ending), words if held_s else ""]))
     return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s=held_s, caution=caution)
 
 

@@ -1,14 +1,15 @@
-"""Running the plant: one chunk, and many. Streaming, tuning and sweeping all call `rollout`, nothing else.
+"""Running the plant through a window of ticks: `rollout`. Streaming, tuning and sweeping have no other way to do it.
 
-A rollout first computes all jobs' power in its window, open loop and in parallel, then scans the closed loop over it,
-chunk by chunk. A chunk is rematerialised in the backward pass: a gradient holds one state per chunk, not per tick.
+    job_power     power of all jobs in the window: open loop, all ticks and devices in parallel
+    closed_loop   the plant under that power, tick by tick: a scan over chunks, each a scan over ticks (`advance`)
+A chunk is recomputed in the backward pass: a gradient holds one state per chunk, not one per tick.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,12 @@ import jax.numpy as jnp
 from emulator import plant
 from emulator.cluster import demand, serving
 from emulator.cluster.iteration import Window
-from emulator.frame import AT_START, Frame, Jobs
-from emulator.plant import Inputs, Layout, Outside, Params, PlantState
+from emulator.frame import AT_START, ExternalGrid, Frame, Jobs
+from emulator.plant import Inputs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
 from emulator.units import W_PER_MW
 
-FLAGS = ("status", "job_bits")
+FLAGS = ("status", "job_bits")  # fields of a frame that are bits, some of which may be set in single ticks only
 Tree = TypeVar("Tree")
 
 
@@ -34,69 +35,68 @@ class State:
     inference: tuple[serving.InferenceState, ...] = quantity("")
     ordered_w: jax.Array = quantity("W", "training jobs", "power cap per accelerator that the site orders")
     plant: PlantState = quantity("")
-    overflow: jax.Array = quantity("1", "", "true once a window held more iterations than planned for")
+    overflow: jax.Array = quantity("1", "", "true once a window has held more iterations than planned for")
 
 
-Work = tuple[tuple[tuple, tuple], Jobs, jax.Array, jax.Array]  # what `job_power` returns
+class JobWork(NamedTuple):
+    """What all jobs do in a window of ticks."""
+
+    states: tuple[tuple[demand.TrainingState, ...], tuple[serving.InferenceState, ...]]  # after the window
+    jobs: Jobs  # with a leading axis of ticks
+    watched_w: jax.Array  # (rows, watched devices), in rows of their own
+    overflow: jax.Array  # true where the window held more iterations than planned for
 
 
-def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> Work:
-    """What all jobs do in a window.
-
-    Returns the states of training and inference jobs after it, `Jobs` with a leading axis of ticks, (rows, watched
-    devices) W of single devices, and the overflow flag.
-    """
+def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> JobWork:
+    """Power of all jobs in the window that `inputs` covers, from `state.tick` on: open loop, all ticks at once."""
     window = Window(state.tick, inputs.given_mw.shape[0], layout.dt_s)
     key = jax.random.key(inputs.seed)
     dtype = inputs.given_mw.dtype
     power = {job: inputs.given_mw[:, i] for i, job in enumerate(layout.given_job)}
-    served = []
+    serving_after = []
     for i, job in enumerate(layout.inference_job):
         with jax.named_scope(f"job{job}"):
-            at, p = layout.inference[i], params.inference[i]
-            its, power_w = serving.advance(at, p, state.inference[i], key, window)
-        served.append(its)
+            after, power_w = serving.advance(layout.inference[i], params.inference[i], state.inference[i], key, window)
+        serving_after.append(after)
         power[job] = power_w / W_PER_MW
     wanted, bits = dict(power), {job: jnp.zeros(window.ticks, jnp.int32) for job in power}
     halls = [jnp.zeros(window.ticks, dtype) for _ in range(layout.halls)]
-    summed = (*layout.given_job, *layout.inference_job)
-    for job, hall in zip(summed, (*layout.given_hall, *layout.inference_hall), strict=False):  # halls where recorded
+    whole_jobs = (*layout.given_job, *layout.inference_job)  # each in one hall
+    for job, hall in zip(
+        whole_jobs, (*layout.given_hall, *layout.inference_hall), strict=False
+    ):  # none unless recorded
         halls[hall] = halls[hall] + power[job]
-    after, watched, overflow = [], [], jnp.asarray(False)
+    training_after, watched, overflow = [], [], jnp.asarray(False)
     for i, job in enumerate(layout.training_job):
         with jax.named_scope(f"job{job}"):
-            at, p, ordered_w = layout.training[i], params.training[i], state.ordered_w[i]
-            its, found = demand.advance(at, p, state.training[i], key, ordered_w, window)
+            job_layout, p, ordered_w = layout.training[i], params.training[i], state.ordered_w[i]
+            after, found = demand.advance(job_layout, p, state.training[i], key, ordered_w, window)
         power[job] = jnp.sum(found.power_w, axis=1) / W_PER_MW
         wanted[job] = jnp.sum(found.wanted_w, axis=1) / W_PER_MW
         bits[job] = found.bits
         for group, hall in enumerate(layout.training_halls[i]):
             halls[hall] = halls[hall] + found.power_w[:, group] / W_PER_MW
         overflow = overflow | found.overflow
-        after.append(its)
-        if at.watched:
+        training_after.append(after)
+        if job_layout.watched:
             watched.append(found.watched_w)
 
     def columns(parts: list[jax.Array], kind: jnp.dtype) -> jax.Array:
         return jnp.stack(parts, axis=1) if parts else jnp.zeros((window.ticks, 0), kind)
 
-    places = range(layout.jobs)
+    every_job = range(layout.jobs)
     jobs = Jobs(
-        mw=columns([power[job] for job in places], dtype),
-        wanted_mw=columns([wanted[job] for job in places], dtype),
-        bits=columns([bits[job] for job in places], jnp.int32),
+        mw=columns([power[job] for job in every_job], dtype),
+        wanted_mw=columns([wanted[job] for job in every_job], dtype),
+        bits=columns([bits[job] for job in every_job], jnp.int32),
         hall_mw=columns(halls, dtype),
     )
-    return (
-        (tuple(after), tuple(served)),
-        jobs,
-        jnp.concatenate(watched, axis=1) if watched else jnp.zeros((0, 0), dtype),
-        overflow,
-    )
+    watched_w = jnp.concatenate(watched, axis=1) if watched else jnp.zeros((0, 0), dtype)
+    return JobWork((tuple(training_after), tuple(serving_after)), jobs, watched_w, overflow)
 
 
 def initial_state(layout: Layout, params: Params) -> State:
-    """Before the first tick. The plant has no state yet: `rollout` settles it under the first tick's load."""
+    """Before the first tick. The plant is all zeros yet: `rollout` puts it into equilibrium at tick 0."""
     dtype = params.step_size.dtype
     shape = jax.eval_shape(lambda p, power: plant.equilibrium(layout, p, power), params, jnp.zeros(layout.jobs, dtype))
     return State(
@@ -110,21 +110,23 @@ def initial_state(layout: Layout, params: Params) -> State:
 
 
 def advance(
-    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, jobs: Jobs, outside: Outside | None
+    layout: Layout, params: Params, state: PlantState, first_tick: jax.Array, jobs: Jobs, external: ExternalGrid | None
 ) -> tuple[PlantState, Frame]:
-    """The closed loop over one chunk; `jobs` and `outside` have a leading axis of ticks. Frames come out every
-    `every_ticks`."""
+    """The closed loop over one chunk of ticks; `jobs` and `external` have a leading axis of ticks.
 
-    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, Outside | None]) -> tuple[PlantState, Frame]:
+    Returns the state after it and (chunk_ticks / every_ticks, ...) frames.
+    """
+
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, ExternalGrid | None]) -> tuple[PlantState, Frame]:
         return plant.tick(layout, params, carry, *xs)
 
     ticks = first_tick + jnp.arange(layout.chunk_ticks, dtype=jnp.int32)
-    state, frames = jax.lax.scan(one, state, (ticks, jobs, outside))
+    state, frames = jax.lax.scan(one, state, (ticks, jobs, external))
     return state, thinned(frames, layout.every_ticks)
 
 
 def thinned(frames: Frame, every: int) -> Frame:
-    """Means of powers, first values of states, union of status bits over every so many ticks."""
+    """Frames of rows of so many ticks each: means of powers, first values of states, union of bits."""
     if every == 1:
         return frames
 
@@ -142,35 +144,38 @@ def thinned(frames: Frame, every: int) -> Frame:
 def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
     """Emulate the window that `inputs` covers, a whole number of chunks. Pure and differentiable.
 
-    Before tick 0 the plant is put into equilibrium under the load of that tick. Where a site orders power caps, what
-    its jobs do is computed chunk by chunk, each under the orders of the one before.
-    Returns the state after it and the frames, (rows, ...) with rows = ticks / every_ticks.
+    At tick 0 the plant is put into equilibrium under the load of that tick. Where a site orders power caps, its jobs
+    are computed chunk by chunk, each under the orders that follow from the chunk before.
+
+    Returns the state after the window, and the frames: (rows, ...) with rows = ticks / every_ticks.
     """
     if all(site.power_limit is None for site in params.sites):
         return _window(layout, params, state, inputs)
 
-    def chunk(state: State, xs: tuple[jax.Array, Outside | None]) -> tuple[State, Frame]:
+    def chunk(state: State, xs: tuple[jax.Array, ExternalGrid | None]) -> tuple[State, Frame]:
         return _window(layout, params, state, Inputs(inputs.seed, *xs))
 
-    state, frames = jax.lax.scan(chunk, state, _in_chunks(layout, (inputs.given_mw, inputs.outside)))
+    state, frames = jax.lax.scan(chunk, state, _in_chunks(layout, (inputs.given_mw, inputs.external)))
     return state, _joined(frames)
 
 
 def batch(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
-    """As `rollout` of many scenarios, all arguments and results with a leading axis of scenarios.
+    """`rollout` of many scenarios: all arguments and results have a leading axis of scenarios.
 
-    What the jobs do is computed scenario by scenario, an event's scatter being no faster for many at once; the closed
-    loop runs for all side by side.
+    Job power is computed scenario by scenario, since scattering events is no faster for many scenarios at once. The
+    closed loop runs for all of them side by side.
     """
     if any(site.power_limit is not None for site in params.sites):
         return jax.lax.map(lambda each: rollout(layout, *each), (params, state, inputs))
     work = jax.lax.map(lambda each: job_power(layout, *each), (params, state, inputs))
-    return jax.vmap(partial(closed_loop, layout))(params, state, work, inputs.outside)
+    return jax.vmap(partial(closed_loop, layout))(params, state, work, inputs.external)
 
 
-def part_of(work: Work, begin: jax.Array, ticks: int) -> Work:
-    """What the jobs do in some ticks of a window, `begin` of them into it, for drivers that learn of the grid step by
-    step. The jobs' states stay those after the whole window: only its last part may be followed by another window."""
+def slice_of(work: JobWork, begin: jax.Array, ticks: int) -> JobWork:
+    """Some ticks of a window, from tick `begin` of it on, for drivers that learn of the grid step by step.
+
+    The jobs' states stay those after the whole window: only its last slice may be followed by another window.
+    """
     states, jobs, watched_w, overflow = work
     whole = jobs.mw.shape[0]
 
@@ -178,34 +183,34 @@ def part_of(work: Work, begin: jax.Array, ticks: int) -> Work:
         rows = x.shape[0] * ticks // whole
         return jax.lax.dynamic_slice_in_dim(x, begin * rows // ticks, rows)
 
-    return states, jax.tree.map(cut, jobs), cut(watched_w), overflow
+    return JobWork(states, jax.tree.map(cut, jobs), cut(watched_w), overflow)
 
 
 def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
-    """A window in which orders to the jobs do not change."""
-    return closed_loop(layout, params, state, job_power(layout, params, state, inputs), inputs.outside)
+    """A window throughout which the same orders to the jobs hold."""
+    return closed_loop(layout, params, state, job_power(layout, params, state, inputs), inputs.external)
 
 
 def closed_loop(
-    layout: Layout, params: Params, state: State, work: Work, outside: Outside | None
+    layout: Layout, params: Params, state: State, work: JobWork, external: ExternalGrid | None
 ) -> tuple[State, Frame]:
-    """The plant under what its jobs do in a window, and the orders to them that follow from it."""
-    (training, served), jobs, watched_w, overflow = work
-    settled = plant.equilibrium(layout, params, jobs.mw[0], jax.tree.map(lambda x: x[0], outside))
+    """The plant under the power of its jobs in a window, and the power caps that its sites order from that."""
+    (training, inference), jobs, watched_w, overflow = work
+    settled = plant.equilibrium(layout, params, jobs.mw[0], jax.tree.map(lambda x: x[0], external))
     start = jax.tree.map(lambda new, old: jnp.where(state.tick == 0, new, old), settled, state.plant)
     ticks = jobs.mw.shape[0]
     firsts = state.tick + jnp.arange(0, ticks, layout.chunk_ticks, dtype=jnp.int32)
 
     @jax.checkpoint
-    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, Outside | None]) -> tuple[PlantState, Frame]:
+    def one(carry: PlantState, xs: tuple[jax.Array, Jobs, ExternalGrid | None]) -> tuple[PlantState, Frame]:
         return advance(layout, params, carry, *xs)
 
-    after, frames = jax.lax.scan(one, start, (firsts, *_in_chunks(layout, (jobs, outside))))
+    after, frames = jax.lax.scan(one, start, (firsts, *_in_chunks(layout, (jobs, external))))
     frames = replace(_joined(frames), watched_w=watched_w)
     state = State(
         tick=state.tick + ticks,
         training=training,
-        inference=served,
+        inference=inference,
         ordered_w=plant.orders(layout, params, state.ordered_w, frames),
         plant=after,
         overflow=state.overflow | overflow,

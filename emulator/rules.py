@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from emulator import bess_rules, controller_schema
+from emulator import bess_rules, controller_rules, controller_schema
 from emulator.clock import ticks_nearest
 from emulator.complaint import Path
 from emulator.cosim_rules import cosim
@@ -143,7 +143,7 @@ def _coarse_ticks(scenario: Scenario) -> Problems:
         if 0 < seconds < dt_s * (1 - 1e-9):
             yield path, f"is {seconds:g} s, too short for ticks of {dt_s:g} s: run.dt_s must be at most {seconds:.4g} s"
     for i, site in enumerate(scenario.site):
-        for at, message in controller_schema.problems(site.controller, dt_s):
+        for at, message in controller_rules.problems(site.controller, dt_s):
             yield ("site", i, "controller", *at), message
 
 

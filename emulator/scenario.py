@@ -1,7 +1,7 @@
 """From a checked scenario to what the plant runs on: Layout, Params, Inputs.
 
-The one place where configuration meets arrays: every number becomes an array of the run's float type, every delay and
-switching time an integer tick, every W a MW where the border asks for it.
+Here, and in `jobs`, `grids`, `storages` and `controllers`, configuration becomes arrays: every number an array of the
+run's float type, every delay and switching time a whole number of ticks, and W become MW at the border of a site.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emulator.controller_schema import FeedForwardController, LqrController, sta
 from emulator.facility.power_chain import FacilityParams, facility_power
 from emulator.facility.ride_through import RideThroughParams
 from emulator.grid.voltage import PccParams, ZipParams
-from emulator.grids import area_index, formers, grid_layout, grid_params, steps_of
+from emulator.grids import area_index, forming_sites, grid_layout, grid_params, steps_of
 from emulator.jobs import inference_layout, inference_params, stream_of, training_layout, training_params
 from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams
 from emulator.power_limit import PowerLimitParams
@@ -48,17 +48,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Gains:
-    """Of a site's state feedback."""
+    """Gains of a site's state-feedback controller."""
 
     gain: np.ndarray  # (states,)
 
 
-Records = dict[tuple[str, str], Record | Plan | Gains]  # by names of site and job; gains by that of the site and ""
+# What must be read or emulated before parameters can be made, by names of site and job; gains by site and "".
+Records = dict[tuple[str, str], Record | Plan | Gains]
 
 
 def records_of(scenario: schema.Scenario) -> Records:
-    """Read the files of the replayed jobs and draw their copies' shifts; emulate the iterations that are planned, and
-    design the gains of state feedbacks.
+    """Read the files of replayed jobs and draw the shifts of their copies, emulate the iterations that feed-forward
+    controllers play, and design the gains of state-feedback controllers.
 
     Raises:
       TraceError: a file that cannot be read.
@@ -99,7 +100,7 @@ def hall_labels(scenario: schema.Scenario) -> tuple[str, ...]:
 
 
 def _halls_of(scenario: schema.Scenario) -> list[tuple[int, ...]]:
-    """Places of the halls that each job is in, in the order of all jobs; jobs without racks count in the first."""
+    """Indices of the halls that each job is in, in the order of all jobs; one without racks is in the first."""
     if not scenario.record.groups:
         return [() for _ in jobs_of(scenario)]
     first, halls = 0, []
@@ -121,7 +122,7 @@ def layout_of(scenario: schema.Scenario) -> Layout:
     inference = {
         i: inference_layout(scenario, s, j) for i, (s, j) in enumerate(jobs) if isinstance(j, jobs_schema.InferenceJob)
     }
-    halls, forming = _halls_of(scenario), formers(scenario)
+    halls, forming = _halls_of(scenario), forming_sites(scenario)
     places = iter(range(len(jobs)))
     trained = iter(range(len(jobs)))
     return Layout(
@@ -144,10 +145,12 @@ def layout_of(scenario: schema.Scenario) -> Layout:
                 training=tuple(next(trained) for job in site.job if isinstance(job, jobs_schema.TrainingJob)),
                 area=area_index(scenario, site.area),
                 storage=storage_layout(site, run.dt_s),
-                feedback=any(isinstance(stage, LqrController) for stage in stages_of(site.controller)),
-                planned=tuple(i for i, (its, _) in enumerate(jobs) if its is site and i in training and _plans(site)),
-                former=forming.index(site) if site in forming else -1,
-                wait_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
+                state_feedback=any(isinstance(stage, LqrController) for stage in stages_of(site.controller)),
+                planned_jobs=tuple(
+                    i for i, (its, _) in enumerate(jobs) if its is site and i in training and _plans(site)
+                ),
+                forming=forming.index(site) if site in forming else -1,
+                return_delay_ticks=ticks_nearest(riding.return_delay_s, run.dt_s) if riding else 0,
             )
             for site in scenario.site
             for riding in [site.facility.ride_through]

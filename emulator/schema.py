@@ -6,9 +6,7 @@ Signs: load positive = draws from the grid; battery positive = discharges; tie p
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import Field
+from typing import Any, Literal
 
 from emulator.bess_schema import Bess, Measurement, Store
 from emulator.controller_schema import Controller, NoController
@@ -16,7 +14,7 @@ from emulator.cosim_schema import Cosim
 from emulator.fit_schema import Fit
 from emulator.grid_schema import Disturbance, Grid
 from emulator.jobs_schema import Job
-from emulator.tables import IDEAL, PROGRAM, Line, Name, Table, key
+from emulator.tables import IDEAL, PROGRAM, Line, Name, Some, Table, key
 from emulator.tune_schema import Tune
 
 
@@ -135,10 +133,6 @@ class Record(Table):
     compression: Literal["gzip", "lzf", "none"] = key(
         "gzip is read by every HDF5 tool, lzf by h5py only", "gzip", source=PROGRAM
     )
-
-
-T = TypeVar("T")
-Some = Annotated[tuple[T, ...], Field(strict=False)]
 
 
 class Sweep(Table):

@@ -1,4 +1,4 @@
-"""One emulation, window by window: compute on the device, hand rows to a sink. Memory does not grow with duration."""
+"""One emulation, window by window: compute on the device, pass rows to a sink. Memory does not grow with duration."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from emulator.rollout import State, initial_state
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
 from emulator.storages import listed
 from emulator.toml_text import to_toml
-from emulator.topology import by_devices, watch_columns
+from emulator.topology import by_devices, section_names, tie_names, watch_columns
 from emulator.trace import CHANNELS, SCHEMA_VERSION, WATCHED, Event, Header, Trace, row_times
 from emulator.units import W_PER_KW, counted
 
-# Ticks per call of the compiled rollout: long enough that a call's overhead and the repeated evaluation of the
-# iteration under way do not count, short enough for a lively progress bar and a prompt Ctrl-C.
+# Ticks per call of the compiled rollout. Long enough that neither a call's overhead counts, nor computing the iteration
+# under way anew in each window; short enough for a lively progress bar and a prompt Ctrl-C.
 WINDOW_TICKS = 20_000
 
 END_OF_RUN = "end of run"
@@ -47,7 +47,7 @@ class Sink(Protocol):
 
 
 class Keeper(Protocol):
-    """Where checkpoints go. Each is of the run after the rows that its sink has got so far."""
+    """Where checkpoints go. Each holds the run as it is after the rows that the sink has got so far."""
 
     def due(self) -> bool: ...
     def keep(self, checkpoint: Checkpoint) -> None: ...
@@ -66,7 +66,7 @@ class Outcome:
     complete: bool
     emulated_s: float
     setup_s: float  # reading, equilibrium, compilation
-    wall_s: float  # emulation and writing, that before a resumed run's checkpoint included
+    wall_s: float  # emulation and writing; of a resumed run, the time before its checkpoint included
 
 
 def build(scenario: schema.Scenario, ticks: int | None = None) -> tuple[Layout, Params, State, Inputs]:
@@ -137,11 +137,11 @@ def stream(
 
     keep(first_state)
     frames = _frames(scenario, emulation, first_state)
-    outcome = record(scenario, header, sink, emulation.params, account, frames, begun - entered, progress, keep)
+    outcome = deliver(scenario, header, sink, emulation.params, account, frames, begun - entered, progress, keep)
     return replace(outcome, wall_s=spent_s + outcome.wall_s)
 
 
-def record(
+def deliver(
     scenario: schema.Scenario,
     header: Header,
     sink: Sink,
@@ -152,8 +152,13 @@ def record(
     progress: Callable[[int], object],
     keep: Callable[[State], object] = lambda state: None,
 ) -> Outcome:
-    """Take a run's windows (first tick, frames, last state) to account and into a sink, up to where it stops. `keep` is
-    told the state behind each window but the last."""
+    """Pass a run's windows to its account and its sink, up to where the run stops.
+
+    Args:
+      frames: of each window its first tick, its frames and the state after it.
+      setup_s: time spent before, for the outcome.
+      keep: is told the state after each window but the last.
+    """
     every, total = header.every_ticks, run_ticks(scenario)
     watch = _Watch(scenario, header)
     begun = time.perf_counter()
@@ -188,11 +193,9 @@ def header_of(scenario: schema.Scenario) -> Header:
             "hall": hall_labels(scenario),
             **{axis: tuple(watch_columns(scenario, f"{axis}s")) for axis in ("device", "rack")},
             "area": tuple(area.name for area in scenario.grid.area),
-            "tie": tuple("-".join(tie.between) for tie in scenario.grid.tie),
+            "tie": tie_names(scenario.grid),
             "reserve": tuple(area.name for area in scenario.grid.area if has_reserves(area)),
-            "section": tuple(
-                f"{shaft.name} {i + 1}-{i + 2}" for shaft in scenario.grid.shaft for i in range(len(shaft.stiffness_pu))
-            ),
+            "section": tuple(name for shaft in scenario.grid.shaft for name in section_names(shaft)),
         },
         config=to_toml(scenario),
         seed=run.seed,
@@ -236,8 +239,10 @@ def _compile(scenario: schema.Scenario) -> _Emulation:
 
 
 def _frames(scenario: schema.Scenario, emulation: _Emulation, state: State) -> Iterator[tuple[int, Frame, State]]:
-    """First tick, frames and last state of each window from `state` on, one window ahead of the reader: the device
-    works while the host writes."""
+    """First tick, frames and state after it of each window, from `state` on.
+
+    The next window is dispatched before one is handed out, so that the device computes while the host writes.
+    """
     ahead: tuple[int, Frame, State] | None = None
     for first in range(int(state.tick), emulation.total, emulation.window):
         inputs = inputs_of(scenario, emulation.records, first, emulation.window)
@@ -250,11 +255,11 @@ def _frames(scenario: schema.Scenario, emulation: _Emulation, state: State) -> I
 
 
 def check(scenario: schema.Scenario, params: Params, first: int, state: State) -> None:
-    """What would make a window from tick `first` on worthless.
+    """Refuse a window, the one from tick `first` on, whose results cannot be right.
 
     Raises:
-      SimulationError: valve limits do not hold what an area generates at the start, so that no equilibrium exists;
-        iterations came out too short.
+      SimulationError: an area generates at the start what its valve limits do not allow, so there is no equilibrium; or
+        the window held more iterations than planned for.
     """
     if bool(state.overflow):
         raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
@@ -276,12 +281,12 @@ def check(scenario: schema.Scenario, params: Params, first: int, state: State) -
 
 
 def warnings(scenario: schema.Scenario) -> list[str]:
-    """What to know about the scenario's files, in words."""
+    """Warnings about the files that the scenario replays."""
     return replay.flagged((job for _, job in jobs_of(scenario)), scenario.run.dt_s)
 
 
 def paths(scenario: schema.Scenario) -> Iterator[str]:
-    """A line per training job: how its devices were emulated."""
+    """A line for each training job: by which path its devices are emulated."""
     for site, job in jobs_of(scenario):
         if isinstance(job, TrainingJob):
             why = by_devices(site, job)
@@ -300,7 +305,7 @@ def run_ticks(scenario: schema.Scenario) -> int:
 
 
 def structure_of(scenario: schema.Scenario, params: Params) -> Hashable:
-    """What scenarios share that run side by side in one compiled call."""
+    """A key that is equal for scenarios which can run side by side in one compiled call."""
     shapes = tuple(leaf.shape for leaf in jax.tree.leaves(params))
     return layout_of(scenario), run_ticks(scenario), jax.tree.structure(params), shapes
 
@@ -316,7 +321,7 @@ def whole_chunks(layout: Layout, ticks: int) -> int:
 
 
 class _Watch:
-    """Devices and racks recorded one by one, from the columns of all watched devices."""
+    """Power of recorded devices and racks, from the columns of all watched devices."""
 
     def __init__(self, scenario: schema.Scenario, header: Header) -> None:
         self._dtype = {channel.axis: header.dtype_of(channel) for channel in WATCHED}
@@ -334,7 +339,7 @@ class _Watch:
 
 
 class _Memory:
-    """A sink that keeps everything."""
+    """A sink that keeps everything in memory."""
 
     def __init__(self, header: Header) -> None:
         self.header = header

@@ -40,7 +40,7 @@ def storage_layout(site: schema.Site, dt_s: float) -> StorageLayout | None:
         controller=controller_layout(site.controller, period_ticks * dt_s, site.bess.delay_s + site.bess.response_s),
         period_ticks=period_ticks,
         delay_ticks=tuple(ticks_nearest(its.delay_s, dt_s) for its in batteries_of(site)),
-        crossing=(False, *(store.crossover_hz is not None for store in site.store)),
+        has_crossover=(False, *(store.crossover_hz is not None for store in site.store)),
         forming=site.bess.mode == "grid_forming",
         reactive_first=site.bess.priority == "reactive",
         listed=bool(listed(site)),

@@ -1,34 +1,23 @@
-"""A batch of scenarios: combinations of values and seeds, vmapped, spread over all devices, summed up as they run.
-
-Scenarios of one structure (equal layouts) run side by side in one compiled call; others follow in further calls.
-"""
+"""A batch of scenarios: every combination of values and seeds, summed up as they run (`side_by_side`)."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import config, schema, toml_text
 from emulator.account import Account
 from emulator.clock import seconds_at
 from emulator.complaint import ConfigError, Problem, must_be
-from emulator.frame import Frame
-from emulator.plant import Layout, Params
-from emulator.rollout import State, batch, initial_state
-from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
-from emulator.simulate import END_OF_RUN, WINDOW_TICKS, check, header_of, run_ticks, structure_of, whole_chunks
+from emulator.side_by_side import Group, groups_of, windows
+from emulator.simulate import END_OF_RUN, check, header_of, run_ticks
 from emulator.trace import Header
-
-ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call: some 120 bytes each, twice
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ def sweep(cases: Sequence[Case], progress: Callable[[int], object] = lambda case
         must_be(case, Case, "em.cases_of(CONFIG)")
     found: dict[int, Result] = {}
     try:
-        for group in _groups(cases):
+        for group in groups_of([case.scenario for case in cases]):
             for place, result in _run(group, [cases[i] for i in group.places]):
                 found[place] = result
             progress(len(group.places))
@@ -120,29 +109,7 @@ def sweep(cases: Sequence[Case], progress: Callable[[int], object] = lambda case
     return [found[i] for i in range(len(cases))]
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Cases of one structure."""
-
-    places: list[int]
-    layout: Layout
-    records: list[Records]
-    params: list[Params]
-
-
-def _groups(cases: Sequence[Case]) -> list[_Group]:
-    groups: dict[Any, _Group] = {}
-    for i, case in enumerate(cases):
-        records = records_of(case.scenario)
-        layout, params = layout_of(case.scenario), params_of(case.scenario, records)
-        group = groups.setdefault(structure_of(case.scenario, params), _Group([], layout, [], []))
-        group.places.append(i)
-        group.records.append(records)
-        group.params.append(params)
-    return list(groups.values())
-
-
-def _run(group: _Group, cases: list[Case]) -> Iterator[tuple[int, Result]]:
+def _run(group: Group, cases: list[Case]) -> Iterator[tuple[int, Result]]:
     """Place in the batch, and result, of each case. After Ctrl-C those up to there, without the one whose sums were
     being made; then the interrupt goes on."""
     headers = [header_of(case.scenario) for case in cases]
@@ -150,7 +117,7 @@ def _run(group: _Group, cases: list[Case]) -> Iterator[tuple[int, Result]]:
     every, total = group.layout.every_ticks, run_ticks(cases[0].scenario)
     cut, taking = None, -1
     try:
-        for first, states, frames in _windows(group, cases, total):
+        for first, states, frames in windows(group, keep=lambda frames: frames):
             rows = min(frames.status.shape[1], (total - first) // every)
             for taking, account in enumerate(accounts):
                 if account.stop_reason:
@@ -169,29 +136,6 @@ def _run(group: _Group, cases: list[Case]) -> Iterator[tuple[int, Result]]:
         yield group.places[i], Result(case, header, account.metrics(), reason or END_OF_RUN, not reason)
     if cut:
         raise cut
-
-
-def _windows(group: _Group, cases: list[Case], total: int) -> Iterator[tuple[int, State, Frame]]:
-    """First tick of each window, states after it and frames in it, with a leading axis of cases, on the host."""
-    devices = len(jax.devices())
-    spare = -len(cases) % devices  # repeats of the last case, so that all devices have as many
-    scenarios = [case.scenario for case in cases] + [cases[-1].scenario] * spare
-    records = group.records + [group.records[-1]] * spare
-    ticks = max(1, ROWS_AT_ONCE * group.layout.every_ticks // len(scenarios))
-    window = whole_chunks(group.layout, min(ticks, WINDOW_TICKS, total))
-    mesh, cut = Mesh(np.array(jax.devices()), ("cases",)), PartitionSpec("cases")
-
-    def stacked(trees: list[Any]) -> Any:
-        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, cut))
-
-    params = stacked(group.params + [group.params[-1]] * spare)
-    state = stacked([initial_state(group.layout, group.params[0])] * len(scenarios))  # which no number is part of
-
-    step = jax.jit(jax.shard_map(partial(batch, group.layout), mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False))
-    for first in range(0, total, window):
-        inputs = stacked([inputs_of(s, r, first, window) for s, r in zip(scenarios, records, strict=True)])
-        state, frames = step(params, state, inputs)
-        yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, frames))
 
 
 COLUMNS = ("pcc_peak_mw", "pcc_swing_mw", "pcc_change_5s_mw", "soc_min", "soc_max")

@@ -5,7 +5,7 @@ Pure pydantic: nothing here imports JAX or NumPy, so a bad file is refused withi
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,9 @@ def key(doc: str, default: Any = ..., *, unit: str = "", source: str = "", **bou
     extra: dict[str, Any] = {name: text for name, text in (("unit", unit), ("source", source)) if text}
     return Field(default, description=doc, json_schema_extra=extra or None, **bounds)
 
+
+T = TypeVar("T")
+Some = Annotated[tuple[T, ...], Field(strict=False)]  # a TOML list
 
 # What texts take, in words too. Terminals, formats and paths may take a control character for an order.
 NAME, LINE, ADDRESS = r"^[^\s./\[\]\"'\x00-\x1f\x7f-\x9f]+$", r"^[^\x00-\x1f\x7f-\x9f]*$", r"^[a-z]+://\S+$"

@@ -110,7 +110,7 @@ def _between(rows: np.ndarray, part: float) -> np.ndarray:
     return rows[:-1] + part * (rows[1:] - rows[:-1])
 
 
-class Outside:
+class OutsideBand:
     """Rows on which a column is further from a value than a band, by column."""
 
     CARRIED = ("rows",)

@@ -1,4 +1,4 @@
-"""What a job's tables come to before any array: phases, runs, and where its devices stand.
+"""What tables come to before any array: phases and runs of a job, where its devices stand, names of ties and shafts.
 
 Device, server, rack, hall (power group), site. Jobs fill a site's racks in their order, each from a rack of its own on.
 Pure Python: rules use it without JAX.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from emulator.grid_schema import Grid, Shaft
 from emulator.jobs_schema import Accelerator, InferenceJob, Job, Phase, TrainingJob
 from emulator.schema import Record, Scenario, Site
 
@@ -48,6 +49,16 @@ def by_devices(site: Site, job: TrainingJob) -> tuple[str, ...]:
     """What makes the job's devices nonlinear, so that each is emulated tick by tick; empty: summed by events."""
     named = {"smoothing": job.smoothing, "dummy work": job.dummy_work, "power cap": job.cap or site.power_limit}
     return tuple(name for name, table in named.items() if table)
+
+
+def tie_names(grid: Grid) -> tuple[str, ...]:
+    """Names of the ties, FIRST-SECOND."""
+    return tuple("-".join(tie.between) for tie in grid.tie)
+
+
+def section_names(shaft: Shaft) -> tuple[str, ...]:
+    """Names of a shaft's sections, by the masses at both ends: "SHAFT 1-2"."""
+    return tuple(f"{shaft.name} {i + 1}-{i + 2}" for i in range(len(shaft.stiffness_pu)))
 
 
 def rack_size(job: Devices) -> int:

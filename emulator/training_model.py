@@ -151,11 +151,6 @@ def efficiency_of(model: TrainingModel, devices: int) -> float:
     return (1 + model.recomputed / 3) * _flop(model) / (devices * model.peak_tflops * TERA * compute_s)
 
 
-def mfu_of(model: TrainingModel, devices: int) -> float:
-    """Model flops utilization of the whole iteration, 6 flop per active parameter and token."""
-    return _flop(model) / (devices * model.peak_tflops * TERA * iteration_s(model, devices))
-
-
 def bubble_share(model: TrainingModel) -> float:
     """Time that a pipeline stage waits over the time that it works: (p - 1) / (v m)."""
     return (model.pipeline_parallel - 1) / (model.virtual_stages * model.microbatches)

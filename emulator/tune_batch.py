@@ -24,7 +24,7 @@ from emulator.frame import Frame, Jobs
 from emulator.limits import KINDS
 from emulator.modes import least_damping_ratio
 from emulator.plant import Inputs, Layout, Params
-from emulator.rollout import State, batch, closed_loop, initial_state, job_power
+from emulator.rollout import JobWork, State, batch, closed_loop, initial_state, job_power
 from emulator.scenario import inputs_of, records_of
 from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_chunks
 from emulator.storages import batteries_of
@@ -212,9 +212,8 @@ def _frames(group: Group, params: Params, scenarios: Batch) -> Frame:
 def _known(layout: Layout, params: Params, state: State, jobs: Jobs) -> Frame:
     """Frames of the closed loop under what its jobs are known to do."""
     nobody = jnp.zeros((0, 0), jobs.mw.dtype)
-    return closed_loop(layout, params, state, ((state.training, state.inference), jobs, nobody, state.overflow), None)[
-        1
-    ]
+    work = JobWork((state.training, state.inference), jobs, nobody, state.overflow)
+    return closed_loop(layout, params, state, work, None)[1]
 
 
 def _cost(

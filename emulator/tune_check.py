@@ -1,29 +1,23 @@
-"""Judging a tuned scenario by the limits themselves, in NumPy, at any tick: nothing of the search's own measures.
+"""Judging tuned scenarios by the limits themselves, in NumPy, at any tick: nothing of the search's own measures.
 
-Runs of one structure go side by side, window by window; of each only the quantities that clauses look at are kept.
+Of each run only the quantities that clauses look at are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import limits, limits_schema, plant, schema
 from emulator.frame import Frame
 from emulator.limits import Assessment
-from emulator.plant import Inputs, Params
 from emulator.recording import Quantity, Recording
-from emulator.rollout import State, batch, initial_state
-from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
-from emulator.simulate import WINDOW_TICKS, check, header_of, run_ticks, structure_of, whole_chunks
+from emulator.side_by_side import Group, groups_of, windows
+from emulator.simulate import check, header_of, run_ticks
 from emulator.trace import row_times
-
-ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call
 
 
 def judged(scenarios: Sequence[schema.Scenario], clauses: limits_schema.Limits) -> list[Assessment]:
@@ -32,45 +26,23 @@ def judged(scenarios: Sequence[schema.Scenario], clauses: limits_schema.Limits) 
     Raises:
       SimulationError: a scenario asks for what the emulation cannot do.
     """
-    records = [records_of(scenario) for scenario in scenarios]
-    groups: dict[Hashable, list[int]] = {}
-    for i, (scenario, its) in enumerate(zip(scenarios, records, strict=True)):
-        groups.setdefault(structure_of(scenario, params_of(scenario, its)), []).append(i)
     found: dict[int, Assessment] = {}
-    for places in groups.values():
-        recordings = _recordings([scenarios[i] for i in places], [records[i] for i in places])
-        found |= zip(places, (limits.assess(recording, clauses) for recording in recordings), strict=True)
+    for group in groups_of(scenarios):
+        assessments = (limits.assess(recording, clauses) for recording in _recordings(group))
+        found |= zip(group.places, assessments, strict=True)
     return [found[i] for i in range(len(scenarios))]
 
 
-def _recordings(scenarios: Sequence[schema.Scenario], its: Sequence[Records]) -> list[Recording]:
-    """Of scenarios of one structure."""
-    spare = -len(scenarios) % jax.device_count()
-    padded, records = [*scenarios, *[scenarios[-1]] * spare], [*its, *[its[-1]] * spare]
-    layout, total = layout_of(scenarios[0]), run_ticks(scenarios[0])
-    mesh, cut = Mesh(np.array(jax.devices()), ("scenarios",)), PartitionSpec("scenarios")
-
-    def stacked(trees: list[Any]) -> Any:
-        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, cut))
-
-    def window(params: Params, state: State, inputs: Inputs) -> tuple[State, dict[str, jax.Array]]:
-        state, frames = batch(layout, params, state, inputs)
-        return state, _kept(frames)
-
-    step = jax.jit(jax.shard_map(window, mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False))
-    each = [params_of(s, r) for s, r in zip(padded, records, strict=True)]
-    params, state = stacked(each), stacked([initial_state(layout, p) for p in each])
-    ticks = whole_chunks(layout, max(1, min(total, WINDOW_TICKS, ROWS_AT_ONCE * layout.every_ticks // len(padded))))
+def _recordings(group: Group) -> list[Recording]:
+    """Of all scenarios of a group."""
     parts = []
-    for first in range(0, total, ticks):
-        inputs = stacked([inputs_of(s, r, first, ticks) for s, r in zip(padded, records, strict=True)])
-        state, kept = step(params, state, inputs)
-        parts.append(jax.tree.map(np.asarray, kept))
-        for i, scenario in enumerate(scenarios):
-            check(scenario, each[i], first, jax.tree.map(lambda x, i=i: x[i], state))
-    rows = total // layout.every_ticks
+    for first, states, kept in windows(group, keep=_kept):
+        parts.append(kept)
+        for i, scenario in enumerate(group.scenarios):
+            check(scenario, group.params[i], first, jax.tree.map(itemgetter(i), states))
+    rows = run_ticks(group.scenarios[0]) // group.layout.every_ticks
     whole = {name: np.concatenate([part[name] for part in parts], axis=1)[:, :rows] for name in parts[0]}
-    return [_recording(s, {name: values[i] for name, values in whole.items()}) for i, s in enumerate(scenarios)]
+    return [_recording(s, {name: values[i] for name, values in whole.items()}) for i, s in enumerate(group.scenarios)]
 
 
 def _kept(frames: Frame) -> dict[str, jax.Array]:

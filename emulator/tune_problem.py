@@ -187,9 +187,9 @@ def _check_costs(asked: Sequence[str], variant: schema.Scenario) -> None:
 
 def _check_what_is_designed(group: Group) -> None:
     """What is made once for a scenario, outside the gradient, must not depend on what is tuned."""
-    if any(site.feedback for site in group.layout.sites):
+    if any(site.state_feedback for site in group.layout.sites):
         raise _refused("tune", "gains of 'lqr' are designed for each plant anew, no gradient follows: tune another")
-    if group.jobs_tuned and any(site.planned for site in group.layout.sites):
+    if group.jobs_tuned and any(site.planned_jobs for site in group.layout.sites):
         raise _refused("tune.parameters", "the schedule that 'feed_forward' plays would change with the job's numbers")
 
 
@@ -272,7 +272,7 @@ def _clause(limit: limits_schema.Limit, scenario: schema.Scenario) -> Clause:
         "tie flow": dict.fromkeys(labels["tie"], True),
         "shaft torque": dict.fromkeys(labels["section"], True),
     }[kind.quantity]
-    wanted = next((place for axis in ("site", "area", "tie") if (place := getattr(limit, axis, None))), None)
+    wanted = limits_schema.place_of(limit)
     columns = [i for i, name in enumerate(places) if places[name] and wanted in (None, name)]
     if not columns:
         where = f" of {wanted!r}" if wanted else ""

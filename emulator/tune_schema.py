@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import Field
-
-from emulator.tables import PROGRAM, Table, key
-
-T = TypeVar("T")
-Some = Annotated[tuple[T, ...], Field(strict=False)]
+from emulator.tables import PROGRAM, Some, Table, key
 
 COSTS = {  # terms of the objective that are no limits, and their units
     "bess_power": "MW",

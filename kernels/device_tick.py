@@ -1,7 +1,6 @@
-"""One tick of devices that are not linear: what `device_power` and its accelerated versions share.
+"""One tick of nonlinear devices: what `device_power` and its accelerated versions share.
 
-All powers are shares of a device's range, times are ticks. Arrays of devices may have any shape; those of a setting are
-scalars.
+Powers are shares of a device's range, times are ticks. Arrays over devices may have any shape; settings are scalars.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 WORD = 2**5  # ticks that draw from one hash, a bit each
-ABSENT: Any = None  # in place of an array, where the switches say that nobody looks at it
+ABSENT: Any = None  # in place of an array that the switches leave unused
 
 
 class Switches(NamedTuple):
@@ -38,14 +37,14 @@ class Settings(NamedTuple):
     innovation: jax.Array  # sqrt(1 - fade^2)
     floor: jax.Array
     rest_floor: jax.Array  # remains while inactive
-    up: jax.Array  # per tick
-    down: jax.Array  # per tick
+    up: jax.Array  # ramp of floor and ceiling, per tick
+    down: jax.Array  # likewise
     ceiling: jax.Array  # infinite = none
     width: jax.Array  # of the band between floor and ceiling while these ramp
     active_above: jax.Array
     averaging: jax.Array  # share of the remaining way that the running mean covers in a tick
-    stop_ticks: jax.Array
-    hold_ticks: jax.Array
+    stop_ticks: jax.Array  # without activity before the floor ramps down
+    hold_ticks: jax.Array  # at the floor before it may ramp down
     dummy_floor: jax.Array
     dummy_ticks: jax.Array  # from dip to filling
 
@@ -64,7 +63,7 @@ class State(NamedTuple):
     level: jax.Array
     own: jax.Array
     floor: jax.Array
-    seen: jax.Array  # running mean of the demand
+    seen: jax.Array  # running mean of the demand, by which activity is judged
     quiet: jax.Array  # ticks without activity
     held: jax.Array  # ticks at the floor
     dip: jax.Array  # ticks below the dummy work's floor

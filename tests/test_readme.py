@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emulator import catalog, cli, config, record, simulate
+from emulator import catalog, cli, config, power_file, simulate
 from emulator.traces import saving
 
 from .test_cli import wattswing  # noqa: F401  a fixture
@@ -135,7 +135,7 @@ def test_what_export_says_of_gaps_makes_a_file_that_is_taken(tmp_path, monkeypat
     (tmp_path / "logger.csv").write_text("\n".join(["time;P total (kW)", *lines, ""]))
     monkeypatch.chdir(tmp_path)
     exec(textwrap.dedent(code), {})
-    time_s, power_w = record.read("site.csv", "t_s", "p_kw", "kw")
+    time_s, power_w = power_file.read("site.csv", "t_s", "p_kw", "kw")
     assert time_s == pytest.approx(0.05 * np.arange(99), abs=1e-9)
     assert power_w == pytest.approx(1e3 * (1000.5 + np.arange(99)), rel=1e-9)  # the logger rises by 1 kW a sample
 

@@ -1,7 +1,8 @@
-"""One battery with its converter. Discharge positive, MW and MWh, all units together.
+"""One battery (all its units together) with its converter. Discharge positive, MW and MWh.
 
-    tau dP/dt = sat(command) - P,  |P| <= P_max,  |dP/dt| <= ramp
-    E dSOC/dt = -P / eta_d (P > 0),  -P eta_c (P < 0),  less self-discharge;  with cells: of the charge that they give
+    tau dP/dt = sat(command) - P,   |P| <= P_max,   |dP/dt| <= ramp
+    E dSOC/dt = -P / eta_d  (P > 0),   -P eta_c  (P < 0),   less self-discharge
+With cells (`cell`), SOC counts charge instead: it falls with the cells' current.
 Reference: arXiv 2512.08076, Table I and its storage model.
 """
 
@@ -34,25 +35,27 @@ class BatteryParams:
     self_discharge_per_h: jax.Array = quantity("1/h")
     response_s: jax.Array = quantity("s")
     ramp_mw_per_s: jax.Array = quantity("MW/s", "", "infinite = no limit")
-    apparent_mva: jax.Array | None = quantity("MVA", "", "the converter's largest current at 1 pu; None = no limit")
+    apparent_mva: jax.Array | None = quantity(
+        "MVA", "", "current limit of the converter, as power at 1 pu; None = no limit"
+    )
     cell: cell.CellParams | None = quantity("")
     thermal: thermal.ThermalParams | None = quantity("")
 
 
 @struct
 class BatteryState:
-    power_mw: jax.Array = quantity("MW", "", "of the converter, without auxiliaries")
+    power_mw: jax.Array = quantity("MW", "", "of the converter, auxiliaries not counted")
     soc: Compensated[jax.Array] = quantity("1")
-    pending_mw: jax.Array = quantity("MW", "delay ticks", "commands on their way, a ring indexed by tick")
-    warmer_k: Compensated[jax.Array] | None = quantity("K", "", "than the ambient")
+    pending_mw: jax.Array = quantity("MW", "delay ticks", "delayed commands, a ring buffer indexed by tick")
+    warmer_k: Compensated[jax.Array] | None = quantity("K", "", "temperature above the ambient")
 
 
 class Bounds(NamedTuple):
-    """What limits a battery in a tick: its converter either way, and what store and cells can take and give."""
+    """Power limits of a battery in a tick."""
 
-    converter_mw: jax.Array
-    low_mw: jax.Array
-    high_mw: jax.Array
+    converter_mw: jax.Array  # either way
+    low_mw: jax.Array  # what the store, and its cells, can still take: negative
+    high_mw: jax.Array  # and give
 
 
 class BatteryLimits(NamedTuple):
@@ -74,7 +77,7 @@ def initial(params: BatteryParams, delay_ticks: int) -> BatteryState:
 
 
 def delayed(pending: jax.Array, command_mw: jax.Array, tick: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Put a command into the ring and take out the one given len(ring) ticks ago; no ring, no delay."""
+    """Put a command into the ring buffer and take out the one from len(ring) ticks ago. An empty ring is no delay."""
     size = pending.shape[0]
     if size == 0:
         return pending, command_mw
@@ -83,30 +86,35 @@ def delayed(pending: jax.Array, command_mw: jax.Array, tick: jax.Array) -> tuple
 
 
 def bounds(
-    params: BatteryParams, state: BatteryState, lost: jax.Array, voltage_pu: jax.Array, mvar: jax.Array, dt_s: float
+    params: BatteryParams,
+    state: BatteryState,
+    lost_share: jax.Array,
+    voltage_pu: jax.Array,
+    mvar: jax.Array,
+    dt_s: float,
 ) -> Bounds:
-    """In a whole tick.
+    """Power limits of a battery over a whole tick.
 
     Args:
-      lost: share of the converters that have tripped.
-      voltage_pu: at the terminals; the converter's limit is one of current.
-      mvar: reactive power that has priority.
+      lost_share: share of the converters that have tripped.
+      voltage_pu: at the terminals, for the converter's current limit.
+      mvar: reactive power that has priority over active power.
     """
-    most_mw = params.power_mw
+    limit_mw = params.power_mw
     if params.thermal is not None and state.warmer_k is not None:
-        most_mw = most_mw * thermal.share(params.thermal, state.warmer_k.value)
+        limit_mw = limit_mw * thermal.power_share(params.thermal, state.warmer_k.value)
     if params.apparent_mva is not None:
         squared = (params.apparent_mva * voltage_pu) ** 2 - mvar**2
         none = squared <= 0.0
-        most_mw = jnp.minimum(most_mw, jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, squared))))
-    return Bounds(most_mw * (1.0 - lost), *_available(params, state, dt_s))
+        limit_mw = jnp.minimum(limit_mw, jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, squared))))
+    return Bounds(limit_mw * (1.0 - lost_share), *_available(params, state, dt_s))
 
 
 def _available(params: BatteryParams, state: BatteryState, dt_s: float) -> tuple[jax.Array, jax.Array]:
-    """Lowest and highest power of a whole tick: an empty battery does not discharge, a full one does not charge."""
+    """Lowest and highest power that the store allows for a whole tick: none out when empty, none in when full."""
     mw_per_soc = params.energy_mwh * S_PER_H / dt_s
     soc = state.soc.value
-    # Within rounding of an end of the window the room may come out below zero; the battery then rests.
+    # By rounding, SOC may lie just outside its window; the battery then rests.
     out_mw, in_mw = (
         jnp.maximum(soc - params.soc_min, 0.0) * mw_per_soc,
         jnp.maximum(params.soc_max - soc, 0.0) * mw_per_soc,
@@ -114,24 +122,27 @@ def _available(params: BatteryParams, state: BatteryState, dt_s: float) -> tuple
     if params.cell is not None:
         its, rated = params.cell, params.power_mw
         least, greatest = cell.power_range_pu(its, cell.open_circuit_pu(its, soc))
-        # To an end of the window in one tick, by the midpoint rule as in `_from_cells`.
+        # Reaching an end of the SOC window in one tick; midpoint rule as in `_from_cells`.
         ends = [cell.open_circuit_pu(its, 0.5 * (soc + end)) for end in (params.soc_min, params.soc_max)]
         out_mw = rated * jnp.minimum(greatest, cell.power_pu(its, ends[0], out_mw / rated))
         in_mw = rated * jnp.minimum(-least, -cell.power_pu(its, ends[1], -in_mw / rated))
     return -in_mw / params.charge_efficiency, out_mw * params.discharge_efficiency
 
 
-def answer(
-    params: BatteryParams, state: BatteryState, command_mw: jax.Array, most_mw: jax.Array, tick: jax.Array, dt_s: float
+def follow_command(
+    params: BatteryParams, state: BatteryState, command_mw: jax.Array, limit_mw: jax.Array, tick: jax.Array, dt_s: float
 ) -> tuple[BatteryState, jax.Array, jax.Array]:
-    """A command through delay, rating, lag and ramp: state with the command on its way, power to come, and whether the
-    rating held it. Converters that trip or must give way do so at once."""
+    """Converter: a command through delay, rating, lag and ramp limit.
+
+    Returns the state with the command in the delay, the power that follows, and whether the rating limited it. A lower
+    `limit_mw`, as when converters trip, acts at once, ahead of lag and ramp.
+    """
     pending, ordered_mw = delayed(state.pending_mw, command_mw, tick)
-    target_mw = jnp.clip(ordered_mw, -most_mw, most_mw)
+    target_mw = jnp.clip(ordered_mw, -limit_mw, limit_mw)
     change_mw = lag_gain(params.response_s, dt_s) * (target_mw - state.power_mw)
     able_mw = state.power_mw + jnp.clip(change_mw, -params.ramp_mw_per_s * dt_s, params.ramp_mw_per_s * dt_s)
-    able_mw = jnp.clip(able_mw, -most_mw, most_mw)
-    return replace(state, pending_mw=pending), able_mw, jnp.abs(ordered_mw) > most_mw
+    able_mw = jnp.clip(able_mw, -limit_mw, limit_mw)
+    return replace(state, pending_mw=pending), able_mw, jnp.abs(ordered_mw) > limit_mw
 
 
 def stored_mwh(params: BatteryParams, soc: jax.Array) -> jax.Array:
@@ -139,11 +150,11 @@ def stored_mwh(params: BatteryParams, soc: jax.Array) -> jax.Array:
     return params.energy_mwh * (soc if params.cell is None else cell.stored(params.cell, soc))
 
 
-def settle(params: BatteryParams, state: BatteryState, power_mw: jax.Array, dt_s: float) -> BatteryState:
-    """After a tick of this mean power, so that energy and power agree to rounding."""
+def apply_power(params: BatteryParams, state: BatteryState, power_mw: jax.Array, dt_s: float) -> BatteryState:
+    """State of charge and temperature after a tick of this mean power; energy and power then agree to rounding."""
     mw_per_soc = params.energy_mwh * S_PER_H / dt_s
     store_mw = jnp.where(power_mw > 0, power_mw / params.discharge_efficiency, power_mw * params.charge_efficiency)
-    charge_mw = store_mw  # by which the state of charge goes: with cells current at mean voltage
+    charge_mw = store_mw  # rate at which SOC falls; with cells: their current at mean voltage
     if params.cell is not None:
         charge_mw, store_mw = _from_cells(params, params.cell, state.soc.value, store_mw, mw_per_soc)
     leak = params.self_discharge_per_h / S_PER_H * dt_s * state.soc.value
@@ -157,7 +168,7 @@ def settle(params: BatteryParams, state: BatteryState, power_mw: jax.Array, dt_s
 def _from_cells(
     params: BatteryParams, cells: cell.CellParams, soc: jax.Array, terminal_mw: jax.Array, mw_per_soc: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Charge at mean voltage and energy that a tick takes out of the cells, MW; midpoint rule."""
+    """What a tick takes out of the cells, MW: charge (current times mean voltage) and energy. Midpoint rule."""
     drawn = terminal_mw / params.power_mw
     charge_mw = params.power_mw * cell.current_pu(cells, cell.open_circuit_pu(cells, soc), drawn)
     v = cell.open_circuit_pu(cells, soc - 0.5 * charge_mw / mw_per_soc)
@@ -172,6 +183,6 @@ def step(
 
     An empty or full battery stops at once, ahead of ramp and response: it has nothing left to deliver.
     """
-    state, able_mw, held = answer(params, state, command_mw, limits.converter_mw, tick, dt_s)
+    state, able_mw, at_rating = follow_command(params, state, command_mw, limits.converter_mw, tick, dt_s)
     power_mw = jnp.clip(able_mw, limits.low_mw, limits.high_mw)
-    return settle(params, state, power_mw, dt_s), BatteryLimits(power=held, soc=power_mw != able_mw)
+    return apply_power(params, state, power_mw, dt_s), BatteryLimits(power=at_rating, soc=power_mw != able_mw)

@@ -1,9 +1,9 @@
-"""Battery controllers: what a site draws and its area's speed in, battery order out. Discharge positive, MW.
+"""Battery controllers: from site load and area frequency to the order for the battery. Discharge positive, MW.
 
-Followers keep the power that the grid is meant to see, and order the battery to carry the rest, some of them ahead of
-time (`preview`); the others answer to frequency. All start settled at the first tick's load; a `composite` adds up the
-orders of its stages. None integrates its own error, so that a battery at its limit leaves nothing to wind up.
-Restoration of the state of charge, the same for all, is `storage`'s.
+Load-following controllers compute the power that the grid is meant to see and order the battery to carry the rest;
+`preview` and `mpc` do so ahead of time. Droop and virtual inertia respond to frequency. A `composite` adds up the
+orders of its stages. All start settled at the first tick's load. None integrates its own error, so nothing winds up
+while the battery is at a limit. Restoring the state of charge is the same for all and lies in `storage`.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ import jax.numpy as jnp
 
 from emulator.bess import band_stop, lqr, mpc, neural, preview
 from emulator.bess.battery import BatteryState
-from emulator.blocks import Compensated, beyond, compensated, compensated_add, lag_gain
+from emulator.blocks import Compensated, compensated, compensated_add, deadband, lag_gain
 from emulator.struct import quantity, static, struct
 
-Its = TypeVar("Its")
+Kind = TypeVar("Kind")
 
 
-class Seen(NamedTuple):
-    """What a controller sees in a tick."""
+class Measured(NamedTuple):
+    """Inputs of a controller in a tick."""
 
-    load_mw: jax.Array  # measured: the site's consumption before the battery, tick mean
-    speed_pu: jax.Array  # measured: deviation of its area at the tick's start, 0 on an infinite grid
-    soc_error: jax.Array  # state of charge less that of the start
+    load_mw: jax.Array  # the site's consumption before the battery, tick mean, as measured
+    speed_pu: jax.Array  # speed deviation of its area at the tick's start, as measured; 0 on an infinite grid
+    soc_error: jax.Array  # state of charge less that at the start
     rated_mw: jax.Array  # of all batteries
     energy_mwh: jax.Array  # of all batteries
     battery: BatteryState  # the main one
-    starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
-    motion: jax.Array  # (grid states,) for a controller that feeds them back
+    iteration_starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
+    grid_states: jax.Array  # (grid states,) for a controller that feeds them back
 
 
 @struct
 class ControllerLayout:
-    """Lengths of rings, in ticks; one entry for each stage of a composite."""
+    """Lengths of ring buffers and horizons; 0 where the kind of controller has none."""
 
-    window_ticks: int = static()  # of a moving average, or the period of what repeats
+    window_ticks: int = static()  # of a moving average; period of repetitive control and mpc
     lead_ticks: int = static()  # from an order to its effect
-    step_ticks: int = static()  # of a receding horizon
-    steps: int = static()
-    iterations: int = static()
+    step_ticks: int = static()  # mpc: length of a step of the horizon
+    steps: int = static()  # mpc: steps of the horizon
+    iterations: int = static()  # mpc: of the solver
     stages: tuple[ControllerLayout, ...] = static()
 
 
 @struct
 class LowPassParams:
-    """y' = 2 pi f_c (u - y); value and mean over the tick exact, so that energy does not depend on the tick."""
+    """y' = 2 pi f_c (u - y). Value and tick mean are exact, so energy does not depend on the tick."""
 
     cutoff_hz: jax.Array = quantity("Hz")
     soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
@@ -56,7 +56,7 @@ class LowPassParams:
 
 @struct
 class RampLimitParams:
-    """Follows the load at no more than the rate."""
+    """y follows the load at no more than the rate."""
 
     ramp_mw_per_s: jax.Array = quantity("MW/s")
     soc_gain: jax.Array = quantity("1", "", "share of rated power per unit of SOC error")
@@ -78,7 +78,7 @@ class ExpandingMeanParams:
 
 @struct
 class DroopParams:
-    """P = -band(w)/R: proportional to what of the speed deviation lies beyond the dead-band."""
+    """P = -deadband(w)/R: proportional to the speed deviation beyond the dead-band."""
 
     gain_pu: jax.Array = quantity("pu", "", "1/R")
     deadband_pu: jax.Array = quantity("pu")
@@ -87,7 +87,7 @@ class DroopParams:
 
 @struct
 class VirtualInertiaParams:
-    """P = -2 H dw/dt behind a lag: s/(1 + T s), in each tick exact for a constant speed."""
+    """P = -2 H w s/(1 + T s): rate of change of frequency behind a lag; exact for a speed held in each tick."""
 
     inertia_s: jax.Array = quantity("s")
     filter_s: jax.Array = quantity("s")
@@ -120,15 +120,15 @@ ControllerParams = (
 
 @struct
 class FollowerState:
-    towards_grid_mw: Compensated[jax.Array] = quantity("MW", "", "power meant for the grid")
+    towards_grid_mw: Compensated[jax.Array] = quantity("MW", "", "power that the grid is meant to see")
 
 
 @struct
 class WindowState:
-    sum_mw: Compensated[jax.Array] = quantity("MW", "", "of the ring, less its first value times its length")
+    sum_mw: Compensated[jax.Array] = quantity("MW", "", "of the ring, less first_mw times its length")
     first_mw: jax.Array = quantity("MW", "", "load of the first tick")
-    pending_mw: jax.Array = quantity("MW", "window ticks", "loads, a ring indexed by tick")
-    oldest_mw: jax.Array = quantity("MW", "", "of them, the one that leaves the window in the next tick")
+    pending_mw: jax.Array = quantity("MW", "window ticks", "loads, a ring buffer indexed by tick")
+    oldest_mw: jax.Array = quantity("MW", "", "the load that leaves the window in the next tick")
 
 
 @struct
@@ -193,52 +193,55 @@ def command(
     layout: ControllerLayout,
     params: ControllerParams,
     state: ControllerState,
-    seen: Seen,
-    number: jax.Array,
+    measured: Measured,
+    tick: jax.Array,
     dt_s: float,
 ) -> tuple[ControllerState, jax.Array]:
-    """State after tick `number` and the order in it. What a battery cannot do, it says itself."""
-    load_mw, speed_pu = seen.load_mw, seen.speed_pu
+    """State after the tick and the order in it, which may be more than the battery can do; tick: int32."""
+    load_mw, speed_pu = measured.load_mw, measured.speed_pu
     match params:
         case CompositeParams():
             done = [
-                command(at, p, s, seen, number, dt_s)
-                for at, p, s in zip(layout.stages, params.stages, _a(CompositeState, state).stages, strict=True)
+                command(at, p, s, measured, tick, dt_s)
+                for at, p, s in zip(layout.stages, params.stages, _typed(CompositeState, state).stages, strict=True)
             ]
             return CompositeState(tuple(s for s, _ in done)), sum((o for _, o in done), jnp.zeros_like(load_mw))
         case LowPassParams() | RampLimitParams() | ExpandingMeanParams():
-            towards_grid, grid_mw = follow(params, _a(FollowerState, state).towards_grid_mw, load_mw, number, dt_s)
+            towards_grid, grid_mw = follow(params, _typed(FollowerState, state).towards_grid_mw, load_mw, tick, dt_s)
             return FollowerState(towards_grid), load_mw - grid_mw
         case MovingAverageParams():
-            return _windowed(_a(WindowState, state), load_mw, number)
+            return _windowed(_typed(WindowState, state), load_mw, tick)
         case DroopParams():
-            return None, -params.gain_pu * beyond(speed_pu, params.deadband_pu) * seen.rated_mw
+            return None, -params.gain_pu * deadband(speed_pu, params.deadband_pu) * measured.rated_mw
         case VirtualInertiaParams():
-            error = speed_pu - (filtered := _a(SpeedState, state).filtered_pu)
+            error = speed_pu - (filtered := _typed(SpeedState, state).filtered_pu)
             after = SpeedState(filtered + lag_gain(params.filter_s, dt_s) * error)
-            return after, -2.0 * params.inertia_s * error / params.filter_s * seen.rated_mw
+            return after, -2.0 * params.inertia_s * error / params.filter_s * measured.rated_mw
         case neural.NeuralParams():
-            its = _a(neural.NeuralState, state)
-            after, share = neural.step(params, its, load_mw / seen.rated_mw, speed_pu, seen.soc_error, dt_s)
-            return after, share * seen.rated_mw
+            its = _typed(neural.NeuralState, state)
+            after, share = neural.step(params, its, load_mw / measured.rated_mw, speed_pu, measured.soc_error, dt_s)
+            return after, share * measured.rated_mw
         case band_stop.BandStopParams():
-            return band_stop.step(params, _a(band_stop.BandStopState, state), load_mw, dt_s)
+            return band_stop.step(params, _typed(band_stop.BandStopState, state), load_mw, dt_s)
         case preview.FeedForwardParams():
-            its = _a(preview.FeedForwardState, state)
-            return preview.feed_forward(params, its, load_mw, seen.starts, layout.lead_ticks, dt_s)
+            its = _typed(preview.FeedForwardState, state)
+            return preview.feed_forward(params, its, load_mw, measured.iteration_starts, layout.lead_ticks, dt_s)
         case preview.RepetitiveParams():
-            its = _a(preview.RepetitiveState, state)
-            return preview.repetitive(params, its, load_mw, number, layout.lead_ticks, dt_s)
+            its = _typed(preview.RepetitiveState, state)
+            return preview.repetitive(params, its, load_mw, tick, layout.lead_ticks, dt_s)
         case lqr.LqrParams():
-            its = _a(lqr.LqrState, state)
-            return lqr.step(params, its, load_mw, seen.motion, seen.battery, seen.soc_error, number, dt_s)
+            its = _typed(lqr.LqrState, state)
+            return lqr.step(
+                params, its, load_mw, measured.grid_states, measured.battery, measured.soc_error, tick, dt_s
+            )
         case mpc.MpcParams():
-            its, at = _a(mpc.MpcState, state), layout
-            off_mwh, sizes = seen.soc_error * seen.energy_mwh, (at.lead_ticks, at.step_ticks, at.iterations)
-            return mpc.step(params, its, load_mw, off_mwh, seen.rated_mw, number, *sizes, dt_s)
+            its, at = _typed(mpc.MpcState, state), layout
+            off_mwh, sizes = measured.soc_error * measured.energy_mwh, (at.lead_ticks, at.step_ticks, at.iterations)
+            return mpc.step(params, its, load_mw, off_mwh, measured.rated_mw, tick, *sizes, dt_s)
 
 
-def _a(kind: type[Its], state: ControllerState) -> Its:
+def _typed(kind: type[Kind], state: ControllerState) -> Kind:
+    """The state, if it is of the kind that the controller's parameters need; else TypeError."""
     if not isinstance(state, kind):
         raise TypeError(f"{type(state).__name__} is no {kind.__name__}")
     return state
@@ -256,10 +259,10 @@ def follow(
     params: LowPassParams | RampLimitParams | ExpandingMeanParams,
     towards_grid: Compensated[jax.Array],
     load_mw: jax.Array,
-    number: jax.Array,
+    tick: jax.Array,
     dt_s: float,
 ) -> tuple[Compensated[jax.Array], jax.Array]:
-    """Power meant for the grid at the end of a tick with constant load, and its mean over the tick, MW."""
+    """Power that the grid is meant to see: at the end of a tick of constant load, and its mean over the tick, MW."""
     error_mw = load_mw - towards_grid.value
     match params:
         case LowPassParams():
@@ -271,15 +274,15 @@ def follow(
             step_mw = jnp.clip(error_mw, -most_mw, most_mw)
             return compensated_add(towards_grid, step_mw), towards_grid.value + 0.5 * step_mw
         case ExpandingMeanParams():
-            mean = compensated_add(towards_grid, error_mw / (number + 1).astype(error_mw.dtype))
+            mean = compensated_add(towards_grid, error_mw / (tick + 1).astype(error_mw.dtype))
             return mean, mean.value
 
 
-def _windowed(state: WindowState, load_mw: jax.Array, number: jax.Array) -> tuple[WindowState, jax.Array]:
-    """Of differences to the first load, so that a constant load gives exactly nothing."""
+def _windowed(state: WindowState, load_mw: jax.Array, tick: jax.Array) -> tuple[WindowState, jax.Array]:
+    """Moving average, as a sum of differences from the first load: a constant load then gives an order of exactly 0."""
     size = state.pending_mw.shape[0]
     total = compensated_add(state.sum_mw, load_mw - state.oldest_mw)
-    # Read for the next tick once written: read before, XLA would copy the whole ring in every tick.
-    ring = state.pending_mw.at[number % size].set(load_mw)
-    after = WindowState(total, first_mw=state.first_mw, pending_mw=ring, oldest_mw=ring[(number + 1) % size])
+    # The next tick's value is read after the write: read before it, XLA would copy the whole ring in every tick.
+    ring = state.pending_mw.at[tick % size].set(load_mw)
+    after = WindowState(total, first_mw=state.first_mw, pending_mw=ring, oldest_mw=ring[(tick + 1) % size])
     return after, load_mw - state.first_mw - total.value / size

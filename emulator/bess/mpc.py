@@ -1,10 +1,11 @@
-"""Receding horizon: plans the power towards the grid so that it changes least. MW, battery power discharge positive.
+"""Model-predictive control: plans the power towards the grid so that it changes least. MW, discharge positive.
 
     min over u:  sum ((g_k - g_{k-1}) / r)^2 + 1/N sum (e_k / e)^2,   g = l - u,  e_k = e_0 - h sum u,  |u| <= P
-l: the load expected over the next N steps of length h, from what repeats itself with a period (as in `preview`); r, e:
-the change in a step and the energy off its target that count as 1. Once a step it is solved anew by a fixed number of
-accelerated projected gradient steps from the last solution; in between the grid's power goes to the first of the g in a
-straight line, and the battery carries the rest of the load, expected or not.
+l: load expected over the next N steps of length h, the one learned from earlier periods (as repetitive control does);
+u: battery power; g: power towards the grid; e_k: stored energy above its target; r, e: the change per step and the
+energy that weigh 1. The problem is solved anew at each step, by a fixed number of accelerated projected gradient steps
+from the last solution. Within a step, the power towards the grid moves to the first g in a straight line, and the
+battery carries the rest of the actual load.
 Reference: Nesterov, Introductory Lectures on Convex Optimization, 2004, sec. 2.2.4.
 """
 
@@ -27,9 +28,9 @@ class MpcParams:
 
 @struct
 class MpcState:
-    pending_mw: jax.Array = quantity("MW", "period ticks", "what was learned, a ring indexed by tick")
-    now_mw: jax.Array = quantity("MW", "", "of it, what the next tick repeats")
-    ahead_mw: jax.Array = quantity("MW", "", "and what the tick `lead` after it does")
+    pending_mw: jax.Array = quantity("MW", "period ticks", "learned load, a ring buffer indexed by tick")
+    now_mw: jax.Array = quantity("MW", "", "learned load of the next tick")
+    ahead_mw: jax.Array = quantity("MW", "", "learned load of the tick `lead` after that")
     powers_mw: jax.Array = quantity("MW", "steps", "the last solution")
     from_mw: jax.Array = quantity("MW", "", "towards the grid at the step's start")
     to_mw: jax.Array = quantity("MW", "", "and at its end")
@@ -42,20 +43,20 @@ def initial(period_ticks: int, steps: int, load_mw: jax.Array) -> MpcState:
 
 
 def step(
-    params: MpcParams, state: MpcState, load_mw: jax.Array, off_mwh: jax.Array, rated_mw: jax.Array, number: jax.Array,
+    params: MpcParams, state: MpcState, load_mw: jax.Array, off_mwh: jax.Array, rated_mw: jax.Array, tick: jax.Array,
     lead_ticks: int, step_ticks: int, iterations: int, dt_s: float,
 ) -> tuple[MpcState, jax.Array]:  # fmt: skip
-    """State after tick `number` and the order in it. off_mwh: stored energy above its target."""
+    """State after the tick and the order in it. off_mwh: stored energy above its target."""
     size, steps, now_mw = state.pending_mw.shape[0], state.powers_mw.shape[0], state.now_mw
-    slot, within = number % size, number % step_ticks
-    # Read once written: read before, XLA would copy the whole ring in every tick.
+    slot, within = tick % size, tick % step_ticks
+    # Read after the write: read before it, XLA would copy the whole ring in every tick.
     ring = state.pending_mw.at[slot].set(now_mw + params.learning_gain * (load_mw - now_mw))
 
     def planned() -> tuple[jax.Array, jax.Array, jax.Array]:
         ticks = slot + lead_ticks + jnp.arange(steps * step_ticks, dtype=jnp.int32)
         expected_mw = jnp.mean(ring[ticks % size].reshape(steps, step_ticks), axis=1)
         hours = step_ticks * dt_s / S_PER_H
-        powers = _least(params, expected_mw, state.to_mw, off_mwh, rated_mw, state.powers_mw, hours, iterations)
+        powers = _optimum(params, expected_mw, state.to_mw, off_mwh, rated_mw, state.powers_mw, hours, iterations)
         return powers, state.to_mw, expected_mw[0] - powers[0]
 
     powers, from_mw, to_mw = jax.lax.cond(within == 0, planned, lambda: (state.powers_mw, state.from_mw, state.to_mw))
@@ -64,11 +65,11 @@ def step(
     return MpcState(ring, *coming, powers, from_mw, to_mw), state.ahead_mw + (load_mw - now_mw) - grid_mw
 
 
-def _least(
+def _optimum(
     params: MpcParams, expected_mw: jax.Array, grid_mw: jax.Array, off_mwh: jax.Array, rated_mw: jax.Array,
     guess_mw: jax.Array, hours: float, iterations: int,
 ) -> jax.Array:  # fmt: skip
-    """(steps,) powers of the battery, from a first guess."""
+    """(steps,) battery powers that solve the problem above, from a first guess; hours: h, grid_mw: g_0."""
     steps = guess_mw.shape[0]
 
     def slope(u: jax.Array) -> jax.Array:
@@ -78,7 +79,7 @@ def _least(
         later = jnp.concatenate([change[1:], jnp.zeros(1, u.dtype)])
         return -2.0 * (change - later) - 2.0 * hours * jnp.cumsum(off[::-1])[::-1]
 
-    # Curvature: of differences at most 4, of running sums at most N(N+1)/2, over N.
+    # Largest curvature: of differences at most 4; of running sums at most N(N+1)/2, divided by N.
     steepest = 2.0 * (4.0 / params.change_mw**2 + 0.5 * (steps + 1) * (hours / params.energy_mwh) ** 2)
 
     def descend(carry: tuple[jax.Array, jax.Array], k: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:

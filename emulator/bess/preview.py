@@ -1,9 +1,9 @@
-"""Controllers that know what comes: the job's schedule, or what has repeated itself. MW, order = discharge positive.
+"""Controllers that act ahead of time: feed-forward of a job's schedule, repetitive control. MW, discharge positive.
 
     order(t) = plan(t + lead) - mean of the plan + what a low-pass leaves of (load - plan)(t)
-The plan is played `lead` early, so that an order that takes so long to act acts in time; what is not in the plan goes
-as with `low_pass`. Feed-forward plays the nominal iteration from each start of an iteration on, and waits at its end
-for the next; repetitive control learns one period: m <- m + gain (load - m).
+The plan is played `lead` early, to make up for the time from an order to its effect. The rest of the load is handled as
+by `low_pass`. Feed-forward plays the job's nominal iteration from each start of an iteration, and holds its last value
+until the next one starts. Repetitive control learns the load of one period as its plan: m <- m + gain (load - m).
 Reference: arXiv 2512.08076 (feed-forward and repetitive terms of its storage controllers); Hara et al., IEEE Trans.
 Autom. Control 33(7):659, 1988 (repetitive control).
 """
@@ -39,9 +39,9 @@ class FeedForwardState:
 
 @struct
 class RepetitiveState:
-    pending_mw: jax.Array = quantity("MW", "period ticks", "what was learned, a ring indexed by tick")
-    now_mw: jax.Array = quantity("MW", "", "of it, what the next tick repeats")
-    ahead_mw: jax.Array = quantity("MW", "", "and what the tick `lead` after it does")
+    pending_mw: jax.Array = quantity("MW", "period ticks", "learned load, a ring buffer indexed by tick")
+    now_mw: jax.Array = quantity("MW", "", "learned load of the next tick")
+    ahead_mw: jax.Array = quantity("MW", "", "learned load of the tick `lead` after that")
     change_mw: Compensated[jax.Array] = quantity("MW", "", "of the ring's sum since the start")
     first_mw: jax.Array = quantity("MW", "", "load of the first tick")
     towards_grid_mw: Compensated[jax.Array] = quantity("MW", "", "low-pass of what does not repeat")
@@ -65,12 +65,12 @@ def feed_forward(
     now_mw = ahead_mw = jnp.zeros_like(load_mw)
     for i, plan in enumerate(params.plan_mw):
         size = plan.shape[0]
-        runs, late = age[i] >= 0, age[i] >= size
+        begun, late = age[i] >= 0, age[i] >= size
         last = size - 1
-        now_mw = now_mw + jnp.where(runs, plan[jnp.clip(age[i], 0, last)], 0.0)
-        # An iteration that is late stays at its end; one that is not is followed by the next in time.
+        now_mw = now_mw + jnp.where(begun, plan[jnp.clip(age[i], 0, last)], 0.0)
+        # A late iteration is held at its end; one on time is followed by the next.
         soon = jnp.where(late, last, (age[i] + lead_ticks) % size)
-        ahead_mw = ahead_mw + jnp.where(runs, plan[soon], 0.0)
+        ahead_mw = ahead_mw + jnp.where(begun, plan[soon], 0.0)
     towards_grid, unplanned_mw = _unplanned(state.towards_grid_mw, load_mw - now_mw, params.cutoff_hz, dt_s)
     return FeedForwardState(age=age, towards_grid_mw=towards_grid), ahead_mw + unplanned_mw
 
@@ -91,15 +91,15 @@ def repetitive(
     params: RepetitiveParams,
     state: RepetitiveState,
     load_mw: jax.Array,
-    number: jax.Array,
+    tick: jax.Array,
     lead_ticks: int,
     dt_s: float,
 ) -> tuple[RepetitiveState, jax.Array]:
-    """State after tick `number` and the order in it."""
+    """State after the tick and the order in it."""
     size, now_mw = state.pending_mw.shape[0], state.now_mw
-    slot = number % size
+    slot = tick % size
     move_mw = params.learning_gain * (load_mw - now_mw)
-    # Read for the next tick once written: read before, XLA would copy the whole ring in every tick.
+    # The next tick's values are read after the write: read before it, XLA would copy the whole ring in every tick.
     ring = state.pending_mw.at[slot].set(now_mw + move_mw)
     towards_grid, unplanned_mw = _unplanned(state.towards_grid_mw, load_mw - now_mw, params.cutoff_hz, dt_s)
     mean_mw = state.first_mw + state.change_mw.value / size
@@ -117,7 +117,7 @@ def repetitive(
 def _unplanned(
     towards_grid: Compensated[jax.Array], rest_mw: jax.Array, cutoff_hz: jax.Array, dt_s: float
 ) -> tuple[Compensated[jax.Array], jax.Array]:
-    """What a low-pass leaves of the rest: its state, and the mean over the tick, as of `low_pass`."""
+    """High-pass of the load that the plan does not explain: state of the low-pass, and tick mean as in `low_pass`."""
     turn = 2.0 * jnp.pi * cutoff_hz * dt_s
     gain = -jnp.expm1(-turn)
     error_mw = rest_mw - towards_grid.value

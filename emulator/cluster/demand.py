@@ -1,9 +1,9 @@
 """Power of one training job over a window of ticks. Load positive, W.
 
-Two paths. By events (`events.py`), where devices are linear: a linear device may be summed before it is filtered, so
-the job's level is a weighted histogram of its devices' events, accumulated once and passed once through the devices'
-response; cost O(devices x events + ticks). By devices (`devices.py`), where a floor, a ceiling, dummy work or a cap
-makes each device's power a function of its own past.
+Two paths. By events (`events.py`), where devices are linear: linear devices may be summed before they are filtered. So
+the job's level is a weighted histogram of its devices' events, passed once through the devices' response, at a cost of
+O(devices x events + ticks). By devices (`devices.py`), tick by tick, where a floor, a ceiling, dummy work or a cap
+makes each device's power depend on its own past.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class TrainingLayout:
     job: JobLayout = static()
     path: Literal["events", "devices"] = static()
     groups: tuple[int, ...] = static()  # devices in each power group (hall) that the job is in, in order
-    overshoot_ticks: tuple[int, int] | None = static()  # its length, and the time over which it averages out
+    overshoot_ticks: tuple[int, int] | None = static()  # EDP: length of the overshoot, time over which it averages out
     noisy: bool = static()
-    own_noise: bool = static()  # a part of the noise is each device's own
+    own_noise: bool = static()  # part of the noise is each device's own
     limits: LimitLayout = static()
     watched: tuple[int, ...] = static()  # devices whose power is recorded one by one
     watch_every: int = static()  # ticks over which it is averaged
     shards: int = static()  # processors that share the path by devices
-    summed_every: int = static()  # one in so many devices is summed; all of them set how long a barrier waits
+    summed_every: int = static()  # the sum is over one in so many devices; barriers wait for all of them
 
 
 @struct
@@ -69,7 +69,7 @@ class TrainingParams:
 
 @struct
 class TrainingState:
-    """Progress and filters; those of the path not taken are empty."""
+    """What a job carries from window to window; the fields of the path not taken are empty."""
 
     progress: Progress = quantity("")
     common: jax.Array = quantity("1", "", "unit-variance fluctuation common to all devices, in the last tick")
@@ -158,7 +158,7 @@ def _by_events(
     common: jax.Array,
     window: Window,
 ) -> tuple[dict, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """State's fields, (ticks, groups) power and wanted power as shares of the range, bits, overflow.
+    """Fields of the state after it, (ticks, groups) power and wanted power as shares of the range, bits, overflow.
 
     Power follows the level through 1/(1 + s T), exact for a level that is constant within the tick. The devices' own
     fluctuations sum to one whose variance is the sum of theirs.
@@ -176,7 +176,7 @@ def _by_events(
         own, own_series = jax.vmap(fluctuation, (0, None, 0, None), (0, 1))(
             keys, workload.noise_correlation_s, own, window
         )
-    # Sum over w^2 a^2 from the sum over w a^2: exact where a is the same for all, that is but for transitions.
+    # Sum of w^2 a^2 over devices, from that of w a^2: exact while all have the same amplitude a, so not in transitions.
     spread = jnp.stack([jnp.sum(p.weight**2) / jnp.sum(p.weight) for p in parts])
 
     def one(carry: tuple, xs: tuple) -> tuple[tuple, jax.Array]:
@@ -199,7 +199,7 @@ def _by_events(
 
 
 def _root(square: jax.Array) -> jax.Array:
-    """Square root with slope 0 at 0, where rounding may also leave a little less."""
+    """Square root with slope 0 at and below 0, which rounding may reach."""
     some = square > 1e-12
     return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
 
@@ -280,7 +280,7 @@ def _stage_length(layout: TrainingLayout) -> int:
 
 
 def _rows(layout: TrainingLayout) -> list[tuple[slice, jax.Array]]:
-    """Rows of the fleet in each group, and how many of the group's devices each stands for, over their number."""
+    """For each group: its rows of the fleet, and the share of the group's devices that each row stands for."""
     dtype = jnp.result_type(float)
     if not layout.job.alike:
         every = layout.summed_every

@@ -1,4 +1,4 @@
-"""The path by devices: nonlinear devices tick by tick, and single devices whose power is recorded. Shares of the range.
+"""The path by devices: nonlinear devices tick by tick, and devices recorded one by one. Shares of a device's range.
 
 A window is cut into spans: for each the events of its iterations are laid out once, (events, devices), and handed to
 the kernel `device_power`.
@@ -23,14 +23,14 @@ SPAN_TICKS = 4096  # whose events are laid out at a time, at most
 
 
 class Group(NamedTuple):
-    """Devices that are summed together, or looked at one by one."""
+    """Devices that are summed together, or recorded one by one."""
 
     rows: slice | jax.Array  # of the job's fleet
     devices: kernel.Devices
 
 
 class Setting(NamedTuple):
-    """What a job's devices are, besides their schedule."""
+    """What a job's devices do with their demand."""
 
     switches: kernel.Switches
     settings: kernel.Settings
@@ -40,7 +40,7 @@ class Setting(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """Where a job and its devices stand."""
+    """Progress of a job and state of its devices."""
 
     progress: Progress
     devices: tuple[kernel.State, ...]  # one per group
@@ -105,7 +105,7 @@ def advance(
 
 
 def _span_ticks(window_ticks: int) -> int:
-    """An even part of a window; of whole words where there is one, which the kernel takes word by word."""
+    """Length of the spans: divides the window, and is a multiple of the kernel's WORD where one is."""
     parts = [n for n in range(1, SPAN_TICKS + 1) if window_ticks % n == 0]
     return max(parts, key=lambda n: (n % kernel.WORD == 0, n))
 

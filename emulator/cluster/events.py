@@ -1,6 +1,6 @@
-"""The path by events: a job's level and noise as weighted histograms of its devices' events. Shares of their range.
+"""The path by events: level and noise of a job as weighted histograms of its devices' events. Shares of their range.
 
-Each iteration writes its own stretch and takes its last level away at its end: sums do not drift.
+Each iteration writes its own steps and takes back its last level at its end, so that sums do not drift.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Part(NamedTuple):
 
 
 class Overshoot(NamedTuple):
-    """EDP: a rise r overshoots by `height` r for `ticks[0]` ticks and then stays below by what lets the mean over
-    `ticks[1]` ticks be that of the rise alone."""
+    """EDP: a rise r overshoots by `height` r for `ticks[0]` ticks, then stays below by as much as makes the mean over
+    `ticks[1]` ticks that of the rise alone."""
 
     height: jax.Array
     ticks: tuple[int, int]

@@ -1,6 +1,6 @@
-"""One iteration of a training job as it happens, and the walk from iteration to iteration through a window of ticks.
+"""One iteration of a training job (`live_iteration`), and the walk through all iterations of a window (`walk`).
 
-Levels are shares of a device's range; times in s from the iteration's start unless they are a `JobTime`.
+Levels are shares of a device's range, idle to TDP; times in s from the iteration's start, unless they are a `JobTime`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class JobLayout:
 
     stream: int = static()  # of its random draws, from the names of site and job
     devices: int = static()
-    runs: tuple[tuple[int, int], ...] = static()  # ticks from which to which it runs, in order
+    runs: tuple[tuple[int, int], ...] = static()  # first tick of each run and the one after its last, in order
     stops: bool = static()  # a run ends within the emulated time
     phases: tuple[PhaseLayout, ...] = static()
-    stages: int = static()
-    slow: bool = static()
+    stages: int = static()  # pipeline stages
+    slow: bool = static()  # some devices are slow throughout
     pauses: PauseLayout = static()
-    shortest_s: float = static()  # no iteration is expected to be shorter; bounds the iterations in a window
-    cap_ticks: tuple[int, ...] = static()  # from which the orders for a power cap hold
-    alike: bool = static()  # nothing tells the devices of a stage apart: one of each is emulated
-    tail_ticks: int = static()  # for which an event has consequences
+    shortest_s: float = static()  # least expected length of an iteration: bounds their number in a window
+    cap_ticks: tuple[int, ...] = static()  # from which each of the job's orders for a power cap holds
+    alike: bool = static()  # devices of a pipeline stage do not differ: one of each stage is emulated
+    tail_ticks: int = static()  # how long an event has consequences: the window of the EDP overshoot
 
 
 @struct
@@ -46,7 +46,7 @@ class JobParams:
     workload: wl.WorkloadParams = quantity("")
     pauses: PauseParams = quantity("")
     stage_out_s: jax.Array = quantity("s", "", "over which devices stop")
-    stretch: jax.Array = quantity("1", "", "length of an iteration with dummy work over that without")
+    stretch: jax.Array = quantity("1", "", "length of an iteration with dummy work, over that without")
     cap: jax.Array = quantity("1", "orders", "power cap as a share of a device's range; infinite = none")
     power_exponent: jax.Array = quantity("1", "", "power above idle grows with clock speed to this power")
 
@@ -57,11 +57,11 @@ class Progress:
 
     number: jax.Array = quantity("1", "", "iteration under way")
     start: JobTime = quantity("tick", "", "when it started")
-    level: jax.Array = quantity("1", "", "with which the one before it ended")
-    standing: Standing = quantity("")
-    lost_s: jax.Array = quantity("s", "", "by which caps, ceilings and dummy work have made iterations longer")
-    ordered: jax.Array = quantity("1", "iterations", "caps that were ordered when the latest iterations began")
-    floor: Floor | None = quantity("", "", "of a nominal device, where power is smoothed")
+    level: jax.Array = quantity("1", "", "level at which the iteration before ended")
+    standing: Standing = quantity("", "", "decides on the pauses to come")
+    lost_s: jax.Array = quantity("s", "", "sum of what caps, ceilings and dummy work have added to iterations")
+    ordered: jax.Array = quantity("1", "iterations", "site's power caps at the latest iterations' starts, a ring")
+    floor: Floor | None = quantity("", "", "smoothing floor of a nominal device; None without smoothing")
 
 
 class Window(NamedTuple):
@@ -73,26 +73,26 @@ class Window(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What a job keeps for all iterations: from its random streams, and what smoothing is set to."""
+    """What is the same in all iterations of a job."""
 
     fleet: Fleet
-    rate: jax.Array
+    rate: jax.Array  # of iterations, over the nominal one
     key: jax.Array
-    smoothing: Settings | None
+    smoothing: Settings | None  # None without power smoothing
 
 
 class Live(NamedTuple):
-    """An iteration as it happens."""
+    """One iteration, drawn and laid out in time."""
 
-    before: jax.Array  # level with which the one before ended
-    events: list[Event]  # in order; times not yet cut short
-    until_s: jax.Array  # when devices leave it: () at its end, or (devices,) where the job stops meanwhile
-    following: Progress
+    before: jax.Array  # level at which the iteration before ended
+    events: list[Event]  # in order, as if the iteration ran to its end
+    until_s: jax.Array  # when devices leave it: () at its end, or (devices,) where the job stops during it
+    following: Progress  # of the next iteration
     marks: list[tuple[jax.Array, int]]  # (time, or negative where it does not occur; bit)
 
 
 def initial(layout: JobLayout, smoothing: bool, dtype: jnp.dtype) -> Progress:
-    """Before the first run; with `smoothing` a ceiling may make work slower."""
+    """Before the first run. With `smoothing` the floor of a nominal device is carried along."""
     zero = jnp.zeros((), dtype)
     start = JobTime(tick=jnp.asarray(layout.runs[0][0], jnp.int32), fraction=zero)
     return Progress(
@@ -107,7 +107,7 @@ def initial(layout: JobLayout, smoothing: bool, dtype: jnp.dtype) -> Progress:
 
 
 def draw_job(layout: JobLayout, params: JobParams, smoothing: Settings | None, seed_key: jax.Array) -> Job:
-    """The job's streams, its devices and its rate."""
+    """Draw what is the same in all iterations of a job: its devices, its rate, its random streams."""
     key = jax.random.fold_in(seed_key, layout.stream)
     fleet = draw_fleet(
         jax.random.fold_in(key, wl.SLOW), params.workload, layout.devices, layout.stages, layout.slow, layout.alike
@@ -116,7 +116,7 @@ def draw_job(layout: JobLayout, params: JobParams, smoothing: Settings | None, s
 
 
 def cap_at(layout: JobLayout, params: JobParams, ordered: jax.Array, tick: jax.Array) -> jax.Array:
-    """Power cap that holds in a tick: the operator's orders in time, and what the site's controller has ordered."""
+    """Power cap that holds in a tick: the lower one of the job's own orders and `ordered`, the site's."""
     cap = ordered
     for i, since in enumerate(layout.cap_ticks):
         until = layout.cap_ticks[i + 1] if i + 1 < len(layout.cap_ticks) else 2**31 - 1
@@ -125,7 +125,7 @@ def cap_at(layout: JobLayout, params: JobParams, ordered: jax.Array, tick: jax.A
 
 
 def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progress, cap: jax.Array, dt_s: float) -> Live:
-    """The iteration that starts at `here`, under the power cap that holds then."""
+    """The iteration that starts at progress `here`, under the power cap that holds then."""
     fold = jax.random.fold_in
     workload = params.workload
     asked = wl.draw_iteration(workload, job.rate, fold(fold(job.key, wl.ITERATIONS), here.number))
@@ -158,7 +158,7 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
         marks = [(jnp.where(at < jnp.max(until_s), at, -1.0), bit) for at, bit in marks]
     if layout.pauses.fault:
         marks.append((jnp.where(failed & (jnp.max(until_s) == length_s), length_s, -1.0), pauses.FAULT))
-    ended = jnp.where(failed, params.pauses.fault_level, events[-1].level)  # a fall whatever it was: no rise at a fault
+    ended = jnp.where(failed, params.pauses.fault_level, events[-1].level)  # all fall to the fault's level
     following = Progress(
         number=here.number + 1,
         start=start,
@@ -172,7 +172,7 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
 
 
 def _rests(here: Progress, held_up: list[Pause], dt_s: float) -> list[Piece]:
-    """The pauses of a nominal device; where devices enter one evenly over its length, it does in the middle."""
+    """The pauses as a nominal device has them; it enters a staged pause in the middle of its length."""
     pieces, level = [], here.level
     for pause in held_up:
         ticks = pause.duration_s / dt_s
@@ -182,8 +182,10 @@ def _rests(here: Progress, held_up: list[Pause], dt_s: float) -> list[Piece]:
 
 
 def _floor_before(job: Job, here: Progress, held_up: list[Pause], level: jax.Array) -> Floor | None:
-    """Floor with which the iteration begins. Before its first one a job is idle, or, where it begins with the run,
-    settled at its first level, as its devices are; `level` is that of its first phase."""
+    """Smoothing floor of a nominal device at the iteration's start; `level` is that of the first phase.
+
+    Before its first iteration a job is idle; one that starts at tick 0 is settled at its first level.
+    """
     if job.smoothing is None or here.floor is None:
         return None
     for pause in reversed(held_up):
@@ -204,8 +206,10 @@ def _floor_after(
     over: jax.Array,
     dt_s: float,
 ) -> Floor | None:
-    """Floor with which the next iteration begins: after this one, cut short at `until_s`, and, where it was the last
-    of its run, an idle time."""
+    """Smoothing floor of a nominal device at the start of the next iteration.
+
+    That is after this one, cut short at `until_s`, and after the idle time that follows the last one of a run (`over`).
+    """
     if job.smoothing is None or floor is None:
         return None
     until = jnp.mean(until_s) / dt_s
@@ -219,7 +223,7 @@ def _floor_after(
 def _stopped(
     layout: JobLayout, params: JobParams, fleet: Fleet, start: JobTime, length_s: jax.Array, end: JobTime, dt_s: float
 ) -> tuple[jax.Array, JobTime, jax.Array]:
-    """When each device leaves the iteration, when the next one starts, and whether that is in the next run."""
+    """When each device leaves an iteration, when the next one starts, and whether that is in the next run."""
     begins = jnp.asarray([begin for begin, _ in layout.runs] + [2**31 - 1], jnp.int32)
     stops = jnp.asarray([stop for _, stop in layout.runs], jnp.int32)
     run = jnp.sum(start.tick >= begins) - 1
@@ -241,16 +245,16 @@ def walk(
     fold: Callable[[Any, jax.Array, Live, JobTime], Any],
     nothing: Any,
 ) -> tuple[Any, jax.Array, Progress, jax.Array]:
-    """Visit all iterations that have an event, or the consequence of one, in the window.
+    """Visit all iterations that have an event, or the consequence of one, in the window, and fold over them.
 
     Args:
       ordered: power cap that the site's controller has ordered; infinite = none.
-      fold: makes the next result from the last one, the visit's number, the iteration and its start, counted from the
-        window's first tick.
+      fold: (result so far, number of the visit, iteration, its start counted from the window's first tick) -> result.
+      nothing: the result before the first visit.
 
     Returns:
-      the result, (ticks,) bits of what begins in each tick, the progress to resume from, and a flag that is true where
-      the window held more iterations than its bound allows (the result is then wrong).
+      the result; (ticks,) bits of what begins in each tick; the progress to go on from in the next window; and a flag,
+      true where the window held more iterations than `most_iterations`: the result is then wrong.
     """
     end = window.first + window.ticks
     bound = most_iterations(layout, window)
@@ -287,8 +291,8 @@ def walk(
 
 
 def most_iterations(layout: JobLayout, window: Window) -> int:
-    """Iterations that a window may hold. Every run that begins in it and every fault adds one; of faults, two and one
-    per 10 s are allowed for besides the factor 2."""
+    """Bound on the iterations in a window: twice the expected number, one more for each run that begins in it, and for
+    faults two and one per 10 s."""
     ticks = window.ticks + layout.tail_ticks
     length_s = ticks * window.dt_s
     begins = [begin for begin, _ in layout.runs]

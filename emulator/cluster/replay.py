@@ -13,7 +13,7 @@ import numpy as np
 from scipy.fft import next_fast_len
 from scipy.special import ndtri
 
-from emulator import record
+from emulator import power_file
 from emulator.clock import fraction, seconds_at
 from emulator.jobs_schema import Job, ReplayJob
 
@@ -27,9 +27,9 @@ def read(job: ReplayJob) -> tuple[np.ndarray, np.ndarray]:
     """Time in s from the first sample on and power in W of one copy, (samples,) float64 each.
 
     Raises:
-      RecordError: as `record.read`.
+      RecordError: as `power_file.read`.
     """
-    time_s, power_w = record.read(job.path, job.time_column, job.power_column, job.unit)
+    time_s, power_w = power_file.read(job.path, job.time_column, job.power_column, job.unit)
     return time_s, power_w * job.scale
 
 
@@ -247,10 +247,10 @@ def flagged(jobs: Iterable[Job], dt_s: float) -> list[str]:
     """What to know about the replayed files among jobs, in words: their `warnings`, and which may be cut off.
 
     Raises:
-      RecordError: as `record.read`.
+      RecordError: as `power_file.read`.
     """
     words = []
     for job in jobs:
         if isinstance(job, ReplayJob):
-            words += [*filter(None, [record.caution(job.path)]), *warnings(job, *read(job), dt_s)]
+            words += [*filter(None, [power_file.caution(job.path)]), *warnings(job, *read(job), dt_s)]
     return words

@@ -1,10 +1,9 @@
-"""How long work takes where power is withheld, by a cap or by the ceiling of power smoothing. Shares of a device's
-range; times in ticks.
+"""How long phases take where power is withheld, by a cap or by the ceiling of power smoothing.
 
-Power above idle goes with clock speed to a power, and work with clock speed. What a ceiling will let through is known
-before devices draw: it stands above the floor, and that of a nominal device (gain 1, no noise, no overshoot, nobody to
-wait for, activity not averaged) follows from its pauses and phases. The devices' own floors are in
-`kernels/device_tick.py`, whose settings these are.
+Power above idle goes with clock speed to the power `exponent`, and work with clock speed. The ceiling moves with the
+smoothing floor. That is followed here for a nominal device (gain 1, no noise, no overshoot, no waiting, activity not
+averaged) through its pauses and phases, before the devices are emulated; their own floors are in
+`kernels/device_tick.py`, with the same settings. Levels are shares of a device's range; times are in ticks.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from emulator.struct import quantity, struct
 
 @struct
 class Floor:
-    """Floor of a nominal device, and what decides on when it comes down."""
+    """Floor of a nominal device, and the timers that decide when it comes down."""
 
     height: jax.Array = quantity("1")
     quiet: jax.Array = quantity("tick", "", "without activity")

@@ -1,7 +1,7 @@
 """A site that leaves the grid when its voltage falls too low, and comes back. Share of the load connected, 0 to 1.
 
-    V < trip: off at once;   V >= return for the waiting time: back up along a ramp
-Off the grid the load goes on from its own supplies, which are not emulated, nor is what they take to charge again.
+    V < trip: off at once;   V >= return throughout the return delay: back along a ramp
+While off the grid the load runs from its own supplies. These are not emulated, nor is their recharging.
 Reference: NERC, Incident Review: simultaneous load losses, 2025; trip at 0.65 pu and return over 8 s after Entergy [S].
 """
 
@@ -23,7 +23,7 @@ class RideThroughParams:
 @struct
 class RideThroughState:
     connected: jax.Array = quantity("1", "", "share of the load on the grid")
-    waited: jax.Array = quantity("ticks", "", "int32, with voltage back")
+    waited: jax.Array = quantity("ticks", "", "int32, for how long the voltage has been back")
 
 
 def initial(dtype: jnp.dtype) -> RideThroughState:
@@ -32,20 +32,20 @@ def initial(dtype: jnp.dtype) -> RideThroughState:
 
 
 def trips(params: RideThroughParams, voltage_pu: jax.Array, collapsed: jax.Array) -> jax.Array:
-    """True where the voltage with the load on the grid is too low, or does not exist."""
+    """Whether the load trips: its voltage while on the grid is too low, or has no solution."""
     return (voltage_pu < params.trip_below_pu) | collapsed
 
 
 def step(
     params: RideThroughParams,
-    wait_ticks: int,
+    return_delay_ticks: int,
     state: RideThroughState,
     tripped: jax.Array,
     voltage_pu: jax.Array,
     dt_s: float,
 ) -> RideThroughState:
-    """After a tick at this voltage, in which the load has tripped or not."""
+    """State after a tick at this voltage; `tripped`: whether the load has tripped in it."""
     waited = jnp.where(voltage_pu >= params.return_above_pu, state.waited + 1, 0)
     risen = jnp.minimum(state.connected + dt_s / params.return_ramp_s, 1.0)
-    connected = jnp.where(waited > wait_ticks, risen, state.connected)
+    connected = jnp.where(waited > return_delay_ticks, risen, state.connected)
     return RideThroughState(connected=jnp.where(tripped, 0.0, connected), waited=jnp.where(tripped, 0, waited))

@@ -13,7 +13,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from emulator.blocks import beyond
+from emulator.blocks import deadband
 from emulator.grid import gas, hydro, steam
 from emulator.grid.gas import EngineParams, EngineState, GastParams, GastState
 from emulator.grid.hydro import HygovParams, HygovState
@@ -52,7 +52,7 @@ def slope(
     params: GovernorParams, speed_pu: jax.Array, order_pu: jax.Array, operating_pu: jax.Array, x: GovernorState
 ) -> GovernorState:
     """Rates of the states, 1/s."""
-    speed = beyond(speed_pu, params.deadband_pu)
+    speed = deadband(speed_pu, params.deadband_pu)
     match params, x:
         case ReheatParams(), ReheatState():
             return steam.reheat_slope(params, speed, order_pu, x)
@@ -77,7 +77,7 @@ def power(
     """(governors,) deviation of mechanical power, pu."""
     match params, x:
         case ReheatParams(), ReheatState():
-            return steam.reheat_power(params, beyond(speed_pu, params.deadband_pu), order_pu, x)
+            return steam.reheat_power(params, deadband(speed_pu, params.deadband_pu), order_pu, x)
         case LagParams(), LagState():
             return x.power_pu
         case Tgov1Params(), Tgov1State():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from emulator.blocks import beyond
+from emulator.blocks import deadband
 from emulator.struct import quantity, struct
 
 
@@ -16,7 +16,7 @@ from emulator.struct import quantity, struct
 class InverterParams:
     """Fleets of inverters, at most one an area.
 
-    T_m dw_m/dt = w - w_m;   T_r dp/dt = sat(-2 H (w - w_m)/T_m - band(w_m)/R) - p,   |sat| <= 1
+    T_m dw_m/dt = w - w_m;   T_r dp/dt = sat(-2 H (w - w_m)/T_m - deadband(w_m)/R) - p,   |sat| <= 1
     Synthetic inertia acts on the measured rate of change, droop on the measured deviation beyond the dead-band.
     Reference: ENTSO-E, Need for synthetic inertia, 2018; structure as REPC/REEC frequency control, WECC 2019 [M].
     """
@@ -38,7 +38,7 @@ class InverterState:
 def inverter_slope(params: InverterParams, speed_pu: jax.Array, x: InverterState) -> InverterState:
     """Rates of the states, 1/s."""
     rate = (speed_pu - x.measured_pu) / params.measurement_s
-    droop = params.gain_pu * beyond(x.measured_pu, params.deadband_pu)
+    droop = params.gain_pu * deadband(x.measured_pu, params.deadband_pu)
     target = jnp.clip(-2.0 * params.inertia_s * rate - droop, -1.0, 1.0)
     return InverterState(measured_pu=rate, power_pu=(target - x.power_pu) / params.response_s)
 
@@ -69,18 +69,19 @@ def agc_step(
     cycle_ticks: tuple[int, ...],
     params: AgcParams,
     state: AgcState,
-    number: jax.Array,
+    tick: jax.Array,
     exports_mw: jax.Array,
     deviation_hz: jax.Array,
 ) -> AgcState:
-    """State after tick `number`: a new order at the end of each cycle, held in between.
+    """State after a tick: a new order at the end of each cycle, held in between.
 
-    The integral takes up only what the limited order can follow: it stops while the order is at its size limit and
-    the error points outwards.
+    Anti-windup: the integral stops while the order is at its size limit and the error would drive it further out.
+
     Args:
+      tick: int32.
       exports_mw, deviation_hz: (agcs,) deviations of net exports and frequency.
     """
-    due = (number + 1) % jnp.asarray(cycle_ticks, jnp.int32) == 0
+    due = (tick + 1) % jnp.asarray(cycle_ticks, jnp.int32) == 0
     error_mw = exports_mw + params.bias_mw_per_hz * deviation_hz
     integral = state.integral_mw - params.integral_gain_per_s * params.cycle_s * error_mw
     wanted = integral - params.proportional_gain * error_mw

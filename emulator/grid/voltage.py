@@ -1,4 +1,4 @@
-"""Voltage at a point of common coupling. Per unit on the rating of the point; load positive, lagging Q positive."""
+"""Voltage at a point of common coupling (PCC). Per unit on the PCC's rating; load positive, lagging Q positive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from emulator.struct import quantity, struct
 
-NEWTON_STEPS = 8  # from the source's voltage the error falls 1, 0.3, 0.05, 1e-3, 1e-6: below rounding well before
+NEWTON_STEPS = 8  # the error falls from 1 to 0.3, 0.05, 1e-3, 1e-6: below rounding before the eighth step
 
 
 @struct
@@ -28,50 +28,55 @@ class ZipParams:
     current_share: jax.Array = quantity("1")
 
 
-class Point(NamedTuple):
-    """The point of common coupling in a tick."""
+class PccVoltage(NamedTuple):
+    """The point of common coupling in a tick, at its voltage V."""
 
     voltage_pu: jax.Array
-    load_factor: jax.Array  # s(V)
+    load_factor: jax.Array  # s(V): load over that at 1 pu
     collapsed: jax.Array
 
 
 class Source(NamedTuple):
-    """Changes of the source by disturbances: its voltage, pu, and the short-circuit ratio."""
+    """Changes of the Thevenin source by disturbances."""
 
     voltage_pu: jax.Array
-    ratio: jax.Array
+    short_circuit_ratio: jax.Array
 
 
-def point(
-    params: PccParams, source: Source, load_mw: jax.Array, load_mvar: jax.Array, own_mw: jax.Array, own_mvar: jax.Array
-) -> Point:
+def solve(
+    params: PccParams,
+    source: Source,
+    load_mw: jax.Array,
+    load_mvar: jax.Array,
+    bess_mw: jax.Array,
+    bess_mvar: jax.Array,
+) -> PccVoltage:
     """Voltage of a load behind a Thevenin source, E = 1 pu plus disturbance, Z = 1/SCR, X = R (X/R).
 
-    V^4 + (2(RP + XQ) - E^2) V^2 + (P^2 + Q^2) Z^2 = 0, upper root; P = s(V) load - own, likewise Q.
-    At constant power the root is explicit. Else Newton's method from E downwards: the left side is convex above the
-    upper root, so that it falls monotonically onto it. Collapsed where no real root exists; the voltage is then that
-    of the nose at constant power, or where Newton stopped.
+    V^4 + (2(RP + XQ) - E^2) V^2 + (P^2 + Q^2) Z^2 = 0, upper root; P = s(V) load - battery, likewise Q.
+    For a constant-power load the root is explicit. Otherwise Newton's method, from E downwards: the left side is convex
+    above the upper root, so the iterates fall onto it monotonically. Without a real root the voltage has collapsed; it
+    is then that of the nose (constant power) or the last iterate of Newton's method.
     Reference: Kundur, Power System Stability and Control, 1994, sec. 7.1.1 and 14.1.
 
     Args:
-      load_mw, load_mvar: at 1 pu; lagging positive.
-      own_mw, own_mvar: of the battery, into the point; independent of voltage.
+      load_mw, load_mvar: draw of the load at 1 pu.
+      bess_mw, bess_mvar: injection of the battery, independent of voltage.
     """
-    volts = 1.0 + source.voltage_pu
-    z = 1.0 / (params.short_circuit_ratio + source.ratio)
+    e = 1.0 + source.voltage_pu
+    z = 1.0 / (params.short_circuit_ratio + source.short_circuit_ratio)
     r = z / jnp.sqrt(1.0 + params.x_over_r**2)
     load = load_mw / params.rated_mw, load_mvar / params.rated_mw
-    own = own_mw / params.rated_mw, own_mvar / params.rated_mw
+    bess = bess_mw / params.rated_mw, bess_mvar / params.rated_mw
     if params.dependence is None:
-        return _constant_power(volts, z, r, params.x_over_r * r, load[0] - own[0], load[1] - own[1])
-    return _dependent(params.dependence, volts, z, r, params.x_over_r * r, load, own)
+        return _constant_power(e, z, r, params.x_over_r * r, load[0] - bess[0], load[1] - bess[1])
+    return _dependent(params.dependence, e, z, r, params.x_over_r * r, load, bess)
 
 
-def given(params: PccParams, voltage_pu: jax.Array) -> Point:
-    """The point at a voltage that comes from outside, which knows no collapse."""
+def imposed(params: PccParams, voltage_pu: jax.Array) -> PccVoltage:
+    """The PCC at a voltage that another program computes; a collapse is for that program to find."""
     factor = jnp.ones_like(voltage_pu) if params.dependence is None else _factor(params.dependence, voltage_pu)
-    return Point(voltage_pu, factor, jnp.zeros_like(voltage_pu, bool))
+    return PccVoltage(voltage_pu, factor, jnp.zeros_like(voltage_pu, bool))
 
 
 def _factor(dependence: ZipParams, v: jax.Array) -> jax.Array:
@@ -79,37 +84,37 @@ def _factor(dependence: ZipParams, v: jax.Array) -> jax.Array:
     return constant + v * (dependence.current_share + v * dependence.impedance_share)
 
 
-def _constant_power(volts: jax.Array, z: jax.Array, r: jax.Array, x: jax.Array, p: jax.Array, q: jax.Array) -> Point:
-    half = 0.5 * volts**2 - (r * p + x * q)
+def _constant_power(e: jax.Array, z: jax.Array, r: jax.Array, x: jax.Array, p: jax.Array, q: jax.Array) -> PccVoltage:
+    half = 0.5 * e**2 - (r * p + x * q)
     discriminant = half**2 - z**2 * (p**2 + q**2)
     collapsed = (discriminant <= 0.0) | (half <= 0.0)
     root = jnp.where(collapsed, 0.0, jnp.sqrt(jnp.where(collapsed, 1.0, discriminant)))
     squared = half + root
     gone = squared <= 0.0
     voltage = jnp.where(gone, 0.0, jnp.sqrt(jnp.where(gone, 1.0, squared)))
-    return Point(voltage, jnp.ones_like(voltage), collapsed)
+    return PccVoltage(voltage, jnp.ones_like(voltage), collapsed)
 
 
 def _dependent(
     dependence: ZipParams,
-    volts: jax.Array,
+    e: jax.Array,
     z: jax.Array,
     r: jax.Array,
     x: jax.Array,
     load: tuple[jax.Array, jax.Array],
-    own: tuple[jax.Array, jax.Array],
-) -> Point:
+    bess: tuple[jax.Array, jax.Array],
+) -> PccVoltage:
     def mismatch(v: jax.Array) -> jax.Array:
         s = _factor(dependence, v)
-        p, q = s * load[0] - own[0], s * load[1] - own[1]
-        return v**2 * (v**2 + 2.0 * (r * p + x * q) - volts**2) + z**2 * (p**2 + q**2)
+        p, q = s * load[0] - bess[0], s * load[1] - bess[1]
+        return v**2 * (v**2 + 2.0 * (r * p + x * q) - e**2) + z**2 * (p**2 + q**2)
 
-    v = jnp.broadcast_to(volts, load[0].shape)
+    v = jnp.broadcast_to(e, load[0].shape)
     for _ in range(NEWTON_STEPS):
         f, slope = jax.jvp(mismatch, (v,), (jnp.ones_like(v),))
-        downhill = slope > 0.0  # at and beyond the nose there is no upper root to go to
+        downhill = slope > 0.0  # at and below the nose there is no upper root
         v = v - jnp.where(downhill, f / jnp.where(downhill, slope, 1.0), 0.0)
     f, slope = jax.jvp(mismatch, (v,), (jnp.ones_like(v),))
     small = 1e-4  # of the source's voltage: far above rounding in float32, far below a voltage step that matters
     collapsed = ~((slope > 0.0) & (jnp.abs(f) < small * slope))
-    return Point(v, _factor(dependence, v), collapsed)
+    return PccVoltage(v, _factor(dependence, v), collapsed)

@@ -25,7 +25,7 @@ def modes(scenario: schema.Scenario) -> list[tuple[float, float]] | str:
     """Frequency in Hz and damping ratio of every mode that oscillates, or in words why there are none. JAX in float64,
     see `modes_report`."""
     from emulator import modes_report
-    from emulator.record import RecordError
+    from emulator.power_file import RecordError
 
     try:
         found = modes_report.modes_alone(scenario)

@@ -12,6 +12,7 @@ from emulator.report import encode
 from emulator.report.curves import ALONE, SIDES, TITLES, look_of
 from emulator.report.gather import POWERS, SPECTRUM_HZ, Gathered
 from emulator.report.run import Run
+from emulator.units import S_PER_MIN
 
 DEPTH_DB = 60.0  # of a spectrogram's shades
 SPECTRUM_DEPTH = 1e5  # at most, of the spectrum's scale below its highest line
@@ -202,7 +203,7 @@ def _changes(runs: Sequence[Run], group: str, clauses: Clauses) -> dict[str, Any
             limits.append({"x": clause.window_s, "y": clause.max_mw, "text": text})
         elif isinstance(clause, limits_schema.RampRate) and clause.site in (None, group):
             text = f"{clause.name}: {clause.max_mw_per_min:g} MW/min over {clause.over_s:g} s"
-            limits.append({"x": clause.over_s, "y": clause.max_mw_per_min * clause.over_s / 60.0, "text": text})
+            limits.append({"x": clause.over_s, "y": clause.max_mw_per_min * clause.over_s / S_PER_MIN, "text": text})
     return _line_plot(
         _lines(runs, group, lambda found, key, i: found.changes[key][i].result()),
         section="changes",

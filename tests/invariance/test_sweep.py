@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from emulator import config, simulate, toml_text
+from emulator import config, side_by_side, simulate, toml_text
 from emulator.account import Account
 from emulator.complaint import ConfigError
 from emulator.simulate import END_OF_RUN, header_of
@@ -78,7 +78,7 @@ def test_ctrl_c_keeps_what_has_been_emulated(path, monkeypatch):
     may be half made, so it is left out, those before it have ended, those after it end where all were."""
     cases, taken = cases_of(path, ["run.duration_s=2.0"]), Account.take
     low_pass, ramp = [0, 1, 4, 5], [2, 3, 6, 7]
-    monkeypatch.setitem(sweep.__globals__, "ROWS_AT_ONCE", len(ramp) * 1000)  # windows of a second
+    monkeypatch.setattr(side_by_side, "ROWS_AT_ONCE", len(ramp) * 1000)  # windows of a second
 
     def take(account, first, *rest):
         if first > 0 and account._header.config == header_of(cases[ramp[1]].scenario).config:

@@ -423,7 +423,7 @@ def test_the_planned_horizon_is_the_least(x64):
 
         best = minimize(cost, np.zeros(12), bounds=[(-rated, rated)] * 12, options={"ftol": 1e-15, "gtol": 1e-9})
         numbers = (jnp.asarray(x) for x in (28.0, 0.004, rated))
-        ours = mpc._least(params, jnp.asarray(load), *numbers, jnp.zeros(12), hours, 5000)
+        ours = mpc._optimum(params, jnp.asarray(load), *numbers, jnp.zeros(12), hours, 5000)
         np.testing.assert_allclose(ours, best.x, atol=2e-3)  # L-BFGS-B by differences: 1e-8 of a flat cost, its root
         assert (np.abs(ours).max() == rated) == (rated == 6.0)
 

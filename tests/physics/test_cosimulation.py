@@ -15,7 +15,7 @@ import pytest
 
 import emulator as em
 from emulator import cosimulate, simulate
-from emulator.plant import Outside
+from emulator.frame import ExternalGrid
 from emulator.traces import hdf5
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "cosimulate_grid.py"
@@ -110,18 +110,18 @@ def cosimulated(scenario, partner=None):
     return sink.trace(), outcome
 
 
-def rolled(scenario, outside=None, params=None):
+def rolled(scenario, external=None, params=None):
     layout, own, state, inputs = em.build(scenario)
-    return jax.jit(em.rollout, static_argnums=0)(layout, params or own, state, replace(inputs, outside=outside))[1]
+    return jax.jit(em.rollout, static_argnums=0)(layout, params or own, state, replace(inputs, external=external))[1]
 
 
 def test_a_recorded_grid_given_back_draws_the_recorded_powers(scenario):
     """Through a load step, a sag with a trip and a return, and voltage support; the grid emulated here is another one,
     and has no disturbances, so that only what is given can tell the site of them."""
     recorded = rolled(scenario(DISTURBED))
-    outside = Outside(recorded.speed_pu, (recorded.voltage_pu[:, 0],))
+    external = ExternalGrid(recorded.speed_pu, (recorded.voltage_pu[:, 0],))
     stiff = scenario(SITE, "grid.area.0.inertia_s=400.0", "site.0.pcc.short_circuit_ratio=50.0")
-    again, without = rolled(stiff, outside), rolled(stiff)
+    again, without = rolled(stiff, external), rolled(stiff)
     assert np.ptp(recorded.connected) == 1.0, "the sag trips the site"
     for name in ("pcc_mw", "pcc_mvar", "bess_mw", "facility_mw", "connected", "soc", "voltage_pu", "speed_pu"):
         was, now = (np.asarray(getattr(frame, name)) for frame in (recorded, again))
@@ -134,7 +134,7 @@ def test_a_recorded_grid_given_back_draws_the_recorded_powers(scenario):
 def test_at_rest_under_a_voltage_off_nominal(scenario):
     quiet = scenario(SITE, "site.0.job.1.start_s=10.0")
     ticks = 2000
-    frame = rolled(quiet, Outside(jnp.zeros((ticks, 1)), (jnp.full(ticks, 0.93),)))
+    frame = rolled(quiet, ExternalGrid(jnp.zeros((ticks, 1)), (jnp.full(ticks, 0.93),)))
     share = 0.5 + 0.3 * 0.93 + 0.2 * 0.93**2  # of the load at 1 pu
     np.testing.assert_allclose(frame.pcc_mw[:, 0], 20.0 * share, rtol=1e-6)
     assert np.ptp(frame.pcc_mw) == np.ptp(frame.pcc_mvar) == np.ptp(frame.bess_mw) == 0.0
@@ -151,8 +151,8 @@ def test_gradients_pass_through_what_is_given(scenario, x64):
         site = params.sites[0]
         own = jax.tree.map(lambda x: gain * x, site.storage.controller)
         its = replace(params, sites=(replace(site, storage=replace(site.storage, controller=own)),))
-        outside = Outside(depth * dip, (1.0 + swing * (volts - 1.0),))
-        frame = em.rollout(layout, its, state, replace(inputs, outside=outside))[1]
+        external = ExternalGrid(depth * dip, (1.0 + swing * (volts - 1.0),))
+        frame = em.rollout(layout, its, state, replace(inputs, external=external))[1]
         return jnp.mean(frame.bess_mw**2) + jnp.mean(frame.pcc_mvar**2)
 
     at = (jnp.asarray(1.0), jnp.asarray(1.0), jnp.asarray(1.0))

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emulator.grid.voltage import PccParams, Point, Source, ZipParams, point
+from emulator.grid.voltage import PccParams, PccVoltage, Source, ZipParams, solve
 
 
-def constant_power(scr: float, x_over_r: float, p: float, q: float) -> Point:
-    """Point of a draw p + jq per unit behind a source of 1 pu."""
+def constant_power(scr: float, x_over_r: float, p: float, q: float) -> PccVoltage:
+    """PccVoltage of a draw p + jq per unit behind a source of 1 pu."""
     params = PccParams(*(jnp.asarray(x) for x in (scr, x_over_r, 100.0)), dependence=None)
     zero = jnp.asarray(0.0)
-    return point(params, Source(zero, zero), jnp.asarray(100.0 * p), jnp.asarray(100.0 * q), zero, zero)
+    return solve(params, Source(zero, zero), jnp.asarray(100.0 * p), jnp.asarray(100.0 * q), zero, zero)
 
 
 @pytest.mark.parametrize("scr", [3.0, 8.0, 20.0])
@@ -47,7 +47,7 @@ def test_load_that_depends_on_voltage_solves_the_circuit(x64, impedance, current
     zipped = ZipParams(jnp.asarray(impedance), jnp.asarray(current))
     params = PccParams(jnp.asarray(scr), jnp.asarray(10.0), jnp.asarray(100.0), zipped)
     load, own = (90.0, 20.0), (15.0, 25.0)
-    found = point(params, Source(jnp.asarray(source), jnp.asarray(0.0)), *(jnp.asarray(x) for x in (*load, *own)))
+    found = solve(params, Source(jnp.asarray(source), jnp.asarray(0.0)), *(jnp.asarray(x) for x in (*load, *own)))
     v, s = float(found.voltage_pu), float(found.load_factor)
     assert not found.collapsed
     assert s == pytest.approx(1 - impedance - current + current * v + impedance * v**2, abs=1e-15)
@@ -60,8 +60,8 @@ def test_dependence_of_zero_is_constant_power(x64):
     draw = (jnp.asarray(x) for x in (90.0, 20.0, 0.0, 0.0))
     args = Source(jnp.asarray(0.0), jnp.asarray(0.0)), *draw
     params = PccParams(jnp.asarray(3.0), jnp.asarray(10.0), jnp.asarray(100.0), None)
-    assert point(replace(params, dependence=none), *args).voltage_pu == pytest.approx(
-        float(point(params, *args).voltage_pu), abs=1e-14
+    assert solve(replace(params, dependence=none), *args).voltage_pu == pytest.approx(
+        float(solve(params, *args).voltage_pu), abs=1e-14
     )
 
 
@@ -71,7 +71,7 @@ def test_collapse_of_a_load_that_depends_on_voltage(scr):
     args = Source(jnp.asarray(0.0), jnp.asarray(0.0)), *(jnp.asarray(x) for x in (160.0, 0.0, 0.0, 0.0))
     for impedance, collapses in ((0.4, True), (1.0, False)):
         zipped = ZipParams(jnp.asarray(impedance), jnp.asarray(0.0))
-        found = point(PccParams(jnp.asarray(scr), jnp.asarray(10.0), jnp.asarray(100.0), zipped), *args)
+        found = solve(PccParams(jnp.asarray(scr), jnp.asarray(10.0), jnp.asarray(100.0), zipped), *args)
         assert bool(found.collapsed) is collapses and np.isfinite(found.voltage_pu)
 
 

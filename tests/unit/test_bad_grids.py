@@ -124,3 +124,33 @@ def test_a_lone_shaft_needs_no_name(tmp_path):
 def test_a_shaft_needs_its_area_named(tmp_path):
     text = GOOD.replace('area = "west"\npreset', "preset")
     assert "grid.shaft.0.area: missing key: give one of the grid's areas (west, east)" in refusal(tmp_path, text)
+
+
+ISLAND = """
+[run]
+duration_s = 1.0
+dt_s = 0.001
+[[site]]
+name = "store"
+area = "island"
+job = [{name = "base", kind = "constant", power_mw = 10.0}]
+bess = {power_mw = 20.0, energy_mwh = 20.0, mode = "grid_forming", forming_inertia_s = 4.0}
+[[grid.area]]
+name = "island"
+rated_mva = 20.0
+inertia_s = 0.0
+[[grid.area]]
+name = "main"
+inertia_s = 4.0
+[[grid.tie]]
+between = ["island", "main"]
+synchronizing_mw_per_rad = 20.0
+"""
+
+
+def test_an_area_without_machines_swings_with_its_battery(tmp_path):
+    """w^2 = w0 K (1/160 + 1/8000) per MW s: 20 MW/rad make 1.1 Hz; at 2e5 MW/rad, 110 Hz, a tick may take 0.5 rad."""
+    (tmp_path / "c.toml").write_text(ISLAND)
+    assert config.load(tmp_path / "c.toml").grid.tie
+    stiff = refusal(tmp_path, ISLAND, "grid.tie.0.synchronizing_mw_per_rad=2e5")
+    assert "swings at 110 Hz: run.dt_s must be at most 0.000721 s" in stiff

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emulator import record, recording
+from emulator import power_file, recording
 from emulator.cli import main
-from emulator.record import RecordError
+from emulator.power_file import RecordError
 from emulator.trace import TraceError
 from emulator.traces import comtrade, csv, matlab, netcdf, parquet
 from emulator.traces.columns import columns_of
@@ -69,7 +69,7 @@ def allowed(power: np.ndarray, kind: str) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_format_gives_the_same(files, power, kind):
-    time_s, power_w = record.read(str(files[kind]), *names(kind), "mw")
+    time_s, power_w = power_file.read(str(files[kind]), *names(kind), "mw")
     np.testing.assert_allclose(time_s, np.arange(SAMPLES) / 1000, atol=1e-15)
     assert np.abs(power_w / 1e6 - power).max() <= allowed(power, kind)
 
@@ -107,7 +107,7 @@ def test_what_is_not_hdf5_is_said(tmp_path, ending):
     path = tmp_path / f"r.{ending}"
     path.write_text("t_s,p_mw\n0,1\n1,2\n")
     with pytest.raises(RecordError, match=rf"r\.{ending} is not HDF5, whatever its ending says: .* --csv"):
-        record.read(str(path), "t_s", "p_mw", "mw")
+        power_file.read(str(path), "t_s", "p_mw", "mw")
 
 
 def foreign(path: Path, **data: np.ndarray) -> Path:
@@ -122,7 +122,7 @@ def test_hdf5_of_others(tmp_path):
     table = np.arange(12).reshape(4, 3)
     path = str(foreign(tmp_path / "o.h5", log__t=[0, 1, 2, 3], log__kw=table, one=table[:, :1], short=[1, 2]))
     for name, values in (("log/kw[2]", table[:, 2]), ("log/kw[0]", table[:, 0]), ("one", table[:, 0])):
-        time_s, power_w = record.read(path, "log/t", name, "kw")
+        time_s, power_w = power_file.read(path, "log/t", name, "kw")
         assert time_s.tolist() == [0, 1, 2, 3] and power_w.tolist() == (values * 1e3).tolist()
     for name, says in (
         ("log/kw", r"a table of 3 columns: say which, as in log/kw\[0\]"),
@@ -132,7 +132,7 @@ def test_hdf5_of_others(tmp_path):
         ("log", "no column 'log'"),
     ):
         with pytest.raises(RecordError, match=says):
-            record.read(path, "log/t", name, "kw")
+            power_file.read(path, "log/t", name, "kw")
 
 
 def test_hdf5_that_was_never_written_is_refused(tmp_path):
@@ -144,7 +144,7 @@ def test_hdf5_that_was_never_written_is_refused(tmp_path):
         file.create_dataset("q", (1000,), "f8")
     for name, says in (("p", "only 3 of 10 chunks came to be written"), ("q", "does not hold the 8,000 bytes")):
         with pytest.raises(RecordError, match=says):
-            record.read(str(tmp_path / "h.h5"), "t", name, "mw")
+            power_file.read(str(tmp_path / "h.h5"), "t", name, "mw")
 
 
 def test_a_heap_without_end_is_refused(tmp_path):
@@ -156,7 +156,7 @@ def test_a_heap_without_end_is_refused(tmp_path):
     heap = content.index(b"GCOL")
     content[heap + 16 : heap + 128] = bytes(112)
     path.write_bytes(content)
-    code = "import sys; from emulator import record; record.read(sys.argv[1], 't', 'p', 'mw')"
+    code = "import sys; from emulator import power_file; power_file.read(sys.argv[1], 't', 'p', 'mw')"
     reading = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
     assert f"h.h5 is damaged: a heap of HDF5's, at byte {heap}, has lost a length" in reading.stderr
 
@@ -164,11 +164,11 @@ def test_a_heap_without_end_is_refused(tmp_path):
 def test_netcdf_and_matlab_73_are_hdf5(tmp_path, files, power):
     columns = columns_of(files["h5"], ["site_pcc_power_mw"])
     netcdf.write(columns, tmp_path / "nc.h5")
-    time_s, power_w = record.read(str(tmp_path / "nc.h5"), "time_s", COLUMN, "mw")
+    time_s, power_w = power_file.read(str(tmp_path / "nc.h5"), "time_s", COLUMN, "mw")
     np.testing.assert_allclose(power_w / 1e6, power, rtol=1e-15)
     matlab.write(columns, tmp_path / "mat.h5", "7.3")
     with pytest.raises(RecordError, match=r"time_s is a table of 60 columns: say which"):
-        record.read(str(tmp_path / "mat.h5"), "time_s", COLUMN, "mw")
+        power_file.read(str(tmp_path / "mat.h5"), "time_s", COLUMN, "mw")
 
 
 def test_parquet_of_others(tmp_path):
@@ -184,7 +184,7 @@ def test_parquet_of_others(tmp_path):
     )
     path = str(tmp_path / "o.parquet")
     frame.to_parquet(path)
-    time_s, power_w = record.read(path, "when", "watt", "w")
+    time_s, power_w = power_file.read(path, "when", "watt", "w")
     assert time_s.tolist() == [0.0, 0.02, 0.04, 0.06] and power_w.tolist() == [1.0, 2.0, 3.0, 4.0]
     for columns, says in (
         (("when", "gap"), "row 2: gap is nan, must be a finite number"),
@@ -193,7 +193,7 @@ def test_parquet_of_others(tmp_path):
         (("when", "wat"), "no column 'wat'; nearest: watt"),
     ):
         with pytest.raises(RecordError, match=says):
-            record.read(path, *columns, "w")
+            power_file.read(path, *columns, "w")
 
 
 @pytest.mark.parametrize(
@@ -214,10 +214,10 @@ def test_a_unit_that_the_file_states_is_heeded(tmp_path, time_unit, power_unit, 
     path = tmp_path / "u.parquet"
     pq.write_table(pa.table([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], schema=pa.schema(fields)), path)
     if says is None:
-        assert record.read(str(path), "t", "p", unit)[1].tolist() == [record.WATTS[unit] * k for k in (1, 2, 3)]
+        assert power_file.read(str(path), "t", "p", unit)[1].tolist() == [power_file.WATTS[unit] * k for k in (1, 2, 3)]
     else:
         with pytest.raises(RecordError, match=says):
-            record.read(str(path), "t", "p", unit)
+            power_file.read(str(path), "t", "p", unit)
 
 
 CFG = """a,b,1999
@@ -245,14 +245,14 @@ FOUR = "1,0,0,0\n2,20000,2,0\n3,50000,4,1\n4,90000,6,1\n"
 
 def test_comtrade_by_time_stamps(tmp_path):
     """No sample rate: stamps in 1e-6 s, here doubled; uneven. A status channel beside it. 0.5 x + 10."""
-    time_s, power_w = record.read(hand_made(tmp_path, FOUR, mult="2"), "t_s", "feeder", "kw")
+    time_s, power_w = power_file.read(hand_made(tmp_path, FOUR, mult="2"), "t_s", "feeder", "kw")
     np.testing.assert_allclose(time_s, [0.0, 0.04, 0.1, 0.18], rtol=1e-14)
     assert power_w.tolist() == [10e3, 11e3, 12e3, 13e3]
 
 
 def test_comtrade_of_two_rates_and_secondary_values(tmp_path):
     keys = {"rates": "2\n100,2\n50,4", "primary": "600", "secondary": "3", "pors": "S"}
-    time_s, power_w = record.read(hand_made(tmp_path, FOUR, **keys), "t_s", "feeder", "kw")
+    time_s, power_w = power_file.read(hand_made(tmp_path, FOUR, **keys), "t_s", "feeder", "kw")
     np.testing.assert_allclose(time_s, [0.0, 0.01, 0.03, 0.05], rtol=1e-14)
     assert power_w.tolist() == [2e6, 2.2e6, 2.4e6, 2.6e6]
 
@@ -278,7 +278,7 @@ def test_comtrade_of_two_rates_and_secondary_values(tmp_path):
 )
 def test_what_comtrade_lacks_is_said(tmp_path, rows, keys, columns, says):
     with pytest.raises(RecordError, match=says):
-        record.read(hand_made(tmp_path, rows, **keys), *columns, "kw")
+        power_file.read(hand_made(tmp_path, rows, **keys), *columns, "kw")
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_what_comtrade_lacks_is_said(tmp_path, rows, keys, columns, says):
 def test_csv_that_is_not_whole(tmp_path, text, says):
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(RecordError, match=says):
-        record.read(str(tmp_path / "l.csv"), "t_s", "p_mw", "mw")
+        power_file.read(str(tmp_path / "l.csv"), "t_s", "p_mw", "mw")
 
 
 def test_csv_whose_last_line_does_not_end(tmp_path):
@@ -305,9 +305,9 @@ def test_csv_whose_last_line_does_not_end(tmp_path):
     path = tmp_path / "l.csv"
     for text, flagged in (("t_s,p_mw\r\n0,1\r\n1,25", True), ("t_s,p_mw\n0,1\n1,25\n", False)):
         path.write_bytes(text.encode())
-        assert record.read(str(path), "t_s", "p_mw", "w")[1].tolist() == [1.0, 25.0]
+        assert power_file.read(str(path), "t_s", "p_mw", "w")[1].tolist() == [1.0, 25.0]
         words = f"{path}: the last line does not end: if the file was cut off there, its last value is wrong"
-        assert record.caution(str(path)) == (words if flagged else "")
+        assert power_file.caution(str(path)) == (words if flagged else "")
         assert recording.of_file(path, "t_s", "p_mw", "w").caution == (words if flagged else "")
 
 
@@ -321,21 +321,21 @@ def test_times_too_uneven_to_judge(tmp_path):
 
 def test_the_ending_tells_the_format(tmp_path):
     (tmp_path / "l.TXT").write_text("t_s,p_mw\n0,1\n1,2\n")
-    assert record.read(str(tmp_path / "l.TXT"), "t_s", "p_mw", "w")[1].tolist() == [1.0, 2.0]
+    assert power_file.read(str(tmp_path / "l.TXT"), "t_s", "p_mw", "w")[1].tolist() == [1.0, 2.0]
     with pytest.raises(RecordError, match=r"l.xlsx: the ending tells the format; known are .csv, .txt, .parquet"):
-        record.read(str(tmp_path / "l.xlsx"), "t_s", "p_mw", "w")
+        power_file.read(str(tmp_path / "l.xlsx"), "t_s", "p_mw", "w")
     with pytest.raises(RecordError, match=r"cannot be read: No such file"):
-        record.read(str(tmp_path / "none.cfg"), "t_s", "p_mw", "w")
+        power_file.read(str(tmp_path / "none.cfg"), "t_s", "p_mw", "w")
     (tmp_path / "d.csv").mkdir()
     with pytest.raises(RecordError, match=r"cannot be read: Is a directory"):
-        record.read(str(tmp_path / "d.csv"), "t_s", "p_mw", "w")
+        power_file.read(str(tmp_path / "d.csv"), "t_s", "p_mw", "w")
 
 
 @pytest.mark.parametrize(("kind", "module"), [("parquet", "pyarrow"), ("cfg-BINARY", "comtrade")])
 def test_without_a_library_it_says_how_to_get_it(files, monkeypatch, kind, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(RecordError, match=r"pip install 'wattswing\["):
-        record.read(str(files[kind]), *names(kind), "mw")
+        power_file.read(str(files[kind]), *names(kind), "mw")
 
 
 def test_a_meter_that_repeats_is_flagged_and_judged_by_its_refresh(tmp_path):
@@ -377,7 +377,7 @@ def test_limits_judge_a_recording_of_any_kind(files, tmp_path, capsys):
 def refused_or(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
     """What a damaged file gives: None where it is refused in words."""
     try:
-        time_s, power_w = record.read(str(path), *names(kind), "mw")
+        time_s, power_w = power_file.read(str(path), *names(kind), "mw")
     except RecordError as error:
         assert str(error) and "\n" not in str(error)
         return None
@@ -417,7 +417,7 @@ def test_truncated_files(files, power, kind, data):
         if (found := refused_or(files[kind], kind)) is not None:
             time_s, values = found
             assert len(values) <= len(power)
-            if record.caution(str(files[kind])):  # flagged: the last one may have lost digits
+            if power_file.caution(str(files[kind])):  # flagged: the last one may have lost digits
                 time_s, values = time_s[:-1], values[:-1]
             assert np.abs(values - power[: len(values)]).max() <= allowed(power, kind)
             np.testing.assert_allclose(time_s, np.arange(len(time_s)) / 1000, atol=1e-15)

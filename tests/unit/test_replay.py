@@ -10,7 +10,7 @@ from scipy import stats
 
 from emulator.cluster import replay
 from emulator.jobs_schema import ReplayJob
-from emulator.record import RecordError
+from emulator.power_file import RecordError
 
 
 def record(tmp_path, text: str, **keys) -> ReplayJob:

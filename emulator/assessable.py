@@ -1,4 +1,4 @@
-"""What a recording cannot show, in words; "" where it can. A record without evidence is never a pass."""
+"""Why a recording cannot be assessed, in words; "" where it can. What a recording cannot show is never a pass."""
 
 from __future__ import annotations
 

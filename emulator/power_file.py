@@ -1,4 +1,4 @@
-"""Recorded powers, from files of other tools: read, checked, in seconds and watts. One way in, for replay and limits.
+"""Files of recorded power from other tools: read, checked, in s and W. Replay, limits and fits all read them here.
 
 Load positive. Nothing here imports JAX: a configuration is checked with the files that it names.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from emulator.traces.samples import RecordError, Samples, ends
-from emulator.units import counted
+from emulator.units import W_PER_KW, W_PER_MW, counted
 
-WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
+WATTS = {"w": 1.0, "kw": W_PER_KW, "mw": W_PER_MW}
 READERS = {  # by the file's ending: module of emulator.traces
     ".csv": "from_csv",
     ".txt": "from_csv",

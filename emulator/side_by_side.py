@@ -1,0 +1,75 @@
+"""Scenarios of one structure run side by side: one compiled call per window, spread over all JAX devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from emulator import schema
+from emulator.frame import Frame
+from emulator.plant import Inputs, Layout, Params
+from emulator.rollout import State, batch, initial_state
+from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
+from emulator.simulate import WINDOW_TICKS, run_ticks, structure_of, whole_chunks
+
+ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call: some 120 bytes each, twice
+CUT = PartitionSpec("scenarios")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scenarios of one structure."""
+
+    places: list[int]  # of each in the sequence that was grouped
+    scenarios: list[schema.Scenario]
+    layout: Layout
+    records: list[Records]
+    params: list[Params]
+
+
+def groups_of(scenarios: Sequence[schema.Scenario]) -> list[Group]:
+    """The scenarios in groups of one structure, in the order of their first ones."""
+    groups: dict[Hashable, Group] = {}
+    for i, scenario in enumerate(scenarios):
+        records = records_of(scenario)
+        layout, params = layout_of(scenario), params_of(scenario, records)
+        group = groups.setdefault(structure_of(scenario, params), Group([], [], layout, [], []))
+        group.places.append(i)
+        group.scenarios.append(scenario)
+        group.records.append(records)
+        group.params.append(params)
+    return list(groups.values())
+
+
+def windows(group: Group, keep: Callable[[Frame], Any]) -> Iterator[tuple[int, State, Any]]:
+    """Run a group. Yields the first tick of each window, the states after it and what `keep` takes of its frames.
+
+    Both are on the host, with a leading axis of scenarios: those of the group, then repeats of the last one, so that
+    every device has as many.
+    """
+    spare = -len(group.scenarios) % jax.device_count()
+    scenarios = [*group.scenarios, *group.scenarios[-1:] * spare]
+    records, each = [*group.records, *group.records[-1:] * spare], [*group.params, *group.params[-1:] * spare]
+    layout, total = group.layout, run_ticks(scenarios[0])
+    ticks = whole_chunks(layout, max(1, min(total, WINDOW_TICKS, ROWS_AT_ONCE * layout.every_ticks // len(scenarios))))
+    mesh = Mesh(np.array(jax.devices()), ("scenarios",))
+
+    def stacked(trees: list[Any]) -> Any:
+        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, CUT))
+
+    def window(params: Params, state: State, inputs: Inputs) -> tuple[State, Any]:
+        state, frames = batch(layout, params, state, inputs)
+        return state, keep(frames)
+
+    step = jax.jit(jax.shard_map(window, mesh=mesh, in_specs=CUT, out_specs=CUT, check_vma=False))
+    params, state = stacked(each), stacked([initial_state(layout, each[0])] * len(each))  # which no number is part of
+    for first in range(0, total, ticks):
+        inputs = stacked([inputs_of(s, r, first, ticks) for s, r in zip(scenarios, records, strict=True)])
+        state, kept = step(params, state, inputs)
+        yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, kept))
