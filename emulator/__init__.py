@@ -3,6 +3,7 @@
     import emulator as em
     trace = em.run(em.load("campus_100mw"))
 
+docs/python.md tells how the names in `__all__` go together.
 Names load on first use, so that checking a configuration never imports JAX.
 """
 
@@ -14,42 +15,71 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emulator.complaint import ConfigError
     from emulator.config import load
     from emulator.limits import assess
     from emulator.measures import measure
+    from emulator.parameters import parameters
     from emulator.rollout import rollout
-    from emulator.simulate import build, run, stream
-    from emulator.sweep import cases_of, sweep
-    from emulator.tune import tune
+    from emulator.schema import Scenario
+    from emulator.simulate import SimulationError, build, run, stream
+    from emulator.sweep import Case, cases_of, sweep
+    from emulator.trace import Trace, TraceError
+    from emulator.traces.hdf5 import read
+    from emulator.traces.saving import write
+    from emulator.tunables import PathError
+    from emulator.tune import TuningError, tune
     from emulator.xla import compile_loops_whole
 
 __version__ = "0.1.0"
 __all__ = [
+    "Case",
+    "ConfigError",
+    "PathError",
+    "Scenario",
+    "SimulationError",
+    "Trace",
+    "TraceError",
+    "TuningError",
     "assess",
     "build",
     "cases_of",
     "compile_loops_whole",
     "load",
     "measure",
+    "parameters",
+    "read",
     "rollout",
     "run",
     "stream",
     "sweep",
     "tune",
+    "write",
 ]
 
 _HOME = {
+    "Case": "emulator.sweep",
+    "ConfigError": "emulator.complaint",
+    "PathError": "emulator.tunables",
+    "Scenario": "emulator.schema",
+    "SimulationError": "emulator.simulate",
+    "Trace": "emulator.trace",
+    "TraceError": "emulator.trace",
+    "TuningError": "emulator.tune",
     "assess": "emulator.limits",
     "build": "emulator.simulate",
     "cases_of": "emulator.sweep",
     "compile_loops_whole": "emulator.xla",
     "load": "emulator.config",
     "measure": "emulator.measures",
+    "parameters": "emulator.parameters",
+    "read": "emulator.traces.hdf5",
     "rollout": "emulator.rollout",
     "run": "emulator.simulate",
     "stream": "emulator.simulate",
     "sweep": "emulator.sweep",
     "tune": "emulator.tune",
+    "write": "emulator.traces.saving",
 }
 
 
@@ -60,7 +90,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 class _Package(ModuleType):

@@ -46,6 +46,17 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+def must_be(value: object, kind: type | tuple[type, ...], how: str) -> None:
+    """Refuse what a script gives in place of another thing. `how`: a call that makes the right one.
+
+    Raises:
+      TypeError: says what came, what is wanted and how to get it.
+    """
+    if not isinstance(value, kind):
+        names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise TypeError(f"{value!r:.60} is a {type(value).__name__}; wanted: a {names}, as from {how}")
+
+
 def dotted(path: Path) -> str:
     """site.0.bess.power_mw"""
     return ".".join(str(part) for part in path)

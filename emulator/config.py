@@ -21,6 +21,7 @@ from emulator.complaint import (
     choice,
     dotted,
     line_index,
+    must_be,
     nearest,
     nearest_known,
     translate,
@@ -61,11 +62,14 @@ def load(config: str | FilePath, overrides: Sequence[str] = ()) -> Scenario:
     """Read and check a configuration: a path, or the name of a scenario preset.
 
     Args:
-      overrides: KEY=VALUE with dotted paths, list items by index or by name.
+      overrides: a list of KEY=VALUE with dotted paths, list items by index or by name: ["run.duration_s=10"].
 
     Raises:
       ConfigError: with every problem found.
+      TypeError: a configuration that is no path or name, or overrides that are no list of texts.
     """
+    must_be(config, (str, FilePath), '"campus_100mw" or Path("my_campus.toml")')
+    must_be(overrides, (list, tuple), '["run.duration_s=10"]')
     return resolve(config, overrides).scenario
 
 

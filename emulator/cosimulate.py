@@ -22,7 +22,7 @@ from emulator.account import Account
 from emulator.clock import seconds_at, ticks_nearest
 from emulator.cosim_schema import Cosim
 from emulator.frame import Frame
-from emulator.grid_schema import GenerationTrip, LoadStep, ScrChange, VoltageSag
+from emulator.grid_schema import GenerationTrip, LoadStep, ScrChange, TieOutage, VoltageSag
 from emulator.plant import Layout, Outside, Params
 from emulator.rollout import State, Work, closed_loop, initial_state, job_power, part_of
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
@@ -74,7 +74,7 @@ def sites_here(scenario: schema.Scenario, its: Cosim) -> schema.Scenario:
 
 def _elsewhere(scenario: schema.Scenario, its: Cosim, it: object) -> bool:
     match it:
-        case GenerationTrip() | LoadStep(site=None):
+        case GenerationTrip() | LoadStep(site=None) | TieOutage():
             return bool(its.frequency_hz)
         case VoltageSag(site=site) | ScrChange(site=site):
             return (site or scenario.site[0].name) in its.voltage_pu

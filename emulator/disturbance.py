@@ -14,15 +14,22 @@ from emulator.struct import static, struct
 
 # What steps, and where: load of a site or an area, MW; generation and inertia that an area loses, MW and MW s; voltage
 # and short-circuit ratio of the source behind a site's point of common coupling, pu and 1; share of a site's battery
-# converters that have tripped.
+# converters that have tripped; share of a tie that is out.
 Signal = Literal[
-    "site_load", "area_load", "generation_lost", "inertia_lost", "source_voltage", "short_circuit_ratio", "bess_lost"
+    "site_load",
+    "area_load",
+    "generation_lost",
+    "inertia_lost",
+    "source_voltage",
+    "short_circuit_ratio",
+    "bess_lost",
+    "tie_lost",
 ]
 
 
 @struct
 class StepLayout:
-    """From `tick` + `fraction` on, at a site or in an area."""
+    """From `tick` + `fraction` on, at a site, in an area or on a tie."""
 
     signal: Signal = static()
     place: int = static()
@@ -48,6 +55,6 @@ class Steps:
         found = (now for now, its in pairs if its.signal == signal and its.place == place)
         return sum(found, self._zero)
 
-    def of_areas(self, signal: Signal, areas: int) -> jax.Array:
-        """(areas,) likewise in all areas."""
-        return jnp.stack([self.at(signal, area) for area in range(areas)]) if areas else jnp.zeros(0, self._zero.dtype)
+    def of_all(self, signal: Signal, places: int) -> jax.Array:
+        """(places,) likewise in all areas, or on all ties."""
+        return jnp.stack([self.at(signal, at) for at in range(places)]) if places else jnp.zeros(0, self._zero.dtype)

@@ -12,7 +12,8 @@ from emulator.clock import seconds_at
 from emulator.cluster import pauses
 from emulator.frame import Frame
 from emulator.grid import protection
-from emulator.grid_schema import BessOutage, GenerationTrip, LoadStep, ScrChange, VoltageSag
+from emulator.grid_schema import BessOutage, GenerationTrip, LoadStep, ScrChange, TieOutage, VoltageSag
+from emulator.grids import tie_index
 from emulator.scenario import jobs_of
 from emulator.topology import runs_of
 from emulator.trace import Event
@@ -127,3 +128,8 @@ def _scheduled(scenario: schema.Scenario) -> Iterator[Event]:
                 yield Event(it.at_s, it.kind, where, it.share)
                 if it.duration_s is not None:
                     yield Event(it.at_s + it.duration_s, "bess_return", where, it.share)
+            case TieOutage():
+                where = "-".join(scenario.grid.tie[tie_index(scenario, it.between)].between)
+                yield Event(it.at_s, it.kind, where, it.share)
+                if it.duration_s is not None:
+                    yield Event(it.at_s + it.duration_s, "tie_return", where, it.share)

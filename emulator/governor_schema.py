@@ -190,6 +190,18 @@ def problems(table: Governor) -> Iterator[tuple[str, str]]:
             yield "t2_s", f"is {table.t2_s:g} s without a lag: a lead alone cannot be integrated, give t1_s"
 
 
+def direct_gain(table: Governor) -> float:
+    """Power that answers to speed at once, without a state between, pu on the area's rating."""
+    match table:
+        case ReheatGovernor():
+            return table.share * table.hp_fraction * table.gain_pu / table.droop_pu
+        case Tgov1Governor() | GastGovernor():
+            return table.share * table.dt_pu
+        case HygovGovernor():
+            return table.share * table.dturb_pu * table.gmax_pu
+    return 0.0
+
+
 def time_constants(table: Governor) -> Iterator[tuple[str, float]]:
     """Time constants that Runge-Kutta integrates."""
     for name in type(table).model_fields:

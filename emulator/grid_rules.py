@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from emulator import governor_schema
+from emulator.bess_schema import Bess
 from emulator.clock import ticks_exact, ticks_nearest
 from emulator.complaint import Path, nearest
-from emulator.grid_schema import Area, BessOutage, GenerationTrip, Grid, LoadStep, ScrChange, Tie, VoltageSag
+from emulator.grid_schema import Area, BessOutage, GenerationTrip, Grid, LoadStep, ScrChange, Tie, TieOutage, VoltageSag
 from emulator.interchange import initial_flows_mw
 from emulator.schema import Scenario
 from emulator.torsional_modes import frequencies_hz
@@ -75,15 +76,21 @@ def _areas(scenario: Scenario) -> Problems:
         for j, governor in enumerate(area.governor):
             for name, message in governor_schema.problems(governor):
                 yield ("grid", "area", i, "governor", j, name), message
-        forming = [site for site in scenario.site if site.bess is not None and site.bess.mode == "grid_forming"]
-        formed = any(site.area in (area.name, None) for site in forming)
+        formed = any(its.power_mw > 0 for its in _forming(scenario, area))
         if area.inertia_s == 0 and (not formed or any(g.model != "none" for g in area.governor)):
             path = ("grid", "area", i, "inertia_s")
-            yield path, "is 0: without machines there are no governors, and a site's battery must be grid_forming"
+            sources = "a site's battery, of power_mw above 0, must be grid_forming"
+            yield path, f"is 0: without machines there are no governors, and {sources}"
     apart = _apart(grid)
     if apart:
         names = ", ".join(apart)
         yield ("grid", "tie"), f"no ties connect {names} with {grid.area[0].name}: add [[grid.tie]] between them"
+
+
+def _forming(scenario: Scenario, area: Area) -> list[Bess]:
+    """Grid-forming batteries of an area."""
+    batteries = [site.bess for site in scenario.site if site.bess is not None and site.area in (area.name, None)]
+    return [its for its in batteries if its.mode == "grid_forming"]
 
 
 def _apart(grid: Grid) -> list[str]:
@@ -250,6 +257,8 @@ def _disturbances(scenario: Scenario) -> Problems:
                     yield (*path, "area"), message
             case GenerationTrip():
                 yield from _area_of(scenario, path, it.area)
+            case TieOutage():
+                yield from _tie_of(scenario, path, it)
             case VoltageSag() | ScrChange() | BessOutage():
                 if it.site is None and len(sites) != 1:
                     yield (*path, "site"), f"missing key: give one of the sites ({', '.join(sites) or 'none'})"
@@ -263,6 +272,25 @@ def _disturbances(scenario: Scenario) -> Problems:
             and it.site not in sites
         ):
             yield (*path, "site"), f"no site {it.site!r}{nearest(it.site, sites)}"
+
+
+def _tie_of(scenario: Scenario, path: Path, it: TieOutage) -> Problems:
+    """The tie must be there, and something of it left."""
+    pairs = [{*tie.between} for tie in scenario.grid.tie]
+    every = ", ".join("-".join(tie.between) for tie in scenario.grid.tie) or "none"
+    if it.between is None and len(pairs) != 1:
+        yield (*path, "between"), f"missing key: give the areas of one of the grid's ties ({every})"
+    elif it.between is not None and {*it.between} not in pairs:
+        yield (*path, "between"), f"no tie between {' and '.join(it.between)}; allowed: {every}"
+    else:
+        others = (o for o in scenario.disturbance if isinstance(o, TieOutage) and _same_tie(o, it))
+        out = sum(o.share for o in others if o.at_s <= it.at_s < o.at_s + (o.duration_s or math.inf))
+        if out >= 1 - 1e-9:
+            yield (*path, "share"), f"with outages before it {out:g} of the tie are out: less than 1 may be"
+
+
+def _same_tie(one: TieOutage, other: TieOutage) -> bool:
+    return one.between is None or other.between is None or {*one.between} == {*other.between}
 
 
 def _converters_left(scenario: Scenario) -> Problems:
@@ -301,8 +329,16 @@ def _coarse_ticks(scenario: Scenario) -> Problems:
                 path,
                 (f"is {seconds:g} s, too short for ticks of {dt_s:g} s: run.dt_s must be at most {seconds / 2:.4g} s"),
             )
+    for i, area in enumerate(scenario.grid.area):
+        if 0 < (seconds := _settling_s(scenario, area)) < 2 * dt_s * (1 - 1e-9):
+            path = ("grid", "area", i, "inertia_s")
+            why = f"with what answers to speed at once, speed settles in {seconds:g} s"
+            yield path, f"{why}, too short for ticks of {dt_s:g} s: run.dt_s must be at most {seconds / 2:.4g} s"
+        if (rate := _reserve_rate(scenario, area)) * dt_s > 0.5:
+            path = ("grid", "area", i, "inverters", "response_s")
+            yield path, f"swings with the area's speed at {rate:.3g} rad/s: run.dt_s must be at most {0.5 / rate:.3g} s"
     for i, tie in enumerate(scenario.grid.tie):
-        if (rate := _tie_mode(scenario.grid, tie)) * dt_s > 0.5:
+        if (rate := _tie_mode(scenario, tie)) * dt_s > 0.5:
             path = ("grid", "tie", i, "synchronizing_mw_per_rad")
             yield path, f"swings at {rate / 2 / math.pi:.3g} Hz: run.dt_s must be at most {0.5 / rate:.3g} s"
 
@@ -318,8 +354,41 @@ def _time_constants(grid: Grid) -> Iterable[tuple[Path, float]]:
                 yield ("grid", "area", i, "inverters", key), getattr(area.inverters, key)
 
 
-def _tie_mode(grid: Grid, tie: Tie) -> float:
-    """Angular frequency of the two ends against each other, rad/s: w^2 = w0 K (1/M1 + 1/M2), M = 2 H S."""
-    momenta = [2 * area.inertia_s * rated_mva(grid, area) for area in grid.area if area.name in tie.between]
-    omega0 = 2 * math.pi * grid.frequency_hz
+def _tie_mode(scenario: Scenario, tie: Tie) -> float:
+    """Angular frequency of the two ends against each other, rad/s: w^2 = w0 K (1/M1 + 1/M2), M = 2 H S of machines and
+    grid-forming batteries."""
+    momenta = [momentum_mws(scenario, area) for area in scenario.grid.area if area.name in tie.between]
+    if min(momenta) <= 0:  # refused by `_areas` or `_inertia_left`
+        return 0.0
+    omega0 = 2 * math.pi * scenario.grid.frequency_hz
     return math.sqrt(omega0 * tie.synchronizing_mw_per_rad * sum(1 / m for m in momenta))
+
+
+def _settling_s(scenario: Scenario, area: Area) -> float:
+    """Time constant of an area's speed: 2 H S over the power that answers to speed at once; infinite without any."""
+    gain = area.damping_pu + sum(governor_schema.direct_gain(its) for its in area.governor)
+    mw = gain * rated_mva(scenario.grid, area) + area.load_frequency_exponent * area.load_mw
+    mw += sum(_formed_mw(its) / its.forming_droop_pu for its in _forming(scenario, area))
+    return momentum_mws(scenario, area) / mw if mw > 0 else math.inf
+
+
+def _reserve_rate(scenario: Scenario, area: Area) -> float:
+    """Angular frequency of an area's inverters against its speed, rad/s: w^2 = (2 H_i/T_m + 1/R) P/(M T_r)."""
+    its, momentum = area.inverters, momentum_mws(scenario, area)
+    if its is None or momentum <= 0:
+        return 0.0
+    gain = 2 * its.inertia_s / its.measurement_s + (0.0 if its.droop_pu is None else 1 / its.droop_pu)
+    return math.sqrt(gain * its.power_mw / (momentum * its.response_s))
+
+
+def momentum_mws(scenario: Scenario, area: Area) -> float:
+    """2 H S of an area's machines and grid-forming batteries, after all trips."""
+    batteries = _forming(scenario, area)
+    virtual = sum(_formed_mw(its) * its.forming_inertia_s for its in batteries)
+    trips = [it for it in scenario.disturbance if isinstance(it, GenerationTrip) and it.area in (area.name, None)]
+    lost = sum(it.inertia_mws for it in trips)
+    return 2 * (area.inertia_s * rated_mva(scenario.grid, area) - lost + virtual)
+
+
+def _formed_mw(bess: Bess) -> float:
+    return bess.availability * bess.units * bess.power_mw

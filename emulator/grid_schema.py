@@ -191,4 +191,17 @@ class BessOutage(Table):
     site: str | None = key("may be left out where there is one site", None)
 
 
-Disturbance = Annotated[LoadStep | GenerationTrip | VoltageSag | ScrChange | BessOutage, Field(discriminator="kind")]
+class TieOutage(Table):
+    """Circuits of a tie trip, at once: its K falls by their share. Losses and limit stay those of the whole tie, which
+    opens by limit_mw only."""
+
+    kind: Literal["tie_outage"]
+    at_s: float = key("when", unit="s", ge=0)
+    share: float = key("of synchronizing_mw_per_rad that is lost: 0.5 of two equal circuits", unit="1", gt=0, lt=1)
+    duration_s: float | None = key("for how long; left out: for good", None, unit="s", gt=0)
+    between: tuple[str, str] | None = key("the tie's areas; may be left out where there is one tie", None, strict=False)
+
+
+Disturbance = Annotated[
+    LoadStep | GenerationTrip | VoltageSag | ScrChange | BessOutage | TieOutage, Field(discriminator="kind")
+]

@@ -47,6 +47,12 @@ def area_index(scenario: schema.Scenario, name: str | None) -> int:
     return names.index(name) if name is not None else 0
 
 
+def tie_index(scenario: schema.Scenario, between: tuple[str, str] | None) -> int:
+    """Place of the tie between two areas, in either order; the only one where they are left out."""
+    pairs = [{*tie.between} for tie in scenario.grid.tie]
+    return 0 if between is None else pairs.index({*between})
+
+
 def grid_layout(scenario: schema.Scenario) -> GridLayout:
     """Sizes and places."""
     grid, dt_s = scenario.grid, scenario.run.dt_s
@@ -136,6 +142,11 @@ def steps_of(scenario: schema.Scenario) -> Iterator[tuple[StepLayout, float]]:
                 yield step("bess_lost", site, it.at_s, it.share)
                 if it.duration_s is not None:
                     yield step("bess_lost", site, it.at_s + it.duration_s, -it.share)
+            case grid_schema.TieOutage():
+                tie = tie_index(scenario, it.between)
+                yield step("tie_lost", tie, it.at_s, it.share)
+                if it.duration_s is not None:
+                    yield step("tie_lost", tie, it.at_s + it.duration_s, -it.share)
 
 
 def _models(grid: grid_schema.Grid) -> list[str]:

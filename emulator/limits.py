@@ -19,6 +19,7 @@ import numpy as np
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
+from emulator.complaint import must_be
 from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Recording, evenly, of_trace, printable
@@ -108,7 +109,9 @@ def assess(trace: Trace | Recording, limits: schema.Limits | str | Path) -> Asse
 
     Raises:
       ConfigError: limits that cannot be read.
+      TypeError: no trace, for example a file's name.
     """
+    must_be(trace, (Trace, Recording), "em.read(FILE) or em.run(scenario)")
     recording = of_trace(trace, trace.header.name) if isinstance(trace, Trace) else trace
     table = limits if isinstance(limits, schema.Limits) else schema.load(limits)
     findings = tuple(_judge(limit, recording) for limit in table.limit)
@@ -356,29 +359,34 @@ def headline(name: str, complete: bool, stop_reason: str, span_s: float) -> str:
     return head if complete else f"{head} of a run that did not end ({printable(stop_reason)}): judged up to there"
 
 
+NAME_WIDTH = 32  # of a clause in the table; longer ones widen it, up to twice as much
+
+
 def render(assessment: Assessment) -> str:
     """The table that `wattswing assess` prints."""
     head = headline(assessment.trace, assessment.complete, assessment.stop_reason, assessment.span_s)
     titles = ("clause", "status", "measured", "allowed", "margin", "", "verdict", "at s", "where")
-    return "\n".join([head, _row(titles), *_lines(assessment.limits), f"verdict: {assessment.verdict}"])
+    width = min(max([NAME_WIDTH, *(len(finding.name) for finding in assessment.limits)]), 2 * NAME_WIDTH)
+    lines = _lines(assessment.limits, width)
+    return "\n".join([head, _row(titles, width), *lines, f"verdict: {assessment.verdict}"])
 
 
-def _lines(findings: Iterable[Finding]) -> Iterator[str]:
+def _lines(findings: Iterable[Finding], width: int) -> Iterator[str]:
     verdicts = {True: "pass", False: "FAIL", None: "n/a"}
     for finding in findings:
         margin = max(finding.margin, 0.0) if finding.passed else finding.margin  # beyond by rounding: no room
         figures = (_figure(x) for x in (finding.measured, finding.allowed, margin))
         unit, at_s = finding.unit.removeprefix("1"), "" if isnan(finding.at_s) else f"{finding.at_s:z.3f}"
         cells = (finding.name, finding.status, *figures, unit, verdicts[finding.passed], at_s, finding.where)
-        yield _row([printable(cell) for cell in cells])
+        yield _row([printable(cell) for cell in cells], width)
         if finding.reason:
             yield f"    {printable(finding.reason)}"
 
 
-def _row(cells: Iterable[str]) -> str:
+def _row(cells: Iterable[str], width: int) -> str:
     name, status, measured, allowed, margin, unit, verdict, at_s, where = cells
     figures = f"{measured:>9} {allowed:>9} {margin:>9} {unit:6}"
-    return f"{name:32.32} {status:8} {figures} {verdict:7} {at_s:>10}  {where}".rstrip()
+    return f"{name:{width}.{width}} {status:8} {figures} {verdict:7} {at_s:>10}  {where}".rstrip()
 
 
 def _figure(value: float) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from emulator import flicker, shaft_fatigue, spectrum
 from emulator import power_metrics as metrics
+from emulator.complaint import must_be
 from emulator.evidence import no_band, no_flicker, too_coarse, too_short
 from emulator.metrics import unit_of
 from emulator.power_metrics import NONE, Moment
@@ -67,7 +68,11 @@ def measure(
     Args:
       bands: of the spectrum, (low, high) in Hz.
       strength: S-N curve of every shaft section.
+
+    Raises:
+      TypeError: no trace, for example a file's name.
     """
+    must_be(trace, (Trace, Recording), "em.read(FILE) or em.run(scenario)")
     recording = finite(of_trace(trace, trace.header.name) if isinstance(trace, Trace) else trace)
     if len(recording.time_s) < 2:
         return ()
@@ -206,7 +211,16 @@ def _shaft(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
 def _battery(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
     power_mw, soc = _values(recording, "battery power", at), _values(recording, "battery soc", at)
     rating = recording.ratings.get(at, UNKNOWN)
-    found = metrics.battery(recording.time_s, power_mw, soc, rating.power_mw, rating.energy_mwh, rating.soc_range)
+    found = metrics.battery(
+        recording.time_s,
+        power_mw,
+        soc,
+        rating.power_mw,
+        rating.energy_mwh,
+        rating.soc_range,
+        rating.auxiliary_mw,
+        rating.open_circuit_v,
+    )
     for name, value in vars(found).items():
         lacking = rating is UNKNOWN and name in OF_RATING
         yield name, np.nan if lacking else value, "no rating in the trace" if lacking else ""

@@ -233,7 +233,9 @@ def render(metrics: Mapping[str, float], header: Header, emulated_s: float, wall
     lines += _left_out("tie", header)
     arrived, completed = (_sum_over_jobs(metrics, f"requests_{end}") for end in ("arrived", "completed"))
     lines += [_named("requests", f"{arrived:,.0f} arrived, {completed:,.0f} completed")] if arrived else []
-    return "\n".join([*lines, f"emulated {emulated_s:g} s in {wall_s:.2f} s: {emulated_s / wall_s:.0f} x real time"])
+    speed = emulated_s / wall_s
+    times = f"{speed:.0f}" if speed >= 10.0 else f"{speed:.2g}"
+    return "\n".join([*lines, f"emulated {emulated_s:g} s in {wall_s:.2f} s: {times} x real time"])
 
 
 def render_alarms(events: Iterable[Event]) -> list[str]:

@@ -240,6 +240,7 @@ def _resonance_json(found: Analysis) -> dict[str, Any]:
         "swing_mw": its.waveform.swing_mw,
         "harmonics_mw": its.waveform.amplitude_mw.tolist(),
         "verdict": None if at is None else "avoid" if at else "clear",
+        "own_amplification": its.own_amplification(),
         "avoid": [_avoid_json(each, found.outputs) for each in its.avoid],
         "periods_s": its.period_s.tolist(),
         "amplification": {kind: over.tolist() for kind, over in its.amplification.items()},
@@ -316,4 +317,11 @@ def _resonance_lines(found: Analysis) -> Iterator[str]:
         worst = max(at, key=lambda a: a.amplification, default=None)
         over = "" if worst is None else f", amplification {worst.amplification:.3g} at {found.outputs[worst.output]}"
         meets = f"AVOID: harmonic {worst.harmonic} meets {worst.mode_hz:.4f} Hz{over}" if worst else "clear of them"
-        yield f"the job's {own:.4g} s: {meets}"
+        yield f"the job's {own:.4g} s: {meets}{'' if worst else _own(its)}"
+
+
+def _own(its: Resonance) -> str:
+    """How much is amplified at the job's own period, off the modes as that may be."""
+    return "".join(
+        f"; amplification there {over:.3g} at {kind}" for kind, over in [*its.own_amplification().items()][:1]
+    )

@@ -369,13 +369,14 @@ def _area_changes(
             sites.append((f["facility_mw"] + storage.auxiliary_mw(p.storage) - s.start_mw, at.area))
         elif at.area >= 0:
             sites.append((f["pcc_mw"] - s.start_mw, at.area))
-    load_mw = steps.of_areas("area_load", areas)
+    load_mw = steps.of_all("area_load", areas)
     if sites:
         load_mw = load_mw + sum_at(jnp.stack([mw for mw, _ in sites]), tuple(area for _, area in sites), areas)
     return frequency.Changes(
         load_mw=load_mw,
-        generation_lost_mw=steps.of_areas("generation_lost", areas),
-        inertia_lost_mws=steps.of_areas("inertia_lost", areas),
+        generation_lost_mw=steps.of_all("generation_lost", areas),
+        inertia_lost_mws=steps.of_all("inertia_lost", areas),
+        tie_lost=steps.of_all("tie_lost", len(layout.grid.ties.first)),
         formers=Forming(
             reference_mw=stacked([f["command_mw"] for f in formers]),
             low_mw=stacked([f["low_mw"] for f in formers]),

@@ -1,4 +1,4 @@
-"""The overview picture of a trace: power, battery, frequency, tie flow over time, and the spectrum of power.
+"""The overview picture of a trace: power, battery, voltage, frequency, tie flow over time, and the spectrum of power.
 
 A trace is read once, in windows: memory does not grow with its length. Curves are the smallest and the largest value in
 each column of pixels, so that every peak shows.
@@ -7,6 +7,7 @@ Signs: load positive = draws from the grid; battery positive = discharges; tie p
 
 from __future__ import annotations
 
+import math
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -43,10 +44,16 @@ DRAWN = (
     "site_pcc_power_mw",
     "site_bess_power_mw",
     "bess_soc",
+    "site_pcc_voltage_pu",
     "area_frequency_hz",
     "tie_power_mw",
 )
-AXIS_OF = {"frequency": "area", "tie flow": "tie"}  # curves of which there is one per area or tie
+EACH = {
+    "voltage": ("pu", ".4f"),
+    "frequency": ("Hz", ".4f"),
+    "tie flow": ("MW", ".1f"),
+}  # one curve a place, in what unit
+HEIGHT_OF = {"voltage": 1.6, "frequency": 2.0, "tie flow": 1.6}  # of their panels, relative
 SPECTRUM_HZ = (0.01, 20.0)
 
 # Okabe and Ito, distinct also to the colour-blind: https://jfly.uni-koeln.de/color/
@@ -55,14 +62,19 @@ CYCLE = (BLUE, "#D55E00", GREEN, PURPLE, ORANGE, "#56B4E9", "#000000", "#999999"
 UNNAMED = "#DDDDDD"
 
 
-def overview(path_in: str | os.PathLike[str], path_out: str | os.PathLike[str]) -> None:
+def overview(
+    path_in: str | os.PathLike[str], path_out: str | os.PathLike[str], window_s: tuple[float, float] | None = None
+) -> None:
     """Draw the picture of an HDF5 trace as PNG (1600 pixels wide), SVG or PDF, by the ending of `path_out`.
 
+    Args:
+      window_s: from when to when; left out: the whole trace.
+
     Raises:
-      TraceError: no such trace, one without rows, or as `picture`.
+      TraceError: no such trace, one without rows (in the window), or as `picture`.
     """
     with picture(path_out, dpi=400 / 3) as figure:  # large letters: pages show it at half its width
-        _draw(figure, _gather(path_in))
+        _draw(figure, _gather(path_in, window_s))
 
 
 def must_be_drawable(path_out: str | os.PathLike[str]) -> None:
@@ -104,35 +116,58 @@ class _Data:
     ending: str
     start_s: float
     duration_s: float
+    whole_s: float  # length of the trace, of which this may be a window
     groups: tuple[tuple[str, slice], ...]  # title and sites of each power panel
+    places: dict[str, tuple[str, ...]]  # of each of EACH: voltage only where it is not stiff
     curves: dict[str, Envelope]
     spectra: dict[str, Welch]
 
 
-def _gather(path: str | os.PathLike[str]) -> _Data:
-    rows = count_rows(path)
-    if not rows:
+def _gather(path: str | os.PathLike[str], window_s: tuple[float, float] | None = None) -> _Data:
+    total = count_rows(path)
+    if not total:
         raise TraceError(f"{path}: a trace without rows, nothing to draw")
-    first = read(path, slice(0, 1))
+    shown = range(total) if window_s is None else _rows_within(path, total, window_s)
+    first, rows = read(path, slice(shown.start, shown.start + 1)), len(shown)
     header, sites = first.header, first.header.labels["site"]
     if not sites and not header.labels["area"]:
         raise TraceError(f"{path}: a trace without sites and areas, nothing to draw")
     groups = panels_of(sites)
     widths = {"facility": len(groups), "pcc": len(groups), "bess": 1, "soc": len(groups)}
-    widths |= {name: len(header.labels[axis]) for name, axis in AXIS_OF.items()}
+    weak = tuple(site for site, kv in zip(sites, header.nominal_kv, strict=True) if np.isfinite(kv))
+    places = {"voltage": weak, "frequency": header.labels["area"], "tie flow": header.labels["tie"]}
+    widths |= {name: len(places[name]) for name in EACH}
     running = "the run was going on, or killed"
     data = _Data(
         header=header,
         ending="complete" if first.complete else f"not complete: {first.stop_reason or running}",
         start_s=float(first.time_s[0]),
         duration_s=rows * header.row_s,
+        whole_s=total * header.row_s,
         groups=groups,
+        places=places,
         curves={name: Envelope(rows, width, PIXEL_COLUMNS) for name, width in widths.items()},
         spectra={name: Welch(rows, header.row_s) for name in ("facility", "pcc")},
     )
-    for start in range(0, rows, ROWS_AT_ONCE):  # not to the end of the file: it may be growing
-        _add(data, read(path, slice(start, min(start + ROWS_AT_ONCE, rows)), DRAWN))
+    for start in shown[::ROWS_AT_ONCE]:  # not to the end of the file: it may be growing
+        _add(data, read(path, slice(start, min(start + ROWS_AT_ONCE, shown.stop)), DRAWN))
     return data
+
+
+def _rows_within(path: str | os.PathLike[str], total: int, window_s: tuple[float, float]) -> range:
+    """Rows that reach into the window. TraceError where there are none."""
+    first = read(path, slice(0, 1))
+    start_s, row_s = float(first.time_s[0]), first.header.row_s
+    # A billionth of a row: less than any row that is meant, more than the rounding of a time over it.
+    start, stop = (
+        math.floor((window_s[0] - start_s) / row_s + 1e-9),
+        math.ceil((window_s[1] - start_s) / row_s - 1e-9),
+    )
+    shown = range(max(start, 0), min(stop, total))
+    if not shown:
+        ends = f"{start_s:g} to {start_s + total * row_s:g} s"
+        raise TraceError(f"{path}: nothing from {window_s[0]:g} to {window_s[1]:g} s: the trace goes from {ends}")
+    return shown
 
 
 def panels_of(sites: Sequence[str]) -> tuple[tuple[str, slice], ...]:
@@ -151,6 +186,7 @@ def _add(data: _Data, trace: Trace) -> None:
     data.curves["bess"].add(trace.site_bess_power_mw.sum(axis=1, keepdims=True))
     charges = [_mean_charge(trace.bess_soc[:, sites]) for _, sites in data.groups]
     data.curves["soc"].add(np.concatenate([trace.bess_soc[:, :0], *charges], axis=1))
+    data.curves["voltage"].add(trace.site_pcc_voltage_pu[:, np.isfinite(trace.header.nominal_kv)])
     data.curves["frequency"].add(trace.area_frequency_hz)
     data.curves["tie flow"].add(trace.tie_power_mw)
 
@@ -169,15 +205,16 @@ def _draw(figure: Figure, data: _Data) -> None:
         _draw_power(figure, panels[f"power {i}"], data, i, title)
     if "battery" in panels:
         _draw_battery(panels["battery"], data)
-    if "frequency" in panels:
-        _draw_each(figure, panels["frequency"], data, "frequency", "Hz", ".4f")
-    if "tie flow" in panels:
-        _draw_each(figure, panels["tie flow"], data, "tie flow", "MW", ".1f")
+    for name in EACH:
+        if name in panels:
+            _draw_each(figure, panels[name], data, name)
     if "spectrum" in panels:
         _draw_spectrum(figure, panels["spectrum"], data)
     _share_time([panels[name] for name in heights if name != "spectrum"], data)
     figure.align_ylabels(list(panels.values()))
-    words = f"{data.duration_s:g} s, tick {data.header.dt_s * 1e3:g} ms, {data.ending}"
+    until_s = data.start_s + data.duration_s
+    part = "" if data.duration_s == data.whole_s else f"{data.start_s:g} to {until_s:g} s of "
+    words = f"{part}{data.whole_s:g} s, tick {data.header.dt_s * 1e3:g} ms, {data.ending}"
     title = figure.suptitle(f"{_short(data.header.name)}: {words}", fontsize=15)
     if title.get_window_extent().width > figure.bbox.width:
         title.set_text(f"{_short(data.header.name)}\n{textwrap.fill(words, 90)}")
@@ -188,10 +225,7 @@ def _heights(data: _Data) -> dict[str, float]:
     heights = {f"power {i}": 3.0 / len(data.groups) ** 0.5 for i in range(len(data.groups))}
     if np.isfinite(data.curves["soc"].low).any():
         heights["battery"] = 2.0
-    if data.header.labels["area"]:
-        heights["frequency"] = 2.0
-    if data.header.labels["tie"]:
-        heights["tie flow"] = 1.6
+    heights |= {name: height for name, height in HEIGHT_OF.items() if data.places[name]}
     if data.groups:
         heights["spectrum"] = 3.0
     return heights
@@ -220,8 +254,16 @@ def _band(axes: Axes, data: _Data, name: str, curve: int, color: str, label: str
     axes.fill_between(time, low, high, color=color, linewidth=1.2, label=label, zorder=zorder)
 
 
+def _sides(data: _Data) -> tuple[tuple[str, str, str], ...]:
+    """Curves of power, with colour and name; one where no battery tells them apart."""
+    site, grid = data.curves["facility"], data.curves["pcc"]
+    if np.array_equal(site.low, grid.low, equal_nan=True) and np.array_equal(site.high, grid.high, equal_nan=True):
+        return (("pcc", BLUE, "site = grid"),)
+    return (("facility", ORANGE, "site"), ("pcc", BLUE, "grid"))
+
+
 def _draw_power(figure: Figure, axes: Axes, data: _Data, group: int, title: str) -> None:
-    for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
+    for name, color, side in _sides(data):
         low, high = np.nanmin(data.curves[name].low[:, group]), np.nanmax(data.curves[name].high[:, group])
         _band(axes, data, name, group, color, f"{side}: {low:z.1f} to {high:z.1f} MW, p-p {high - low:.1f} MW")
     axes.set_ylabel("power (MW)")
@@ -271,9 +313,9 @@ def _legend(axes: Axes, columns: int, left: bool = False) -> Legend:
                        columnspacing=1.5)  # fmt: skip
 
 
-def _draw_each(figure: Figure, axes: Axes, data: _Data, name: str, unit: str, form: str) -> None:
-    """Each area or tie, with its extremes; beyond MOST_NAMED in grey, with those of all of them."""
-    curves, labels = data.curves[name], data.header.labels[AXIS_OF[name]]
+def _draw_each(figure: Figure, axes: Axes, data: _Data, name: str) -> None:
+    """Each site, area or tie, with its extremes; beyond MOST_NAMED in grey, with those of all of them."""
+    curves, labels, (unit, form) = data.curves[name], data.places[name], EACH[name]
 
     def extremes(of: slice) -> str:
         return f"{np.nanmin(curves.low[:, of]):{form}} to {np.nanmax(curves.high[:, of]):{form}}"
@@ -291,7 +333,7 @@ def _draw_each(figure: Figure, axes: Axes, data: _Data, name: str, unit: str, fo
 def _draw_spectrum(figure: Figure, axes: Axes, data: _Data) -> None:
     axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW)")
     top, lowest_hz = 0.0, SPECTRUM_HZ[1]
-    for name, color, side in (("facility", ORANGE, "site"), ("pcc", BLUE, "grid")):
+    for name, color, side in _sides(data):
         hz, amplitude = data.spectra[name].result(*SPECTRUM_HZ)
         if len(hz):
             axes.plot(hz, amplitude, color=color, linewidth=1.2, label=side)

@@ -170,7 +170,8 @@ def _over_periods(axes: Axes, found: Analysis) -> None:
         own, verdict = its.waveform.period_s, "avoid" if its.verdict() else "clear"
         axes.axvline(own, color="black", linewidth=1.4)
         side, points = ("right", -6.0) if own > 2.0 else ("left", 6.0)
-        axes.annotate(f"{own:.4g} s: {verdict}", (own, 0.95), xytext=(points, 0.0), textcoords="offset points",
+        over = "".join(f", × {most:.3g}" for most in [*its.own_amplification().values()][:1])
+        axes.annotate(f"{own:.4g} s: {verdict}{over}", (own, 0.95), xytext=(points, 0.0), textcoords="offset points",
                       xycoords=axes.get_xaxis_transform(), va="top", ha=side, fontsize=10,
                       bbox=dict(facecolor="white", alpha=0.8, linewidth=0, pad=1.0))  # fmt: skip
 

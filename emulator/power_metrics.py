@@ -68,7 +68,7 @@ class Battery:
     soc_max: float
     charged_mwh: float
     discharged_mwh: float
-    equivalent_cycles: float  # mean of what went in and out, per capacity
+    equivalent_cycles: float  # mean of what went through its converter either way, per capacity
     losses_mwh: float  # what went in and neither came out nor is still there
     at_power_limit_s: float
     at_soc_limit_s: float
@@ -195,28 +195,43 @@ def battery(
     rated_mw: float,
     rated_mwh: float,
     soc_range: Sequence[float],
+    auxiliary_mw: float = 0.0,
+    open_circuit_v: Sequence[float] = (1.0, 1.0),
 ) -> Battery:
-    """Use of a battery. At a limit: within 0.01 % of it.
+    """Use of a battery. At a limit: within 0.01 % of it; of power: that of its converter, without auxiliaries.
 
     Args:
       power_mw: means over rows, discharge positive. soc: at the rows' starts.
       soc_range: lowest and highest state of charge that it may have.
+      auxiliary_mw: drawn at the terminals whatever the converter does.
+      open_circuit_v: of its cells at even steps of the state of charge from 0 to 1; the same at all where charge stands
+        for energy.
     """
-    energy_mwh = lengths_s(time_s) * power_mw.astype(np.float64) / S_PER_H
+    hours, power_mw = lengths_s(time_s) / S_PER_H, power_mw.astype(np.float64)
+    energy_mwh, converter_mw = hours * power_mw, np.abs(power_mw + auxiliary_mw)
     into, out = np.maximum(-energy_mwh, 0.0), np.maximum(energy_mwh, 0.0)
-    stored_mwh = (float(soc[-1]) - float(soc[0])) * rated_mwh  # up to the start of the last row
-    near_power = np.abs(power_mw) >= (1.0 - 1e-4) * rated_mw
+    stored = [stored_share(float(at), open_circuit_v) for at in soc[[0, -1]]]
+    stored_mwh = (stored[1] - stored[0]) * rated_mwh  # up to the start of the last row
+    near_power = converter_mw >= (1.0 - 1e-4) * rated_mw
     near_soc = (soc <= soc_range[0] + 1e-4) | (soc >= soc_range[1] - 1e-4)
     return Battery(
         soc_min=float(soc.min()),
         soc_max=float(soc.max()),
         charged_mwh=float(into.sum()),
         discharged_mwh=float(out.sum()),
-        equivalent_cycles=float(0.5 * (into.sum() + out.sum()) / rated_mwh),
+        equivalent_cycles=float(0.5 * np.sum(hours * converter_mw) / rated_mwh),
         losses_mwh=float(into[:-1].sum() - out[:-1].sum() - stored_mwh),
         at_power_limit_s=float(lengths_s(time_s)[near_power].sum()),
         at_soc_limit_s=float(lengths_s(time_s)[near_soc].sum()),
     )
+
+
+def stored_share(soc: float, open_circuit_v: Sequence[float]) -> float:
+    """Energy above SOC 0 over that at SOC 1: integral of the voltage, which straight lines join, over the charge."""
+    volts = np.asarray(open_circuit_v, np.float64)
+    part = np.clip(soc * (len(volts) - 1) - np.arange(len(volts) - 1), 0.0, 1.0)  # of each interval
+    below = np.sum(part * (volts[:-1] + 0.5 * part * np.diff(volts)))
+    return float(below / np.sum(0.5 * (volts[:-1] + volts[1:])))
 
 
 def ride_through(time_s: np.ndarray, connected: np.ndarray, voltage_pu: np.ndarray) -> RideThrough:

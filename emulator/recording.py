@@ -54,6 +54,8 @@ class Rating:
     power_mw: float
     energy_mwh: float
     soc_range: tuple[float, float]
+    auxiliary_mw: float = 0.0  # drawn at the terminals whatever the converter does
+    open_circuit_v: tuple[float, ...] = (1.0, 1.0)  # at even steps of the state of charge from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,13 @@ def _ratings(config: Mapping[str, Any], listed: tuple[str, ...]) -> Mapping[str,
             at = f"{site['name']}/{name}"
             if its.keys() >= RATED_BY and (at in listed or not stores):
                 units = its["units"] * its["availability"]
-                size = Rating(units * its["power_mw"], units * its["energy_mwh"], (its["soc_min"], its["soc_max"]))
-                found[at if at in listed else site["name"]] = size
+                found[at if at in listed else site["name"]] = Rating(
+                    power_mw=units * its["power_mw"],
+                    energy_mwh=units * its["energy_mwh"],
+                    soc_range=(its["soc_min"], its["soc_max"]),
+                    auxiliary_mw=units * its.get("auxiliary_mw", 0.0),
+                    open_circuit_v=tuple(its.get("cell", {}).get("open_circuit_v", (1.0, 1.0))),
+                )
     return found
 
 

@@ -55,6 +55,12 @@ class Resonance:
         own = self.waveform.period_s
         return None if own is None else tuple(its for its in self.avoid if its.low_s <= own <= its.high_s)
 
+    def own_amplification(self) -> dict[str, float]:
+        """Of each kind of output at the job's own period, most first; none where that lies outside the map."""
+        at = np.flatnonzero(self.period_s == self.waveform.period_s)
+        found = {kind: float(over[at[0]]) for kind, over in self.amplification.items() if len(at)}
+        return dict(sorted(found.items(), key=lambda its: -its[1]))
+
 
 class _Gains:
     """Magnitudes of the response, solved once on a fine grid and read off it by straight lines in logarithms of f."""
@@ -90,9 +96,10 @@ def resonance_of(linear: Linear, dt_s: float, modes: Modes, waveform: Waveform, 
     """
     gains = _Gains(linear, dt_s, modes)
     avoid = _avoided(gains, modes, waveform, kinds)
-    # Also where a harmonic is on a mode: a peak may be narrower than the steps between periods.
-    peaks = np.array([its.harmonic / its.mode_hz for its in avoid])
-    period_s = np.unique(np.append(np.geomspace(max(SHORTEST_S, 4.0 * dt_s), LONGEST_S, PERIODS), peaks))
+    # Also where a harmonic is on a mode, as a peak may be narrower than the steps between periods, and the job's own.
+    own = [] if waveform.period_s is None else [waveform.period_s]
+    exact = [its.harmonic / its.mode_hz for its in avoid] + own
+    period_s = np.unique(np.append(np.geomspace(max(SHORTEST_S, 4.0 * dt_s), LONGEST_S, PERIODS), exact))
     period_s = period_s[(period_s >= SHORTEST_S) & (period_s <= LONGEST_S)]
     rms, calm = gains.rms(period_s, waveform.amplitude_mw)
     return Resonance(waveform, period_s, rms, _amplification(rms, calm, kinds), tuple(avoid))

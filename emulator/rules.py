@@ -11,6 +11,7 @@ from emulator.cosim_rules import cosim
 from emulator.grid_rules import grid, twice, unknown_area, whole_ticks
 from emulator.jobs_rules import jobs
 from emulator.jobs_schema import TrainingJob
+from emulator.loop_rules import loops
 from emulator.schema import NoController, Scenario, Site
 from emulator.topology import noisy
 from emulator.tunables import fitting, tuning
@@ -34,6 +35,7 @@ def broken(scenario: Scenario) -> Problems:
         jobs,
         _batteries,
         _coarse_ticks,
+        loops,
         tuning,
         fitting,
         cosim,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,7 +26,7 @@ from emulator.plant import Inputs, Layout, Params, SiteLayout, SiteParams
 from emulator.power_limit import PowerLimitParams
 from emulator.storages import storage_layout, storage_params
 from emulator.struct import as_array
-from emulator.topology import hall_names, hall_parts, least_cap_w, server_power_w
+from emulator.topology import hall_names, hall_parts, least_cap_w, runs_of, server_power_w
 from emulator.units import W_PER_MW
 
 
@@ -184,14 +185,13 @@ def inputs_of(
 
 def _site_params(site: schema.Site, records: Records) -> SiteParams:
     found = [records.get((site.name, job.name)) for job in site.job]
-    rated_it_mw = sum(_rated_mw(job, record) for job, record in zip(site.job, found, strict=True))
     chain_of = site.facility
     facility = FacilityParams(
         server_efficiency=as_array(chain_of.server_efficiency),
         psu_efficiency=as_array(chain_of.psu_efficiency),
         ups_efficiency=as_array(chain_of.ups_efficiency),
         transformer_efficiency=as_array(chain_of.transformer_efficiency),
-        auxiliary_mw=as_array(chain_of.auxiliary_fraction * rated_it_mw),
+        auxiliary_mw=as_array(chain_of.auxiliary_fraction * _rated_it_mw(site, found)),
         power_factor=as_array(chain_of.power_factor),
     )
     draws = [facility_power(facility, as_array(record.it_mw)) for record in found if isinstance(record, Plan)]
@@ -232,6 +232,17 @@ def _power_limit_params(site: schema.Site, limit: schema.PowerLimit) -> PowerLim
         tdp_w=as_array([device.tdp_w for device in devices]),
         least_w=as_array([least_cap_w(device) for device in devices]),
     )
+
+
+def _rated_it_mw(site: schema.Site, found: list[Record | Plan | Gains | None]) -> jax.Array:
+    """Largest sum of the jobs that are there at one time: what runs one after the other shares its machines."""
+    rated = [_rated_mw(job, record) for job, record in zip(site.job, found, strict=True)]
+    runs = [runs_of(job) for job in site.job]
+
+    def there_mw(at_s: float) -> float:
+        return sum(mw for mw, its in zip(rated, runs, strict=True) if any(on <= at_s < off for on, off in its))
+
+    return jnp.max(jnp.stack([as_array(there_mw(at_s)) for at_s in sorted({on for its in runs for on, _ in its})]))
 
 
 def _rated_mw(job: jobs_schema.Job, record: Record | Plan | Gains | None) -> float:

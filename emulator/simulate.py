@@ -18,6 +18,7 @@ from emulator.account import Account, Block
 from emulator.carry import Checkpoint
 from emulator.clock import seconds_at, ticks_nearest
 from emulator.cluster import replay
+from emulator.complaint import must_be
 from emulator.frame import Frame
 from emulator.grid.frequency import operable
 from emulator.grids import grid_layout, has_reserves
@@ -69,7 +70,14 @@ class Outcome:
 
 
 def build(scenario: schema.Scenario, ticks: int | None = None) -> tuple[Layout, Params, State, Inputs]:
-    """All that `rollout` takes, for the whole run or its first `ticks` ticks, rounded up to whole chunks."""
+    """All that `rollout` takes, for the whole run or its first `ticks` ticks, rounded up to whole chunks.
+
+    `inputs` of other draws: `dataclasses.replace(inputs, seed=seed)`, seed a uint32, also under `jax.vmap`.
+
+    Raises:
+      TypeError: no scenario.
+    """
+    must_be(scenario, schema.Scenario, "em.load(CONFIG)")
     records = records_of(scenario)
     layout, params = layout_of(scenario), params_of(scenario, records)
     inputs = inputs_of(scenario, records, 0, whole_chunks(layout, ticks or run_ticks(scenario)))
@@ -77,7 +85,17 @@ def build(scenario: schema.Scenario, ticks: int | None = None) -> tuple[Layout, 
 
 
 def run(scenario: schema.Scenario) -> Trace:
-    """Emulate a scenario and return its trace in memory. For long runs give `stream` a file to write to."""
+    """Emulate a scenario and return its trace in memory, some 100 B a row; `write` saves it. For runs that do not fit,
+    or must go on after Ctrl-C: `wattswing run`.
+
+    A physical stop (voltage collapse, a value that is not finite) ends the run early: `complete` is then False,
+    `stop_reason` says why, and the rows up to there are in the trace.
+
+    Raises:
+      SimulationError: the scenario asks for what the emulation cannot do.
+      TypeError: no scenario.
+    """
+    must_be(scenario, schema.Scenario, "em.load(CONFIG)")
     sink = _Memory(header_of(scenario))
     stream(scenario, sink.header, sink)
     return sink.trace()

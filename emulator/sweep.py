@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from emulator import config, schema, toml_text
 from emulator.account import Account
 from emulator.clock import seconds_at
-from emulator.complaint import ConfigError, Problem
+from emulator.complaint import ConfigError, Problem, must_be
 from emulator.frame import Frame
 from emulator.plant import Layout, Params
 from emulator.rollout import State, batch, initial_state
@@ -37,7 +37,7 @@ class Case:
 
     values: Mapping[str, Any]  # by dotted path
     seed: int
-    scenario: schema.Scenario
+    scenario: schema.Scenario = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Result:
     """How a case ended."""
 
     case: Case
-    header: Header
+    header: Header = field(repr=False)
     metrics: Mapping[str, float]
     stop_reason: str
     complete: bool
@@ -98,10 +98,17 @@ def _loaded(path: str, overrides: Sequence[str], settings: Sequence[str]) -> sch
 def sweep(cases: Sequence[Case], progress: Callable[[int], object] = lambda cases: None) -> list[Result]:
     """Emulate all cases. `progress` is told the cases done since its last call.
 
+    Args:
+      cases: from `cases_of`, or made one by one: Case({"site.0.bess.power_mw": 20.0}, seed, scenario), in which values
+        and seed are labels, and the scenario says what is emulated.
+
     Raises:
       SimulationError: a scenario asks for what the emulation cannot do.
-      Interrupted: by Ctrl-C.
+      Interrupted: by Ctrl-C, a KeyboardInterrupt; its `results` are those so far.
+      TypeError: no cases, for example a file's name.
     """
+    for case in cases:
+        must_be(case, Case, "em.cases_of(CONFIG)")
     found: dict[int, Result] = {}
     try:
         for group in _groups(cases):
@@ -178,7 +185,7 @@ def _windows(group: _Group, cases: list[Case], total: int) -> Iterator[tuple[int
         return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, cut))
 
     params = stacked(group.params + [group.params[-1]] * spare)
-    state = stacked([initial_state(group.layout, p) for p in group.params + [group.params[-1]] * spare])
+    state = stacked([initial_state(group.layout, group.params[0])] * len(scenarios))  # which no number is part of
 
     step = jax.jit(jax.shard_map(partial(batch, group.layout), mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False))
     for first in range(0, total, window):

@@ -114,9 +114,12 @@ class Event:
     value: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
-    """A run, or consecutive rows of one. Each channel is (rows, length of its axis), as CHANNELS says."""
+    """A run, or consecutive rows of one. Each channel is (rows, length of its axis), as CHANNELS says.
+
+    Places along the axes are in `header.labels`, the whole configuration, as TOML, in `header.config`.
+    """
 
     header: Header
     time_s: np.ndarray  # (rows,) start of each row, float64
@@ -149,6 +152,12 @@ class Trace:
     metrics: Mapping[str, float]  # of the whole run, keys as metrics.names; NaN where there is none (yet)
     complete: bool
     stop_reason: str
+
+    def __repr__(self) -> str:
+        places = ", ".join(f"{axis} {', '.join(names)}" for axis, names in self.header.labels.items() if names)
+        rows = f"{len(self.time_s)} rows of {self.header.row_s:g} s"
+        ending = "complete" if self.complete else f"not complete: {self.stop_reason}"
+        return f"<Trace of {self.header.name}: {rows}, {ending}; {places}>"
 
 
 def row_times(header: Header, first_tick: int, rows: int, every_ticks: int | None = None) -> np.ndarray:

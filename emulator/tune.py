@@ -18,6 +18,7 @@ import numpy as np
 
 import emulator
 from emulator import schema, toml_text, tunables, tune_report, tune_result, tune_search
+from emulator.complaint import must_be
 from emulator.struct import as_array
 from emulator.trace import TraceError
 from emulator.traces import history as histories
@@ -83,7 +84,9 @@ def tune(
       TuningError: a gradient that is not finite.
       SimulationError: a scenario asks for what the emulation cannot do.
       TraceError: a history that cannot be written or resumed.
+      TypeError: no scenario.
     """
+    must_be(scenario, schema.Scenario, "em.load(CONFIG)")
     begun = time.perf_counter()
     task = task_of(_for_front(scenario, pareto))
     if task.tune.optimizer not in (names := tune_search.optimizers()):

@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import limit_terms, tunables
+from emulator.bess import battery
 from emulator.bess.ageing import cycle_fade
 from emulator.frame import Frame, Jobs
 from emulator.limits import KINDS
@@ -180,7 +181,7 @@ def _measured(task: Task, group: Group, values: jax.Array, scenarios: Batch) -> 
     cost = [
         _lack_of_damping(group, params, frames)
         if name == "damping"
-        else _cost(name, group, power_mw, energy_mwh, frames)
+        else _cost(name, group, params, power_mw, energy_mwh, frames)
         for name in task.costs
     ]
     room = [jax.vmap(lambda f, c=clause: _room_of(group, c, f))(frames) for clause in group.clauses]
@@ -216,7 +217,9 @@ def _known(layout: Layout, params: Params, state: State, jobs: Jobs) -> Frame:
     ]
 
 
-def _cost(name: str, group: Group, power_mw: jax.Array, energy_mwh: jax.Array, frames: Frame) -> jax.Array:
+def _cost(
+    name: str, group: Group, params: Params, power_mw: jax.Array, energy_mwh: jax.Array, frames: Frame
+) -> jax.Array:
     """(scenarios,) one of COSTS. Powers are means over the run; sizes count all batteries."""
     match name:
         case "bess_power":
@@ -229,12 +232,26 @@ def _cost(name: str, group: Group, power_mw: jax.Array, energy_mwh: jax.Array, f
             return jnp.mean(jnp.sum(frames.job_mw - frames.job_wanted_mw, axis=2), axis=1)
         case "fade":
             return jax.vmap(lambda soc: _fade(group, soc))(frames.soc)
-        case _:  # losses: what went in and neither came out nor is still there; SOC is that at a row's start
-            hours = group.layout.dt_s / S_PER_H
-            taken_mwh = -jnp.sum(frames.bess_mw[:, :-1], axis=1) * hours
-            soc = jnp.where(energy_mwh > 0.0, frames.soc[:, -1] - frames.soc[:, 0], 0.0)
-            lost_mwh = jnp.where(energy_mwh > 0.0, taken_mwh - soc * energy_mwh, 0.0)
-            return jnp.sum(lost_mwh, axis=1) / ((frames.soc.shape[1] - 1) * hours)
+        case _:
+            return jax.vmap(partial(lost_mw, group.layout))(params, frames)
+
+
+def lost_mw(layout: Layout, params: Params, frames: Frame) -> jax.Array:
+    """Mean of what went into the batteries and neither came out nor is still there, in (rows, ...) frames."""
+    hours = layout.dt_s / S_PER_H * (frames.soc.shape[0] - 1)  # SOC is that at a row's start
+    taken_mw = -jnp.mean(jnp.sum(frames.bess_mw[:-1], axis=1))
+    return taken_mw - (_stored_mwh(layout, params, frames, -1) - _stored_mwh(layout, params, frames, 0)) / hours
+
+
+def _stored_mwh(layout: Layout, params: Params, frames: Frame, row: int) -> jax.Array:
+    """Energy in all batteries at the start of a row."""
+    listed = iter(frames.battery_soc[row])
+    total = jnp.zeros((), frames.soc.dtype)
+    for i, (at, site) in enumerate(zip(layout.sites, params.sites, strict=True)):
+        if at.storage is not None and site.storage is not None:
+            for its in site.storage.batteries:
+                total = total + battery.stored_mwh(its, next(listed) if at.storage.listed else frames.soc[row, i])
+    return total
 
 
 def _lack_of_damping(group: Group, params: Params, frames: Frame) -> jax.Array:

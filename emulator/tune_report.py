@@ -14,6 +14,7 @@ from emulator import plot_tune, schema, toml_text
 from emulator.traces.filesystem import whole
 from emulator.traces.history import History
 from emulator.tune_problem import Task
+from emulator.tune_schema import COSTS
 from emulator.units import counted, plain
 
 
@@ -106,10 +107,12 @@ def render(summary: Mapping[str, Any]) -> str:
         lines.append(f"{name:40.40s} {summary['start'][name]:z12.6g} {value:z12.6g}")
     for name in summary["train"]["mean_cost"]["after"]:
         before, after = (summary["train"]["mean_cost"][when][name] for when in ("before", "after"))
-        lines.append(f"{name:40.40s} {before:z12.6g} {after:z12.6g}")
+        lines.append(f"{name:40.40s} {before:z12.6g} {after:z12.6g} {_unit(COSTS.get(name, '1'))}".rstrip())
+    units = {its["name"]: its["unit"] for its in summary["limits"]}
     for name in summary["train"]["worst_margin"]["after"]:
         before, after = (summary["train"]["worst_margin"][when][name] for when in ("before", "after"))
-        lines.append(f"{'margin, ' + name:40.40s} {before:z12.4g} {after:z12.4g}")
+        unit = _unit(units.get(name, "1"))
+        lines.append(f"{'margin, ' + name:40.40s} {before:z12.4g} {after:z12.4g} {unit}".rstrip())
     for tick, found in summary.get("held_out", {}).items():
         which = summary["judged_on"].replace("_", "-").removesuffix("-seeds")
         lines.append(
@@ -117,3 +120,7 @@ def render(summary: Mapping[str, Any]) -> str:
             f"scenarios passed before, {found['passed']} after: {found['verdict']}"
         )
     return "\n".join(lines)
+
+
+def _unit(unit: str) -> str:
+    return "" if unit == "1" else unit

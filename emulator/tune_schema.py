@@ -20,6 +20,7 @@ COSTS = {  # terms of the objective that are no limits, and their units
     "smoothing_energy": "MW",
     "damping": "1",
 }
+_COSTS = ", ".join(name if unit == "1" else f"{name} in {unit}" for name, unit in COSTS.items())
 
 
 class Parameter(Table):
@@ -35,7 +36,7 @@ class Term(Table):
     """Part of the objective, a sum of terms times their weights."""
 
     term: str = key(
-        f"a cost ({', '.join(COSTS)}) or a kind of limit: its excess, as a share of what is allowed, is then a cost "
+        f"a cost ({_COSTS}) or a kind of limit: its excess, as a share of what is allowed, is then a cost "
         "and no constraint"
     )
     weight: float = key("objective per unit of the term", 1.0, ge=0, source=PROGRAM)

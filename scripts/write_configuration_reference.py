@@ -100,10 +100,12 @@ TABLES: tuple[tuple[str, type[Table]], ...] = (
     ('[[disturbance]], kind = "voltage_sag"', grid_schema.VoltageSag),
     ('[[disturbance]], kind = "scr_change"', grid_schema.ScrChange),
     ('[[disturbance]], kind = "bess_outage"', grid_schema.BessOutage),
+    ('[[disturbance]], kind = "tie_outage"', grid_schema.TieOutage),
     ("[record]", schema.Record),
     ("[sweep]", schema.Sweep),
     ("[tune]", tune_schema.Tune),
     ("[[tune.parameters]]", tune_schema.Parameter),
+    ("[[tune.objective]]", tune_schema.Term),
     ("[fit]", fit_schema.Fit),
     ("[cosim]", cosim_schema.Cosim),
 )

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -247,6 +248,7 @@ def test_check_prints_what_runs_with_sources(wattswing):
 def test_presets_and_schema(wattswing):
     assert "megapack_2_xl" in wattswing("presets", "batteries").stdout
     assert "dgx_h100_frontier" in wattswing("presets").stdout
+    assert tomllib.loads(wattswing("presets", "gb200").stdout)["tdp_w"] == 1200.0
     assert json.loads(wattswing("schema").stdout)["properties"]["run"]
 
 
@@ -316,6 +318,8 @@ def test_a_lone_help_line_is_not_broken(wattswing):
         (("assess", "none.h5", "--metrics", "--bands", "0.1-2,2"), "'0.1-2,2' must be like 0.1-2,0.2-3"),
         (("assess", "none.h5", "--metrics", "--shaft-strength", "0.1,-1,6"), "three positive numbers"),
         (("presets", "bateries"), "'bateries' is unknown; nearest: batteries"),
+        (("plot", "none.h5", "--out", "c.png", "--window", "1", "inf"), "'inf' must be a number of seconds"),
+        (("presets", "ercot_drafts"), "'ercot_drafts' is unknown; nearest: ercot_draft"),
         (("rnu",), "'rnu' is unknown; nearest: run"),
         (("run", "campus_100mw", "--uot", "c.h5"), "wattswing run: --uot c.h5: unknown; nearest: --out"),
         (("run", "campus_100mw", "--set", "site=[{name=campus}]"), "did the shell take its quotes?"),

@@ -8,11 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from emulator import catalog, cli
+from emulator import catalog, cli, config, record, simulate
+from emulator.traces import saving
 
 from .test_cli import wattswing  # noqa: F401  a fixture
 
@@ -99,6 +102,42 @@ def test_the_python_of_the_readme_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     peak, slope = (float(line) for line in done.stdout.split())
     assert peak > 0 and slope != 0.0
+
+
+def test_the_python_of_its_page_runs(tmp_path):
+    """All blocks of docs/python.md, in order, on a load step instead of the demo. A batch cut short goes on."""
+    page = (ROOT / "docs" / "python.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    short = code.replace('"campus_100mw"', '"tiny.toml"').replace("run.duration_s=10", "run.duration_s=0.2")
+    assert short.count('"tiny.toml"') == 3 and short.count("run.duration_s=0.2") == 3
+    (tmp_path / "tiny.toml").write_text(TINY)
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    there = tmp_path / "batch" / "0.01_0.h5"
+    there.parent.mkdir()
+    trace = simulate.run(config.load(str(tmp_path / "tiny.toml")))
+    saving.write(trace, there)
+    before = there.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", short + "\nprint((again.site_pcc_power_mw == trace.site_pcc_power_mw).all())"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("True\n")
+    assert there.read_bytes() == before and len([*there.parent.iterdir()]) == 6
+
+
+def test_what_export_says_of_gaps_makes_a_file_that_is_taken(tmp_path, monkeypatch):
+    """50 ms of a logger with a hole of a second and a value that is missing."""
+    page = (ROOT / "docs" / "export.md").read_text("utf-8")
+    (code,) = re.findall(r"^  ```python\n(.*?)^  ```", page, re.DOTALL | re.MULTILINE)
+    lines = [f"2026-11-26 12:00:{0.05 * i:06.3f};{1000 + i},5" for i in range(100) if not 40 <= i < 60]
+    lines[10] = lines[10].partition(";")[0] + ";"
+    (tmp_path / "logger.csv").write_text("\n".join(["time;P total (kW)", *lines, ""]))
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(code), {})
+    time_s, power_w = record.read("site.csv", "t_s", "p_kw", "kw")
+    assert time_s == pytest.approx(0.05 * np.arange(99), abs=1e-9)
+    assert power_w == pytest.approx(1e3 * (1000.5 + np.arange(99)), rel=1e-9)  # the logger rises by 1 kW a sample
 
 
 def test_links_lead_somewhere():

@@ -134,6 +134,11 @@ def answer(
     return replace(state, pending_mw=pending), able_mw, jnp.abs(ordered_mw) > most_mw
 
 
+def stored_mwh(params: BatteryParams, soc: jax.Array) -> jax.Array:
+    """Energy above SOC 0; cells give less of it per charge where their voltage is low."""
+    return params.energy_mwh * (soc if params.cell is None else cell.stored(params.cell, soc))
+
+
 def settle(params: BatteryParams, state: BatteryState, power_mw: jax.Array, dt_s: float) -> BatteryState:
     """After a tick of this mean power, so that energy and power agree to rounding."""
     mw_per_soc = params.energy_mwh * S_PER_H / dt_s

@@ -42,6 +42,7 @@ FORMATS = {
     "andes": Format("andes", channels=DRAWN, unit="pu"),
     "psse": Format("psse", channels=("site_pcc_voltage_pu", "area_frequency_hz")),
     "pscad": Format("pscad", channels=DRAWN),
+    "powerfactory": Format("powerfactory", channels=DRAWN),
 }
 
 

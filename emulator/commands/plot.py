@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from emulator.commands.common import DONE, UsageError
 
 TEXT = "overview picture of a trace"
 EXAMPLE = """wattswing run campus_100mw
-wattswing plot campus_100mw.h5 --out campus.png"""
+wattswing plot campus_100mw.h5 --out campus.png
+wattswing plot campus_100mw.h5 --window 0 42 --out iterations.pdf"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +19,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, metavar="TRACE.h5", help="of a run")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="picture to write: PNG, SVG or PDF, by its ending"
+    )
+    parser.add_argument(
+        "--window",
+        type=_seconds,
+        nargs=2,
+        metavar=("FROM_S", "TO_S"),
+        help="only this part of the run, in s; default: all of it",
     )
 
 
@@ -26,7 +35,17 @@ def run(args: argparse.Namespace) -> int:
     from emulator.trace import TraceError
 
     try:
-        plot.overview(args.trace, args.out)
+        plot.overview(args.trace, args.out, args.window)
     except TraceError as error:
         raise UsageError(str(error)) from error
     return DONE
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds")
+    return seconds

@@ -2,7 +2,8 @@
 
     2 H_a d(dw_a)/dt = dPm_a + dPi_a - dPe_a - D_a dw_a                             (swing, pu on the area's rating)
     dPe_a = (1 + loss_a) dPload_a + Pload_a ((1 + dw_a)^n_a - 1) + dPexport_a
-Pm: governors and generation lost; Pi: inverters; H falls with the generators that trip. Losses rise with the load that
+Pm: governors and generation lost; Pi: inverters; H falls with the generators that trip; Pload is the other load that
+relays have not shed, dPload what the start's frequency would make of all changes. Losses rise with the load that
 the network has to carry: without them a nadir comes out too small (6 % for Kundur's two areas).
 Reference: Kundur, Power System Stability and Control, 1994, sec. 7.1.1, 11.1 and 12.2.
 States are deviations (a speed of 1 + 1e-5 has two digits left in float32) and sums are compensated.
@@ -84,6 +85,7 @@ class Changes:
     load_mw: jax.Array = quantity("MW", "areas", "sites and load steps")
     generation_lost_mw: jax.Array = quantity("MW", "areas")
     inertia_lost_mws: jax.Array = quantity("MW s", "areas")
+    tie_lost: jax.Array = quantity("1", "ties", "share of each that is out")
     formers: forming.Forming = quantity("", "", "references and limits")
 
 
@@ -100,8 +102,9 @@ class Balance:
 
     load_mw: jax.Array = quantity("MW", "areas", "change of load, losses included, shed load taken off")
     generation_mw: jax.Array = quantity("MW", "areas", "change of generation by trips and shedding")
+    connected_mw: jax.Array = quantity("MW", "areas", "other load at nominal frequency, shed load taken off")
     momentum_s: jax.Array = quantity("s", "areas", "2 H")
-    closed: jax.Array = quantity("1", "ties", "1 = the tie carries")
+    closed: jax.Array = quantity("1", "ties", "share of the tie that carries")
     formers: forming.Forming = quantity("", "", "beyond what they carry at the start")
 
 
@@ -198,7 +201,7 @@ def electrical_mw(layout: GridLayout, params: GridParams, balance: Balance, x: M
     total = balance.load_mw + _exports_mw(layout, params, balance, x)
     if params.load_exponent is None:
         return total
-    return total + params.load_mw * jnp.expm1(params.load_exponent * jnp.log1p(x.speed_pu))
+    return total + balance.connected_mw * jnp.expm1(params.load_exponent * jnp.log1p(x.speed_pu))
 
 
 def _exports_mw(layout: GridLayout, params: GridParams, balance: Balance, x: Motion) -> jax.Array:
@@ -219,7 +222,7 @@ def step(
         params.protection,
         state.protection,
         pick(before.speed_pu, layout.protection.stage_area),
-        tie_power_mw(params, state),
+        tie_power_mw(params, state, changes),
     )
     balance = _balance(layout, params, state, relays, changes)
     motion = _moved(layout, params, state, balance, dt_s)
@@ -267,8 +270,9 @@ def _balance(
     return Balance(
         load_mw=(1.0 + params.loss_factor) * (changes.load_mw - shed_load),
         generation_mw=-changes.generation_lost_mw - shed_generation,
+        connected_mw=params.load_mw - shed_load,
         momentum_s=2.0 * (params.inertia_s - lost_s),
-        closed=1.0 - relays.opened.astype(params.load_mw.dtype),
+        closed=_closed(relays, changes),
         formers=forming.Forming(
             reference_mw=changes.formers.reference_mw,
             low_mw=changes.formers.low_mw - state.formed_mw,
@@ -316,7 +320,7 @@ def readings(layout: GridLayout, params: GridParams, state: GridState, changes: 
     shed_load, shed_generation = protection.shed_mw(
         layout.protection, params.protection, relays, params.load_mw, state.mechanical_mw
     )
-    flows = tie_power_mw(params, state)
+    flows = tie_power_mw(params, state, changes)
     angle = tie.initial_angle_rad(params.ties) + x.tie_angle_rad
     at = layout.reserve_area
     inverter = sum_at(params.inverters.power_mw * x.inverters.power_pu, layout.inverter_area, layout.areas)
@@ -345,9 +349,14 @@ def told(readings: Readings, speed_pu: jax.Array) -> Readings:
     return replace(unknown, speed_pu=speed_pu)
 
 
-def tie_power_mw(params: GridParams, state: GridState) -> jax.Array:
+def _closed(relays: protection.ProtectionState, changes: Changes) -> jax.Array:
+    """(ties,) share of each tie that carries."""
+    return (1.0 - relays.opened.astype(changes.tie_lost.dtype)) * (1.0 - changes.tie_lost)
+
+
+def tie_power_mw(params: GridParams, state: GridState, changes: Changes) -> jax.Array:
     """(ties,) flow, positive from the first area to the second."""
-    closed = 1.0 - state.protection.opened.astype(params.load_mw.dtype)
+    closed = _closed(state.protection, changes)
     return params.ties.initial_mw + tie.change_mw(params.ties, state.motion.value.tie_angle_rad, closed)
 
 

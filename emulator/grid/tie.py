@@ -35,12 +35,13 @@ def initial_angle_rad(params: TieParams) -> jax.Array:
 
 
 def change_mw(params: TieParams, angle_rad: jax.Array, closed: jax.Array) -> jax.Array:
-    """(ties,) change of flow since the start. An open tie carries nothing.
+    """(ties,) change of flow since the start. An open tie carries nothing, one of which circuits are out their rest's
+    share of K sin(delta).
 
     K (sin(delta0 + a) - sin(delta0)) without the cancellation: K (cos(delta0) sin a - 2 sin(delta0) sin^2(a/2)).
     Args:
       angle_rad: change of angle since the start.
-      closed: 1, or 0 once its relay has opened it.
+      closed: share of K that is in service; 0 once its relay has opened it.
     """
     k = params.synchronizing_mw_per_rad
     sine = params.initial_mw / k

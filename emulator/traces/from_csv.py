@@ -17,12 +17,15 @@ def read(path: str, time_column: str, power_column: str) -> Samples:
     The last line need not end (RFC 4180, section 2.2); `samples.ends` tells.
 
     Raises:
-      RecordError: no CSV text; no such column; a line of another length; a field that is no number.
+      RecordError: no CSV text; other signs than commas between columns; no such column; a line of another length; a
+        field that is missing or no number.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             names = [name.strip() for name in next(reader, [])]
+            if len(names) == 1 and (apart := [sign for sign in ";\t|" if sign in names[0]]):
+                raise RecordError(f"{path}: columns are parted by {apart[0]!r}; wanted: commas, and decimal points")
             wanted = [find(names, time_column, "time_column"), find(names, power_column, "power_column")]
             values = [(reader.line_num, *_numbers(row, wanted, names, reader.line_num)) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -35,11 +38,13 @@ def _numbers(row: list[str], wanted: list[int], names: list[str], line: int) -> 
     if len(row) != len(names):
         raise RecordError(f"line {line} has {counted(len(row), 'field')}, the first line {len(names)}")
     numbers = []
-    for i in wanted:
+    for i, meant in zip(wanted, ("a number of seconds", "a number"), strict=True):
+        if not row[i].strip():
+            raise RecordError(f"line {line}: {names[i]} is missing; fill it, or leave lines and gap out of the file")
         try:
             if "_" in row[i]:  # Python's own way to part digits
                 raise ValueError
             numbers.append(float(row[i]))
         except ValueError as error:
-            raise RecordError(f"line {line}: {names[i]} is {row[i]!r}, must be a number") from error
+            raise RecordError(f"line {line}: {names[i]} is {row[i]!r}, must be {meant}") from error
     return numbers

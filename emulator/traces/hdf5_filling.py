@@ -13,8 +13,9 @@ from emulator.traces.columns import Columns
 from emulator.traces.system import drain
 from emulator.traces.text import ROWS_AT_ONCE
 
-# The format of HDF5 1.10, which all tools in use open.
-FORMAT = ("v110", "v110")
+# Nothing newer than HDF5 1.8. MATLAB's `load` refuses files of 1.10, though its library reads them: "Not a binary
+# MAT-file" in R2023a, says hdf5-pure, docs/interop/matlab.md.
+FORMAT = ("earliest", "v108")
 
 
 @contextmanager

@@ -4,8 +4,8 @@ Version 5 is read by everything that reads .mat files, is made in memory and end
 with a head of MATLAB's, is written block by block and has no such end.
 
 Reference: MathWorks, "MAT-File Format", R2023b, and what MATLAB writes with `save -v7.3`: HDF5 behind 512 bytes, of
-which 116 are text, and an attribute MATLAB_class on each variable; arrays in the order of columns, so that HDF5's
-dimensions are MATLAB's reversed.
+which 116 are text, an attribute MATLAB_class on each variable and MATLAB_fields on each structure; arrays in the order
+of columns, so that HDF5's dimensions are MATLAB's reversed.
 """
 
 from __future__ import annotations
@@ -95,6 +95,9 @@ def _growing(file: h5py.File, name: str, places: int, dtype: Any) -> h5py.Datase
 
 def _about(group: h5py.Group, columns: Columns) -> None:
     group.attrs["MATLAB_class"] = np.bytes_("struct")
+    letters = h5py.vlen_dtype(np.dtype("S1"))
+    fields = np.array([np.array(list(name), "S1") for name in (*TEXTS, *NUMBERS)], letters)
+    group.attrs.create("MATLAB_fields", fields, dtype=letters)
     for name in TEXTS:
         _text(group, name, [getattr(columns.header, name)])
     for name in NUMBERS:

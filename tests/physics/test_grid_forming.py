@@ -36,6 +36,37 @@ ISLAND = """
 """
 
 
+TIED = """
+    [run]
+    duration_s = 4.0
+    dt_s = 0.001
+    [[site]]
+    name = "s"
+    area = "a"
+    job = [{name = "c", kind = "constant", power_mw = 10.0}]
+    bess = {power_mw = 60.0, energy_mwh = 10.0, mode = "grid_forming"}
+    [[grid.area]]
+    name = "a"
+    rated_mva = 100.0
+    inertia_s = 0.0
+    [[grid.area]]
+    name = "b"
+    rated_mva = 500.0
+    inertia_s = 4.0
+    load_mw = 100.0
+    governor = [{model = "lag"}]
+    [[grid.tie]]
+    between = ["a", "b"]
+    synchronizing_mw_per_rad = 100.0
+    initial_mw = 5.0
+    [[disturbance]]
+    kind = "load_step"
+    area = "b"
+    at_s = 1.0
+    mw = 20.0
+"""
+
+
 def test_the_only_source_carries_a_step_of_thirty_percent(x64, emulate):
     """w(t) = -R dP (1 - exp(-t / (2 H R))): droop in the end, virtual inertia on the way; time constant 0.2 s."""
     trace = emulate(ISLAND)
@@ -127,6 +158,49 @@ def test_beside_machines_solved_by_another_program(x64, emulate, power_mw, droop
     np.testing.assert_allclose(trace.area_frequency_hz[500:, 0] / 60 - 1, found[0], atol=1e-4 * swing)
     assert trace.complete and trace.site_bess_power_mw.max() <= power_mw * (1 + 1e-12)
     assert (trace.site_bess_power_mw.max() == power_mw) == (power_mw == 12.0)
+
+
+def test_tied_to_machines_solved_by_another_program(x64, emulate):
+    """An area without machines, 15 MW of load and export on its battery, tied to 500 MVA that meet a step of 20 MW."""
+    trace = emulate(TIED)
+
+    def slope(t, y):
+        first, second, angle, governed = y
+        flow = 100.0 * np.sin(np.arcsin(0.05) + angle) - 5.0
+        swings = (-flow - 60.0 / 0.02 * first) / 480.0, (500.0 * governed - 20.0 + flow) / 4000.0
+        return [*swings, 120.0 * np.pi * (first - second), (-second / 0.05 - governed) / 0.3]
+
+    after = trace.time_s >= 1.0
+    solved = solve_ivp(slope, (1.0, 4.0), np.zeros(4), rtol=1e-10, atol=1e-13, t_eval=trace.time_s[after])
+    # Runge-Kutta at 1 ms: fourth order in the fastest constant, 0.16 s: (1/160)^4 of the swing of 0.1 Hz.
+    np.testing.assert_allclose(trace.area_frequency_hz[after], 60.0 * (1.0 + solved.y[:2].T), atol=1e-9, rtol=0.0)
+    assert trace.site_bess_power_mw[0, 0] == pytest.approx(15.0) and np.ptp(trace.area_frequency_hz) > 0.05
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["site.s.bess.power_mw=0.0", "site.s.bess.mode='grid_following'"],
+)
+def test_a_tied_area_without_any_source_is_refused(scenario, override):
+    with pytest.raises(ConfigError, match="of power_mw above 0, must be grid_forming"):
+        scenario(TIED, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "settles_s"),
+    [
+        ("site.s.bess.forming_inertia_s=0.005", 0.0002),  # 2 H R
+        ("grid.area.b={name='b', rated_mva=500.0, inertia_s=0.01, damping_pu=20.0}", 0.001),  # 2 H / D
+        (
+            "grid.area.b={name='b', rated_mva=500.0, inertia_s=0.004, governor=[{model='reheat'}]}",
+            0.008 / 5.7,
+        ),  # 2 H R/(K F)
+    ],
+)
+def test_a_speed_that_settles_within_ticks_is_refused(scenario, override, settles_s):
+    """Runge-Kutta would diverge, and the run end as if the battery were overloaded."""
+    with pytest.raises(ConfigError, match=f"speed settles in {settles_s:g} s"):
+        scenario(TIED, override, "grid.tie.0.synchronizing_mw_per_rad=10.0", "grid.tie.0.initial_mw=0.0")
 
 
 def test_a_forming_battery_helps(emulate):

@@ -326,7 +326,9 @@ def test_amplification_in_closed_form(x64, scenario):
     k = np.arange(1, waveform.HARMONICS + 1)
     square = 2 / (np.pi * k) * np.abs(np.sin(np.pi * k * 0.7))
     for amplitude in (np.where(k == 1, 1.0, 0.0), square):
-        its = resonance_of(linear, layout.dt_s, found, Waveform("", None, 1.0, amplitude), kinds)
+        its = resonance_of(linear, layout.dt_s, found, Waveform("", 2.345, 1.0, amplitude), kinds)
+        one, calm = (np.sqrt(0.5 * np.sum((gain(k / 2.345, it) * amplitude) ** 2)) for it in (zeta, 0.5))
+        assert its.own_amplification()["tie flow"] == pytest.approx(one / calm, rel=2e-3)
         for period_s in (2.0, 2.6, 4.0, 11.0):
             at = np.argmin(np.abs(its.period_s - period_s))
             hz = k / its.period_s[at]
@@ -387,7 +389,10 @@ def test_nominal_iteration_of_a_job(x64, scenario):
     assert met is not None and [each.harmonic for each in met] == [1] and met[0].low_s < 2.0 < met[0].high_s
     assert "AVOID: harmonic 1 meets 0.4994 Hz" in render(its)
     clear = analyse(scenario(TRAINING, "site.0.job.0.workload.phase.0.duration_s=2.4"))
-    assert clear.resonance.verdict() == () and "clear of them" in render(clear)
+    assert clear.resonance.verdict() == ()
+    kind, over = next(iter(clear.resonance.own_amplification().items()))
+    assert over == max(clear.resonance.own_amplification().values()) > 1.0
+    assert f"the job's 2.4 s: clear of them; amplification there {over:.3g} at {kind}" in render(clear)
 
 
 def test_smoothed_job_stands_for_all_its_devices(x64, scenario):

@@ -76,6 +76,19 @@ def test_over_frequency_sheds_generation(x64, emulate):
     assert np.ptp(trace.area_mechanical_power_mw) == pytest.approx(160.0)
 
 
+def test_shed_load_no_longer_answers_to_frequency(x64, emulate):
+    """Of 800 MW that go with the square of frequency 50 MW are shed: 750 (f/60)^2 MW then stand against 700 MW. Time
+    constant 2 H S/(n P) = 6.7 s: of less than 2 Hz e^-14 is left after 100 s, below 3e-6 Hz."""
+    trace = emulate(
+        LINE,
+        "run.duration_s=100.0",
+        "run.dt_s=0.01",
+        "grid.area.0.load_frequency_exponent=2.0",
+        "grid.area.0.shedding=[{frequency_hz=59.4003, share=0.0625, delay_s=0.2}]",
+    )
+    assert trace.area_frequency_hz[-1, 0] == pytest.approx(60.0 * np.sqrt(700.0 / 750.0), abs=3e-6)
+
+
 TWO = """
     [run]
     duration_s = 10.0

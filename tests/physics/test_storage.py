@@ -244,6 +244,14 @@ def test_facility_chain(emulate):
     np.testing.assert_allclose(trace.site_pcc_reactive_mvar, reactive, rtol=1e-6)
 
 
+def test_jobs_one_after_the_other_share_their_machines(emulate):
+    """Auxiliaries of 40 + 30 MW, the most that is there at one time, not of all 90 MW."""
+    jobs = (("a", 40.0, 0.0, 9.0), ("b", 20.0, 0.0, 2.0), ("c", 30.0, 2.0, 9.0))
+    parts = (f"{{name='{n}', kind='constant', power_mw={mw}, start_s={on}, stop_s={off}}}" for n, mw, on, off in jobs)
+    trace = emulate(STEP, f"site.0.job=[{', '.join(parts)}]", "site.0.facility.auxiliary_fraction=0.1")
+    np.testing.assert_allclose(trace.site_facility_power_mw - trace.site_it_power_mw, 7.0, rtol=1e-5)
+
+
 def test_lossless_facility_passes_it_power_through(emulate):
     trace = emulate(STEP)
     np.testing.assert_array_equal(trace.site_facility_power_mw, trace.site_it_power_mw)

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 
 from emulator import measures, simulate
+from emulator.complaint import ConfigError
 from emulator.grid.tie import change_mw
 from emulator.trace import CHANNELS
 
@@ -50,6 +52,60 @@ def write_sine(folder, amplitude_mw: float, frequency_hz: float, duration_s: flo
 def amplitude(values: np.ndarray, time_s: np.ndarray, frequency_hz: float) -> float:
     """Amplitude of the line at a frequency, over whole cycles."""
     return float(2 * abs(np.mean((values - values.mean()) * np.exp(-2j * np.pi * frequency_hz * time_s))))
+
+
+def test_circuits_that_trip_and_come_back(emulate):
+    """Half of a tie with 600 MW is out from 1 to 2.5 s: the flow falls to half at once, as the angle stays, and then
+    swings by M d2(delta)/dt2 = -2 (P - P0), M = 2 H S/w0, K as it is, which SciPy integrates."""
+    k_mw, start_mw, m = 1000.0, 600.0, 2 * 6.5 * 1800.0 / (2 * np.pi * 60.0)
+    trace = emulate(
+        TWO_AREAS.replace("damping_pu = 4.084055555555556", "load_mw = 1000.0"),
+        "site.campus.job=[{name='flat', kind='constant', power_mw=10.0}]",
+        "run.duration_s=4.0",
+        "run.dt_s=0.001",
+        f"grid.tie.0={{between=['west', 'east'], synchronizing_mw_per_rad={k_mw}, initial_mw={start_mw}}}",
+        "disturbance=[{kind='tie_outage', at_s=1.0, share=0.5, duration_s=1.5, between=['east', 'west']}]",
+    )
+    flow_mw = trace.tie_power_mw[:, 0]
+    assert np.abs(flow_mw[:1000] - start_mw).max() < 1e-3
+    assert flow_mw[1000] == pytest.approx(0.5 * start_mw, rel=1e-6)
+
+    def part(from_s, to_s, share, state):
+        def swing(t, x):
+            return [x[1], -2 * (share * k_mw * np.sin(x[0]) - start_mw) / m]
+
+        at_s = trace.time_s[(trace.time_s >= from_s) & (trace.time_s < to_s)]
+        found = solve_ivp(swing, (from_s, to_s), state, t_eval=np.append(at_s, to_s), rtol=1e-10, atol=1e-12)
+        return share * k_mw * np.sin(found.y[0, :-1]), found.y[:, -1]
+
+    out, state = part(1.0, 2.5, 0.5, [np.arcsin(start_mw / k_mw), 0.0])
+    back, _ = part(2.5, 4.0, 1.0, state)
+    expected = np.concatenate([out, back])
+    assert np.ptp(expected) > 500.0
+    assert np.abs(flow_mw[1000:] - expected).max() < 1e-5 * np.ptp(expected)  # of float32; found 1.1e-6
+    assert [(its.kind, its.time_s, its.where, its.value) for its in trace.events if "tie" in its.kind] == [
+        ("tie_outage", 1.0, "west-east", 0.5), ("tie_return", 2.5, "west-east", 0.5)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "says"),
+    [
+        (
+            "{kind='tie_outage', at_s=1.0, share=0.5, between=['west', 'north']}",
+            "no tie between west and north; allowed",
+        ),
+        ("{kind='tie_outage', at_s=1.0, share=1.0}", "share: is 1.0, must be > 0 and < 1"),
+        (
+            "{kind='tie_outage', at_s=1.0, share=0.6}, {kind='tie_outage', at_s=2.0, share=0.4}",
+            "disturbance.1.share: with outages before it 1 of the tie are out",
+        ),
+    ],
+)
+def test_an_outage_of_what_is_not_there_is_refused(scenario, disturbance, says):
+    flat = "site.campus.job=[{name='flat', kind='constant', power_mw=10.0}]"
+    scenario(TWO_AREAS, flat, "disturbance=[{kind='tie_outage', at_s=1.0, share=0.5}]")
+    with pytest.raises(ConfigError, match=says):
+        scenario(TWO_AREAS, flat, f"disturbance=[{disturbance}]")
 
 
 def test_resonant_forcing(emulate, tmp_path):

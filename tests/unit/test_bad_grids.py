@@ -45,6 +45,7 @@ inertia_mws = 100.0
 """
 TIE = '[[grid.tie]]\nbetween = ["west", "east"]\nsynchronizing_mw_per_rad = 300.0\n'
 SAG = "disturbance.0={kind='voltage_sag', at_s=1.0, depth_pu=0.1, duration_s=0.1}"
+INVERTERS = "{power_mw=20.0, droop_pu=0.01, inertia_s=500.0, measurement_s=0.002, response_s=0.002}"
 BESS = "site.0.bess={power_mw=1.0, energy_mwh=1.0, voltage_gain_pu=2.0}"
 PCC = "site.0.pcc={short_circuit_ratio=5.0, x_over_r=10.0, nominal_kv=138.0, rated_mw=20.0}"
 
@@ -77,6 +78,10 @@ def test_the_good_one_is_good(tmp_path):
         (("grid.area.west.shedding.0.restore_hz=58.0",), "is 58, must be above 59 Hz"),
         (("grid.area.west.shedding.0.delay_s=0.0005",), "shedding.0.delay_s: is 0.0005, no whole number of ticks"),
         (("grid.area.west.inverters.response_s=0.0015",), "run.dt_s must be at most 0.00075 s"),
+        (
+            (f"grid.area.west.inverters={INVERTERS}",),
+            "swings with the area's speed at 801 rad/s: run.dt_s must be at most 0.000624 s",
+        ),
         (("grid.tie.0.initial_mw=301.0",), "no angle carries 300 MW or more"),
         (("grid.tie.0.limit_delay_s=0.0005",), "limit_delay_s"),
         (("grid.shaft.0.inertia_s=[1.0, 2.0]",), "stiffness_pu: has 5 values, must have 1: inertia_s has 2"),

@@ -33,6 +33,12 @@ def test_every_kind_has_presets():
     assert {kind for kind, _ in EVERY} == set(catalog.kinds())
 
 
+def test_a_name_stands_for_one_preset():
+    """`wattswing presets NAME` prints the one of that name, which is no kind."""
+    names = [name for _, name in EVERY]
+    assert len({*names, *catalog.kinds()}) == len(names) + len(catalog.kinds())
+
+
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_preset_is_valid(tmp_path, kind, name):
     table = catalog.read(kind, name)

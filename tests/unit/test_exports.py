@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import comtrade as reader
+import h5py
 import mat73
 import netCDF4
 import numpy as np
@@ -25,7 +27,7 @@ from comtrade_io.parser.comtrade_file import ComtradeFile
 from emulator.cli import main
 from emulator.commands.export import FORMATS
 from emulator.trace import TraceError
-from emulator.traces import andes, comtrade, gridlabd, hdf5_filling, matlab, netcdf, opendss, pscad, psse
+from emulator.traces import andes, comtrade, gridlabd, hdf5_filling, matlab, netcdf, opendss, powerfactory, pscad, psse
 from emulator.traces.columns import columns_of
 
 from .synthetic import ONE_SITE, TWO_SITES, block, write
@@ -100,6 +102,17 @@ def test_mat_73_by_mat73(tmp_path, trace, rows, at_once):
     assert [places[i::3].rstrip() for i in range(3)] == list(HEADER.labels["job"])
     head = (tmp_path / "t.mat").read_bytes()[:128]
     assert head.startswith(b"MATLAB 7.3 MAT-file") and head[124:] == b"\x00\x02IM"
+    with h5py.File(tmp_path / "t.mat") as file:
+        about = file["about"]
+        assert {b"".join(name).decode() for name in about.attrs["MATLAB_fields"]} == set(about)
+
+
+@pytest.mark.parametrize(("write", "start"), [(partial(matlab.write, version="7.3"), 512), (netcdf.write, 0)])
+def test_hdf5_files_for_others_are_of_the_format_of_hdf5_1_8(tmp_path, trace, write, start):
+    """MATLAB's `load` refuses the superblock of 1.10 (version 3); what MATLAB writes itself has version 0."""
+    write(columns_of(trace), tmp_path / "t")
+    superblock = (tmp_path / "t").read_bytes()[start:]
+    assert superblock[:8] == b"\x89HDF\r\n\x1a\n" and superblock[8] == 0
 
 
 def test_mat_5_by_scipy(tmp_path, trace, rows, at_once):
@@ -250,6 +263,19 @@ def test_pscad_by_numpy(tmp_path, trace, rows):
     np.testing.assert_array_equal(table[:, 1:].astype(np.float32), np.hstack([rows[name] for name in POWERS]))
 
 
+def test_powerfactory_by_numpy(tmp_path, trace, rows):
+    """As its reference tells: how many values, then a time and so many on every line, of 1024 characters at most."""
+    columns = columns_of(trace, POWERS, offset_s=-0.002)
+    powerfactory.write(columns, tmp_path / "t.txt")
+    head, *lines = (tmp_path / "t.txt").read_text().splitlines()
+    assert int(head) == len(columns.names) == 4 and len(lines) == ROWS
+    table = np.array([[float(word) for word in line.split(" ")] for line in lines])
+    assert table[:, 0] == pytest.approx(np.arange(-2, ROWS - 2) / 1000, abs=1e-12)
+    np.testing.assert_array_equal(table[:, 1:].astype(np.float32), np.hstack([rows[name] for name in POWERS]))
+    longest = " ".join(["-1.2345678901234567e-300"] * (powerfactory.MOST_COLUMNS + 1))  # float64, all digits
+    assert len(longest) < 1024
+
+
 def test_psse_by_numpy(tmp_path, trace, rows):
     psse.write(
         columns_of(trace, ["site_pcc_voltage_pu[east]", "area_frequency_hz[w]"], offset_s=1.0), tmp_path / "t.plb"
@@ -296,6 +322,7 @@ def test_andes_by_pandas(tmp_path, trace, rows):
         (opendss, {"channels": POWERS, "offset_s": 1.0}, "t.dss", "leave the time offset out"),
         (pscad, {"channels": POWERS, "offset_s": 1.0}, "t.txt", "PSCAD plays a file from 0 s on"),
         (pscad, {}, "t.txt", "at most 10 columns from a file, not 41: choose channels"),
+        (powerfactory, {}, "t.txt", "at most 24 columns from a file, not 41: choose channels"),
         (psse, {"channels": ["site_pcc_voltage_pu"]}, "t.plb", r"choose site_pcc_voltage_pu\[NAME\] area_frequency_hz"),
         (gridlabd, {"channels": POWERS}, "t.player", "one value a line, not .*: choose one, or site_pcc_power_mw"),
         (andes, {"channels": POWERS}, "t.xlsx", "files that end in .csv"),
@@ -307,7 +334,10 @@ def test_what_a_tool_cannot_play_is_refused(tmp_path, trace, module, options, ou
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("module", "out"), [(opendss, "t.dss"), (pscad, "t.txt"), (gridlabd, "t.player")])
+@pytest.mark.parametrize(
+    ("module", "out"),
+    [(opendss, "t.dss"), (pscad, "t.txt"), (powerfactory, "t.txt"), (gridlabd, "t.player")],
+)
 def test_a_value_that_is_no_number_is_not_played(tmp_path, rows, module, out):
     made = {**rows, "bess_soc": rows["bess_soc"].copy()}
     made["bess_soc"][40, 0] = np.nan

@@ -343,6 +343,10 @@ def test_table_in_text():
         word in text for word in ("FAIL", "MW", "-1", "1.500", "exceeded in 4 separate windows", "verdict: fail")
     )
     assert max(len(line) for line in text.splitlines()) <= 110
+    name = "steady-state voltage band, interconnection agreement 4.2"
+    wide = limits.render(limits.assess(record, clause("sliding_window_change", name=name, window_s=5.0, max_mw=7.0)))
+    head, row = wide.splitlines()[1:3]
+    assert row.startswith(f"{name} ") and head.index("status") == row.index("example")
 
 
 def csv(path, time_s, power):

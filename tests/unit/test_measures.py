@@ -297,11 +297,12 @@ def test_a_run_sums_up_the_same_in_blocks(tmp_path):
 def test_batteries_of_a_trace_have_their_ratings(tmp_path):
     """A site's only battery goes by the site's name, one of several by its own; units out of service do not count."""
     bess = "units = 2\navailability = 0.5\npower_mw = 4.0\nenergy_mwh = 8.0\nsoc_min = 0.1\nsoc_max = 0.9\n"
+    bess += "auxiliary_mw = 0.5\n"
     config = f'[[site]]\nname = "west"\n[site.bess]\n{bess}[[site.store]]\nname = "fast"\n{bess}'
     config += f'[[site]]\nname = "öst"\n[site.bess]\n{bess}'
-    made = rows_of_a_run(10) | {"bess_soc": np.full((10, 2), 0.5), "site_bess_power_mw": np.full((10, 2), [[1.0, 4.0]])}
+    made = rows_of_a_run(10) | {"bess_soc": np.full((10, 2), 0.5), "site_bess_power_mw": np.full((10, 2), [[1.0, 3.5]])}
     trace = hdf5.read(write(tmp_path / "t.h5", replace(TWO_SITES, config=config), made))
-    rated = Rating(power_mw=4.0, energy_mwh=8.0, soc_range=(0.1, 0.9))
+    rated = Rating(power_mw=4.0, energy_mwh=8.0, soc_range=(0.1, 0.9), auxiliary_mw=0.5)
     assert of_trace(trace, "t").ratings == {"west/bess": rated, "west/fast": rated, "öst": rated}
     found = {(its.where, its.name): its.value for its in em.measure(trace) if its.quantity == "battery"}
     assert {where for where, _ in found} == {"west/bess", "west/fast", "öst"}

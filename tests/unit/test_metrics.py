@@ -230,6 +230,7 @@ def test_summary_shows_the_numbers():
         assert f"{found[f'site.campus.pcc_{key}']:.2f}" in text
     assert "campus grid" in text and "of 138 kV" in text and "battery SOC" in text
     assert text.splitlines()[-1] == "emulated 120 s in 3.25 s: 37 x real time"
+    assert render(found, ONE_SITE, 0.302, 1.01).endswith("emulated 0.302 s in 1.01 s: 0.3 x real time")
 
 
 def test_summary_leaves_out_what_is_not_there():

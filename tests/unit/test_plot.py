@@ -21,10 +21,10 @@ from emulator.traces.hdf5 import TraceWriter
 from .synthetic import ONE_SITE, TWO_SITES, block, write
 
 
-def figure_of(path):
+def figure_of(path, window_s=None):
     figure = Figure(layout="constrained")
     with rc_context({"text.parse_math": False}):  # as `picture` does
-        plot._draw(figure, plot._gather(path))
+        plot._draw(figure, plot._gather(path, window_s))
     return figure
 
 
@@ -39,14 +39,14 @@ def made(tmp_path, header: Header, rows=None):
 def test_png_has_the_size_promised(tmp_path):
     overview(made(tmp_path, ONE_SITE), tmp_path / "out" / "t.png")
     start = (tmp_path / "out" / "t.png").read_bytes()[:24]
-    assert start[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", start[16:24]) == (1600, 1100)
+    assert start[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", start[16:24]) == (1600, 1276)
 
 
 def test_svg_is_made_by_its_ending(tmp_path):
     overview(made(tmp_path, ONE_SITE), tmp_path / "t.svg")
     root = ElementTree.parse(tmp_path / "t.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg" and (root.get("width"), root.get("height")) == (
-        "864pt", "594pt",
+        "864pt", "689.04pt",
     )  # fmt: skip
     assert sum(len(path.get("d", "")) > 10_000 for path in root.iter("{http://www.w3.org/2000/svg}path")) >= 4
     assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
@@ -70,10 +70,10 @@ def test_names_are_text_whatever_they_contain(tmp_path, ending):
 def test_panels_of_one_site(tmp_path):
     figure = figure_of(made(tmp_path, ONE_SITE))
     assert [title.split(":")[0].split(",")[0] for title in titles(figure)] == [
-        "campus", "battery", "frequency", "amplitude spectrum of power",
+        "campus", "battery", "voltage", "frequency", "amplitude spectrum of power",
     ]  # fmt: skip
     assert [axes.get_ylabel().split("\n")[0] for axes in figure.axes] == [
-        "power (MW)", "power (MW)", "frequency (Hz)", "amplitude (MW)", "state of charge",
+        "power (MW)", "power (MW)", "voltage (pu)", "frequency (Hz)", "amplitude (MW)", "state of charge",
     ]  # fmt: skip
     assert figure.get_suptitle() == "made: 3 s, tick 1 ms, complete"
 
@@ -82,7 +82,9 @@ def test_panels_follow_what_the_trace_has(tmp_path):
     figure = figure_of(made(tmp_path, TWO_SITES))
     assert [title.split(":")[0] for title in titles(figure)][:3] == ["west", "öst", "batteries"]
     assert "tie flow" in titles(figure)
-    bare = replace(ONE_SITE, labels={**ONE_SITE.labels, "area": ()})
+    (voltages,) = (axes.get_legend() for axes in figure.axes if axes.get_ylabel() == "voltage (pu)")
+    assert [text.get_text().split(":")[0] for text in voltages.get_texts()] == ["west"]  # the other's is stiff
+    bare = replace(ONE_SITE, labels={**ONE_SITE.labels, "area": ()}, nominal_kv=(float("nan"),))
     rows = block(bare, 3000)
     rows["bess_soc"][:] = np.nan
     assert len(figure_of(made(tmp_path, bare, rows)).axes) == 2
@@ -168,6 +170,41 @@ def test_envelope_equals_that_of_the_whole(tmp_path, monkeypatch):
     for i in (0, 1, 700, 1399):
         inside = rows["area_frequency_hz"][pixel == i, 0]
         assert (curve.low[i, 0], curve.high[i, 0]) == (inside.min(), inside.max())
+
+
+@pytest.mark.parametrize("at_once", [100, 65_536])
+@pytest.mark.parametrize(
+    ("window_s", "rows"),
+    [((1.0, 1.5), (1000, 1500)), ((-1.0, 0.25), (0, 250)), ((2.9, 9.0), (2900, 3000)), ((0.0004, 0.0006), (0, 1))],
+)
+def test_a_window_shows_the_rows_that_reach_into_it(tmp_path, monkeypatch, window_s, rows, at_once):
+    monkeypatch.setattr(plot, "ROWS_AT_ONCE", at_once)
+    whole = block(ONE_SITE, 3000)
+    path = made(tmp_path, ONE_SITE, whole)
+    data = plot._gather(path, window_s)
+    for name, channel in (("pcc", "site_pcc_power_mw"), ("voltage", "site_pcc_voltage_pu")):
+        values = whole[channel][slice(*rows)]
+        assert (data.curves[name].low.min(), data.curves[name].high.max()) == (values.min(), values.max())
+    figure = figure_of(path, window_s)
+    start_s, until_s = (row / 1000 for row in rows)
+    assert figure.get_suptitle() == f"made: {start_s:g} to {until_s:g} s of 3 s, tick 1 ms, complete"
+    assert figure.axes[0].get_xlim() == pytest.approx((start_s, until_s))
+
+
+@pytest.mark.parametrize("window_s", [(3.0, 4.0), (2.0, 1.0), (-2.0, 0.0), (1.0, 1.0)])
+def test_an_empty_window_is_refused(tmp_path, window_s):
+    with pytest.raises(TraceError, match="nothing from .* the trace goes from 0 to 3 s"):
+        overview(made(tmp_path, ONE_SITE), tmp_path / "t.png", window_s)
+
+
+def test_what_no_battery_tells_apart_is_one_curve(tmp_path):
+    rows = block(ONE_SITE, 3000)
+    rows["site_facility_power_mw"] = rows["site_pcc_power_mw"].copy()
+    shown = [text.get_text() for text in figure_of(made(tmp_path, ONE_SITE, rows)).axes[0].get_legend().get_texts()]
+    assert [text.split(":")[0] for text in shown] == ["site = grid"]
+    rows["site_facility_power_mw"][1234] += 40.0
+    shown = [text.get_text() for text in figure_of(made(tmp_path, ONE_SITE, rows)).axes[0].get_legend().get_texts()]
+    assert [text.split(":")[0] for text in shown] == ["site", "grid"]
 
 
 @pytest.mark.parametrize("hz", [0.05, 19.5])

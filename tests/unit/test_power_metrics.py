@@ -165,6 +165,15 @@ def test_battery_out_and_back():
     assert found.at_soc_limit_s == pytest.approx(0.2, abs=0.15)
 
 
+def test_auxiliaries_are_no_part_of_a_converters_power():
+    """A converter of 2 MW beside 0.1 MW of auxiliaries: full out, full in, and 95 % in, 10 s each."""
+    time_s = np.arange(300) * 0.1
+    power = np.repeat([2.0, -2.0, -1.9], 100) - 0.1
+    found = metrics.battery(time_s, power, np.full(300, 0.5), 2.0, 1.0, (0.0, 1.0), auxiliary_mw=0.1)
+    assert found.at_power_limit_s == pytest.approx(20.0)
+    assert found.equivalent_cycles == pytest.approx(0.5 * 59.0 / 3600.0)
+
+
 def test_ride_through_of_two_trips():
     """Away for 4 s and, in part, for 1 s; voltage back 1.2 s after the first, 90 % of the load 2.6 s later."""
     time_s = np.arange(0.0, 20.0, 0.01)

@@ -286,6 +286,8 @@ def test_what_comtrade_lacks_is_said(tmp_path, rows, keys, columns, says):
     [
         ("t_s,p_mw\n0,1\n1,22,3\n3,4\n", "line 3 has 3 fields, the first line 2"),
         ("t_s,p_mw\n0,1\n1\n3,4\n", "line 3 has 1 field,"),
+        ("t_s;p_mw\n0;1,5\n1;2\n", "columns are parted by ';'; wanted: commas, and decimal points"),
+        ("t_s,p_mw\n0,1\n2026-01-01 00:00:01,2\n", "line 3: t_s is '2026-01-01 00:00:01', must be a number of seconds"),
         ("t_s,p_mw\n0,1\n1,2_0\n", "line 3: p_mw is '2_0', must be a number"),
         ("t_s,p_mw,p_mw\n0,1,2\n1,2,2\n", "2 columns of the file are called 'p_mw'"),
         ('t_s,p_mw\n0,1\n"1,2\n2,3\n3,4\n', "is no CSV text"),

@@ -33,7 +33,7 @@ def test_reads_named_columns_units_and_scale(tmp_path):
         ("t_s,p_mw\n0,1\n1,2\n1,3\n", "line 4: t_s repeats 1 s"),
         ("t_s,p_mw\n0,1\n2,2\n1,3\n", "line 4: t_s goes back"),
         ("t_s,p_mw\n0,1\n1,nan\n2,3\n", "line 3: p_mw is nan, must be a finite number"),
-        ("t_s,p_mw\n0,1\n1,\n2,3\n", "line 3: p_mw is '', must be a number"),
+        ("t_s,p_mw\n0,1\n1,\n2,3\n", "line 3: p_mw is missing; fill it, or leave lines and gap out"),
         ("t_s,p_mw\n0,1\n1,2\n2,3\n3,1\n20,1\n21,2\n", "line 6: a gap of 17 s, where samples are 1 s apart"),
         ("t_s,p_mw\n\n0,1\n\n1,2\n1,3\n", "line 6: t_s repeats 1 s"),
         ("t_s,p_mw\n0,1\n1,-2\n2,3\n", "line 3: p_mw is -2, must be >= 0"),

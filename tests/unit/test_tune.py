@@ -18,7 +18,18 @@ import pytest
 from scipy.optimize import brentq
 
 import emulator as em
-from emulator import config, limits, limits_schema, simulate, tunables, tune_batch, tune_check, tune_result, tune_search
+from emulator import (
+    config,
+    limits,
+    limits_schema,
+    simulate,
+    tunables,
+    tune_batch,
+    tune_check,
+    tune_report,
+    tune_result,
+    tune_search,
+)
 from emulator.complaint import ConfigError
 from emulator.struct import as_array
 from emulator.tune import TuningError, tune
@@ -123,6 +134,9 @@ def test_known_optimum(tuned):
     assert summary["held_out"]["own_tick"]["verdict"] == "pass" and summary["limits"][0]["passed"] is True
     assert summary["objective_after"] > summary["objective_before"]  # throughput was less where the rule was broken
     assert summary["held_out_after"] == pytest.approx(summary["objective_after"])  # nothing is random here
+    printed = {line.split()[0]: line.split()[-1] for line in tune_report.render(summary).splitlines()}
+    assert (printed["bess_power"], printed["bess_energy"], printed["throughput"]) == ("MW", "MWh", "MW")
+    assert printed["margin,"] == "MW/min"
     slope = summary["sensitivities"]["ramp"]["site.campus.controller.cutoff_hz"]
     difference = (steepest(corner_hz + 1e-6) - steepest(corner_hz - 1e-6)) / 2e-6
     # Single precision: rows of 50 MW to 3e-6 MW in a change of 2.5; the slopes of 25 ticks' steps add up likewise.
