@@ -24,6 +24,7 @@ ONLY_IN = {  # a library, and the only files that may import it
     "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py", "emulator/plot_fit.py"},
     "optax": {"emulator/tune_search.py"},
     "helics": {"emulator/federation.py"},
+    "signal": {"emulator/commands/interruption.py"},  # who uses the package keeps the handlers that are set
     "tqdm": {f"emulator/commands/{name}.py" for name in ("run", "sweep", "tune", "fit")},
 }
 TUNER = {"tune", "tune_batch", "tune_check", "tune_problem", "tune_report", "tune_result", "tune_search", "plot_tune"}
