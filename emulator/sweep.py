@@ -13,7 +13,6 @@ from operator import itemgetter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -26,6 +25,7 @@ from emulator.plant import Layout, Params
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import END_OF_RUN, WINDOW_TICKS, check, header_of, run_ticks, structure_of, whole_chunks
+from emulator.struct import stacked
 from emulator.trace import Header
 
 ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call: some 120 bytes each, twice
@@ -174,15 +174,15 @@ def _windows(group: _Group, cases: list[Case], total: int) -> Iterator[tuple[int
     window = whole_chunks(group.layout, min(ticks, WINDOW_TICKS, total))
     mesh, cut = Mesh(np.array(jax.devices()), ("cases",)), PartitionSpec("cases")
 
-    def stacked(trees: list[Any]) -> Any:
-        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, cut))
+    def spread(trees: list[Any]) -> Any:
+        return jax.device_put(stacked(trees), NamedSharding(mesh, cut))
 
-    params = stacked(group.params + [group.params[-1]] * spare)
-    state = stacked([initial_state(group.layout, p) for p in group.params + [group.params[-1]] * spare])
+    params = spread(group.params + [group.params[-1]] * spare)
+    state = spread([initial_state(group.layout, p) for p in group.params + [group.params[-1]] * spare])
 
     step = jax.jit(jax.shard_map(partial(batch, group.layout), mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False))
     for first in range(0, total, window):
-        inputs = stacked([inputs_of(s, r, first, window) for s, r in zip(scenarios, records, strict=True)])
+        inputs = spread([inputs_of(s, r, first, window) for s, r in zip(scenarios, records, strict=True)])
         state, frames = step(params, state, inputs)
         yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, frames))
 

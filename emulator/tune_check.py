@@ -9,7 +9,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -21,6 +20,7 @@ from emulator.recording import Quantity, Recording
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import WINDOW_TICKS, check, header_of, run_ticks, structure_of, whole_chunks
+from emulator.struct import stacked
 from emulator.trace import row_times
 
 ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call
@@ -50,8 +50,8 @@ def _recordings(scenarios: Sequence[schema.Scenario], its: Sequence[Records]) ->
     layout, total = layout_of(scenarios[0]), run_ticks(scenarios[0])
     mesh, cut = Mesh(np.array(jax.devices()), ("scenarios",)), PartitionSpec("scenarios")
 
-    def stacked(trees: list[Any]) -> Any:
-        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, cut))
+    def spread(trees: list[Any]) -> Any:
+        return jax.device_put(stacked(trees), NamedSharding(mesh, cut))
 
     def window(params: Params, state: State, inputs: Inputs) -> tuple[State, dict[str, jax.Array]]:
         state, frames = batch(layout, params, state, inputs)
@@ -59,15 +59,16 @@ def _recordings(scenarios: Sequence[schema.Scenario], its: Sequence[Records]) ->
 
     step = jax.jit(jax.shard_map(window, mesh=mesh, in_specs=cut, out_specs=cut, check_vma=False))
     each = [params_of(s, r) for s, r in zip(padded, records, strict=True)]
-    params, state = stacked(each), stacked([initial_state(layout, p) for p in each])
+    params, state = spread(each), spread([initial_state(layout, p) for p in each])
     ticks = whole_chunks(layout, max(1, min(total, WINDOW_TICKS, ROWS_AT_ONCE * layout.every_ticks // len(padded))))
     parts = []
     for first in range(0, total, ticks):
-        inputs = stacked([inputs_of(s, r, first, ticks) for s, r in zip(padded, records, strict=True)])
+        inputs = spread([inputs_of(s, r, first, ticks) for s, r in zip(padded, records, strict=True)])
         state, kept = step(params, state, inputs)
         parts.append(jax.tree.map(np.asarray, kept))
+        here = jax.tree.map(np.asarray, state)
         for i, scenario in enumerate(scenarios):
-            check(scenario, each[i], first, jax.tree.map(lambda x, i=i: x[i], state))
+            check(scenario, each[i], first, jax.tree.map(lambda x, i=i: x[i], here))
     rows = total // layout.every_ticks
     whole = {name: np.concatenate([part[name] for part in parts], axis=1)[:, :rows] for name in parts[0]}
     return [_recording(s, {name: values[i] for name, values in whole.items()}) for i, s in enumerate(scenarios)]

@@ -127,9 +127,7 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
     """The iteration that starts at `here`, under the power cap that holds then."""
     workload, streams = params.workload, folds(job.streams, here.number)
     asked = wl.draw_iteration(workload, job.rate, streams[wl.ITERATIONS])
-    held_up = pauses.draw(
-        layout.pauses, params.pauses, here.standing, here.number, streams[wl.PAUSES], asked.level[0]
-    )
+    held_up = pauses.draw(layout.pauses, params.pauses, here.standing, here.number, streams[wl.PAUSES], asked.level[0])
     rests, floor = _rests(here, held_up, dt_s), _floor_before(job, here, held_up, asked.level[0])
     duration_s = slowdown.slowed(
         job.smoothing, floor, cap, params.power_exponent, rests, asked.level, asked.duration_s * params.stretch, dt_s
