@@ -11,7 +11,7 @@ demo: $(VENV)/.plot
 	@echo "picture in out/campus_100mw.png"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

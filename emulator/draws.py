@@ -7,6 +7,12 @@ import jax
 import jax.numpy as jnp
 
 
+def folds(key: jax.Array, data: jax.Array) -> jax.Array:
+    """Keys of several streams: one key with several numbers, or several keys with one. Each is that of `fold_in` alone;
+    XLA compiles one loop for all of them, and not one for each."""
+    return jax.vmap(jax.random.fold_in, (0, None) if key.ndim else (None, 0))(key, data)
+
+
 def normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
     """Standard normal draws."""
     return jax.random.normal(key, shape, jnp.float32).astype(dtype)

@@ -138,22 +138,23 @@ def _in_ring(path: tuple[Any, ...]) -> bool:
 
 
 def ring_lengths(state: PlantState) -> list[int]:
-    """(states,) number of slots of the ring that each state is in; 0 outside."""
+    """(states,) number of slots of the ring that each state is in; 0 outside. Of the state only shapes count."""
     found = []
-    for path, leaf in jax.tree_util.tree_leaves_with_path(_plain(state)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.eval_shape(_plain, state)):
         if _is_float(leaf):
             found += [leaf.size if leaf.ndim == 1 and _in_ring(path) else 0] * leaf.size
     return found
 
 
 def state_names(state: PlantState, labels: Labels) -> list[str]:
-    """(states,) what each is and where, from its field's name and declared shape. Slots of a ring share a name.
+    """(states,) what each is and where, from its field's name and declared shape. Slots of a ring share a name. Of the
+    state only shapes count.
 
     Args:
       labels: names of the places that a shape declares; for fields within a tuple, a list of such names per item.
         "sites" holds the names of the sites. Places without a name are numbered.
     """
-    return [name for _, name in _named(_plain(state), (), "", labels, ())]
+    return [name for _, name in _named(jax.eval_shape(_plain, state), (), "", labels, ())]
 
 
 def _named(

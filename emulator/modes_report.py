@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -115,12 +116,13 @@ def _linear(scenario: schema.Scenario, where: Where) -> tuple[Layout, Linear, li
     layout, params = layout_of(scenario), params_of(scenario, records)
     inputs = inputs_of(scenario, records, 0, layout.chunk_ticks)
     _, jobs, _, _ = jax.jit(job_power, static_argnums=0)(layout, params, initial_state(layout, params), inputs)
-    start = plant.equilibrium(layout, params, jobs.mw[0])
+    first_mw = np.asarray(jobs.mw)[0]
+    start = jax.eval_shape(partial(plant.equilibrium, layout), params, first_mw)
     names = state_names(start, _labels(scenario, layout))
     if len(names) > MOST_STATES:
         longest = f"{max(ring_lengths(start))} in the longest delay or window"
         raise ModesError(f"{len(names)} states, {longest}; at most {MOST_STATES} can be solved for: raise run.dt_s")
-    linear = jax.jit(linearised, static_argnums=(0, 3))(layout, params, jobs.mw[0], where)
+    linear = jax.jit(linearised, static_argnums=(0, 3))(layout, params, first_mw, where)
     moved = np.abs(np.asarray(linear.drift))
     if not moved.max(initial=0.0) <= STILL:
         raise ModesError(f"no equilibrium at the start: {names[int(moved.argmax())]} does not stand still")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -17,6 +16,7 @@ from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import WINDOW_TICKS, run_ticks, structure_of, whole_chunks
+from emulator.struct import stacked
 
 ROWS_AT_ONCE = 1_000_000  # scenario-rows of a call: some 120 bytes each, twice
 CUT = PartitionSpec("scenarios")
@@ -60,16 +60,16 @@ def windows(group: Group, keep: Callable[[Frame], Any]) -> Iterator[tuple[int, S
     ticks = whole_chunks(layout, max(1, min(total, WINDOW_TICKS, ROWS_AT_ONCE * layout.every_ticks // len(scenarios))))
     mesh = Mesh(np.array(jax.devices()), ("scenarios",))
 
-    def stacked(trees: list[Any]) -> Any:
-        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), NamedSharding(mesh, CUT))
+    def spread(trees: list[Any]) -> Any:
+        return jax.device_put(stacked(trees), NamedSharding(mesh, CUT))
 
     def window(params: Params, state: State, inputs: Inputs) -> tuple[State, Any]:
         state, frames = batch(layout, params, state, inputs)
         return state, keep(frames)
 
     step = jax.jit(jax.shard_map(window, mesh=mesh, in_specs=CUT, out_specs=CUT, check_vma=False))
-    params, state = stacked(each), stacked([initial_state(layout, each[0])] * len(each))  # which no number is part of
+    params, state = spread(each), spread([initial_state(layout, each[0])] * len(each))  # which no number is part of
     for first in range(0, total, ticks):
-        inputs = stacked([inputs_of(s, r, first, ticks) for s, r in zip(scenarios, records, strict=True)])
+        inputs = spread([inputs_of(s, r, first, ticks) for s, r in zip(scenarios, records, strict=True)])
         state, kept = step(params, state, inputs)
         yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, kept))

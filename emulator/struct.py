@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 T = TypeVar("T")
 
@@ -17,8 +19,16 @@ def quantity(unit: str, shape: str = "", doc: str = "") -> Any:
 
 
 def as_array(values: object) -> jax.Array:
-    """As an array of JAX's default float type (float64 under --x64)."""
-    return jnp.asarray(values, dtype=jnp.result_type(float))
+    """As an array of JAX's default float type (float64 under --x64). NumPy converts what is known: JAX would compile a
+    program for each shape."""
+    dtype = jnp.result_type(float)
+    known = not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(values))
+    return jnp.asarray(np.asarray(values, dtype) if known else values, dtype)
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Trees of arrays with a new leading axis, on the host, where nothing is compiled for it."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def static() -> Any:

@@ -25,10 +25,10 @@ from emulator.limits import KINDS
 from emulator.modes import least_damping_ratio
 from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import JobWork, State, batch, closed_loop, initial_state, job_power
-from emulator.scenario import inputs_of, records_of
+from emulator.scenario import inputs_of, params_of, records_of
 from emulator.simulate import WINDOW_TICKS, SimulationError, run_ticks, whole_chunks
 from emulator.storages import batteries_of
-from emulator.struct import as_array, quantity, static, struct
+from emulator.struct import as_array, quantity, stacked, static, struct
 from emulator.tune_problem import Clause, Group, Task, params_at
 from emulator.units import S_PER_H, S_PER_YEAR
 
@@ -87,20 +87,20 @@ def _batch_of(task: Task, group: Group, seeds: Sequence[int]) -> Batch:
     records = [records_of(scenario) for scenario in seeded]
 
     def inputs(first: int, ticks: int) -> Inputs:
-        return _spread(_stacked([inputs_of(s, r, first, ticks) for s, r in zip(seeded, records, strict=True)]))
+        return _spread(stacked([inputs_of(s, r, first, ticks) for s, r in zip(seeded, records, strict=True)]))
 
-    variant = _spread(jnp.asarray([i for i, _ in cases], jnp.int32))
+    variant = _spread(np.array([i for i, _ in cases], np.int32))
     if group.jobs_tuned or group.orders:
         return Batch(variant, inputs(0, group.ticks), None, count)
-    params = _spread(jax.tree.map(lambda leaf: leaf[variant], params_at(group, as_array(task.start))))
+    each = [params_of(s, r) for s, r in zip(seeded, records, strict=True)]
+    params, state = _spread((stacked(each), stacked([initial_state(group.layout, p) for p in each])))
     step = jax.jit(jax.shard_map(_jobs_of(group.layout), mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False))
-    state = _spread(jax.vmap(lambda p: initial_state(group.layout, p))(params))
     window = whole_chunks(group.layout, -(-group.ticks // -(-group.ticks // WINDOW_TICKS)))  # windows of equal length
     parts = []
     for first in range(0, group.ticks, window):
         state, jobs = step(params, state, inputs(first, window))
         parts.append(jobs)
-    if bool(jnp.any(state.overflow)):
+    if np.asarray(state.overflow).any():
         raise SimulationError("iterations came out less than half as long as the workload's phases: lower its jitter")
     jobs = jax.tree.map(lambda *each: jnp.concatenate(each, axis=1)[:, : group.ticks], *parts)
     return Batch(variant, inputs(0, 1), _spread(jobs), count)
@@ -135,10 +135,6 @@ def _spread(tree: Any) -> Any:
 def everywhere(tree: Any) -> Any:
     """Arrays put whole on every device."""
     return jax.device_put(tree, NamedSharding(_mesh(), PartitionSpec()))
-
-
-def _stacked(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def measures(task: Task, values: jax.Array, scenarios: Batches) -> Measures:

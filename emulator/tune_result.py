@@ -80,14 +80,10 @@ def summary(
 ) -> dict[str, Any]:
     """What summary.json says of the training scenarios, and what there is if nothing else gets judged."""
     after = evaluate(as_array(values), train)
-    rooms = {
-        name: dict(zip((c.limit.name for c in task.clauses), map(float, jnp.min(each.room, axis=0)), strict=True))
-        for name, each in (("before", before), ("after", after))
-    }
-    costs = {
-        name: dict(zip(task.costs, map(float, jnp.mean(each.cost, axis=0)), strict=True))
-        for name, each in (("before", before), ("after", after))
-    }
+    each = {"before": before, "after": after}
+    names = [clause.limit.name for clause in task.clauses]
+    rooms = {when: np.min(np.asarray(found.room), axis=0) for when, found in each.items()}
+    costs = {when: np.mean(np.asarray(found.cost), axis=0) for when, found in each.items()}
     return {
         "objective_before": objective(task, before),
         "objective_after": objective(task, after),
@@ -97,9 +93,17 @@ def summary(
         "start": dict(zip(task.names, map(float, task.start), strict=True)),
         "limits": [],
         "steps": steps,
-        "train": {"seeds": list(task.tune.train_seeds), "worst_margin": rooms, "mean_cost": costs},
+        "train": {
+            "seeds": list(task.tune.train_seeds),
+            "worst_margin": _named(names, rooms),
+            "mean_cost": _named(task.costs, costs),
+        },
         "sensitivities": sensitivities(task, train, values),
     }
+
+
+def _named(names: Sequence[str], rows: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    return {when: dict(zip(names, map(float, row), strict=True)) for when, row in rows.items()}
 
 
 def sensitivities(task: Task, scenarios: Batches, values: np.ndarray) -> dict[str, dict[str, float]]:

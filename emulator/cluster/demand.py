@@ -22,7 +22,7 @@ from emulator.cluster.events import Overshoot, Part, accumulate
 from emulator.cluster.fluctuation import fluctuation
 from emulator.cluster.iteration import Job, JobLayout, JobParams, Progress, Window
 from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams, settings
-from emulator.draws import even
+from emulator.draws import even, folds
 from emulator.kernels import device_tick as kernel
 from emulator.struct import quantity, static, struct
 
@@ -126,8 +126,7 @@ def advance(
     ordered = jnp.where(limited, above_idle_w / (params.device.tdp_w - params.device.idle_w), jnp.inf)
     common, series = state.common, jnp.zeros(window.ticks, state.common.dtype)
     if layout.noisy:
-        stream = jax.random.fold_in(job.key, wl.NOISE)
-        common, series = fluctuation(stream, params.job.workload.noise_correlation_s, common, window)
+        common, series = fluctuation(job.streams[wl.NOISE], params.job.workload.noise_correlation_s, common, window)
     path = _by_events if layout.path == "events" else _by_devices
     after, power, wanted, bits, overflow = path(layout, params, state, job, ordered, series, window)
     watched, watched_share = _watch(layout, params, state, job, ordered, series, window)
@@ -171,8 +170,7 @@ def _by_events(
     response = lag_gain(params.device.response_s, window.dt_s)
     own, own_series = state.own, jnp.zeros((window.ticks, len(parts)), common.dtype)
     if layout.own_noise:
-        stream = jax.random.fold_in(job.key, wl.OWN_NOISE)
-        keys = jax.vmap(lambda group: jax.random.fold_in(stream, group))(jnp.arange(len(parts)))
+        keys = folds(job.streams[wl.OWN_NOISE], jnp.arange(len(parts)))
         own, own_series = jax.vmap(fluctuation, (0, None, 0, None), (0, 1))(
             keys, workload.noise_correlation_s, own, window
         )
@@ -311,14 +309,13 @@ def _gains(layout: TrainingLayout, params: TrainingParams, job: Job) -> jax.Arra
     spread = params.device.gain_spread
     if layout.job.alike:
         return jnp.ones(job.fleet.number.shape, spread.dtype)
-    draws = even(jax.random.fold_in(job.key, wl.GAINS), (layout.job.devices,), spread.dtype)
+    draws = even(job.streams[wl.GAINS], (layout.job.devices,), spread.dtype)
     return 1.0 + spread * wl.normal_of(draws)
 
 
 def _own_keys(layout: TrainingLayout, job: Job) -> jax.Array:
     """(rows of the fleet,) keys of the devices' own draws."""
-    stream = jax.random.fold_in(job.key, wl.DEVICE_KEYS)
-    return jax.random.bits(stream, job.fleet.number.shape, jnp.uint32)
+    return jax.random.bits(job.streams[wl.DEVICE_KEYS], job.fleet.number.shape, jnp.uint32)
 
 
 def _switches(layout: TrainingLayout) -> kernel.Switches:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from emulator.blocks import lag_gain
 from emulator.cluster.iteration import Window
-from emulator.draws import normal
+from emulator.draws import folds, normal
 
 
 def fluctuation(
@@ -18,8 +18,8 @@ def fluctuation(
     Draws are keyed by tick; stationary from the run's first tick on.
     """
     at = window.first + jnp.arange(window.ticks, dtype=jnp.int32)
-    stream, first = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    draws = jax.vmap(lambda tick: normal(jax.random.fold_in(stream, tick), (), before.dtype))(at)
+    stream, first = folds(key, jnp.arange(2))
+    draws = jax.vmap(lambda key: normal(key, (), before.dtype))(folds(stream, at))
     begin = jnp.where(window.first == 0, normal(first, (), before.dtype), before)
     return correlated(draws, correlation_s, begin, window.dt_s)
 

@@ -17,6 +17,7 @@ from emulator.cluster import workload as wl
 from emulator.cluster.pauses import Pause, PauseLayout, PauseParams, Standing
 from emulator.cluster.schedule import Event, Fleet, JobTime, PhaseLayout, draw_fleet, later, passages, paused
 from emulator.cluster.slowdown import Floor, Piece
+from emulator.draws import folds
 from emulator.kernels.device_tick import Settings
 from emulator.struct import quantity, static, struct
 
@@ -77,7 +78,7 @@ class Job(NamedTuple):
 
     fleet: Fleet
     rate: jax.Array  # of iterations, over the nominal one
-    key: jax.Array
+    streams: jax.Array  # (STREAMS,) keys, one for each that `workload` names
     smoothing: Settings | None  # None without power smoothing
 
 
@@ -108,11 +109,9 @@ def initial(layout: JobLayout, smoothing: bool, dtype: jnp.dtype) -> Progress:
 
 def draw_job(layout: JobLayout, params: JobParams, smoothing: Settings | None, seed_key: jax.Array) -> Job:
     """Draw what is the same in all iterations of a job: its devices, its rate, its random streams."""
-    key = jax.random.fold_in(seed_key, layout.stream)
-    fleet = draw_fleet(
-        jax.random.fold_in(key, wl.SLOW), params.workload, layout.devices, layout.stages, layout.slow, layout.alike
-    )
-    return Job(fleet, wl.job_rate(params.workload, key), key, smoothing)
+    streams = folds(jax.random.fold_in(seed_key, layout.stream), jnp.arange(wl.STREAMS))
+    fleet = draw_fleet(streams[wl.SLOW], params.workload, layout.devices, layout.stages, layout.slow, layout.alike)
+    return Job(fleet, wl.job_rate(params.workload, streams[wl.JOB]), streams, smoothing)
 
 
 def cap_at(layout: JobLayout, params: JobParams, ordered: jax.Array, tick: jax.Array) -> jax.Array:
@@ -126,20 +125,16 @@ def cap_at(layout: JobLayout, params: JobParams, ordered: jax.Array, tick: jax.A
 
 def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progress, cap: jax.Array, dt_s: float) -> Live:
     """The iteration that starts at progress `here`, under the power cap that holds then."""
-    fold = jax.random.fold_in
-    workload = params.workload
-    asked = wl.draw_iteration(workload, job.rate, fold(fold(job.key, wl.ITERATIONS), here.number))
-    stream = fold(fold(job.key, wl.PAUSES), here.number)
-    held_up = pauses.draw(layout.pauses, params.pauses, here.standing, here.number, stream, asked.level[0])
+    workload, streams = params.workload, folds(job.streams, here.number)
+    asked = wl.draw_iteration(workload, job.rate, streams[wl.ITERATIONS])
+    held_up = pauses.draw(layout.pauses, params.pauses, here.standing, here.number, streams[wl.PAUSES], asked.level[0])
     rests, floor = _rests(here, held_up, dt_s), _floor_before(job, here, held_up, asked.level[0])
     duration_s = slowdown.slowed(
         job.smoothing, floor, cap, params.power_exponent, rests, asked.level, asked.duration_s * params.stretch, dt_s
     )
     drawn = replace(asked, duration_s=duration_s)
     before, begin_s = paused(held_up, job.fleet, layout.devices, here.level)
-    during, length_s = passages(
-        layout.phases, workload, drawn, fold(fold(job.key, wl.DEVICES), here.number), job.fleet, begin_s
-    )
+    during, length_s = passages(layout.phases, workload, drawn, streams[wl.DEVICES], job.fleet, begin_s)
     events = [*before, *during]
     marks = [
         (jnp.where(p.occurs, at.after_s.reshape(-1)[0], -1.0), p.bit) for p, at in zip(held_up, before, strict=True)
@@ -148,7 +143,7 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
 
     failed = jnp.asarray(False)
     if layout.pauses.fault:
-        fault_s = pauses.time_to_fault(params.pauses, fold(fold(job.key, wl.FAULTS), here.number))
+        fault_s = pauses.time_to_fault(params.pauses, streams[wl.FAULTS])
         failed = fault_s < length_s
         length_s = jnp.minimum(length_s, fault_s)
         marks = [(jnp.where(at < length_s, at, -1.0), bit) for at, bit in marks]

@@ -12,7 +12,8 @@ from emulator.draws import even
 from emulator.struct import quantity, struct
 
 # Streams of a job: a draw depends on (seed, job, stream, iteration or tick, device) and on nothing else.
-JOB, ITERATIONS, DEVICES, GAINS, NOISE, OWN_NOISE, DEVICE_KEYS, SLOW, PAUSES, FAULTS = range(10)
+STREAMS = 10
+JOB, ITERATIONS, DEVICES, GAINS, NOISE, OWN_NOISE, DEVICE_KEYS, SLOW, PAUSES, FAULTS = range(STREAMS)
 
 
 @struct
@@ -52,7 +53,7 @@ def normal_of(even: jax.Array) -> jax.Array:
 
 def job_rate(params: WorkloadParams, key: jax.Array) -> jax.Array:
     """Iteration rate of a job over the nominal one, drawn once."""
-    return 1.0 + params.rate_spread * even(jax.random.fold_in(key, JOB), (), params.rate_spread.dtype)
+    return 1.0 + params.rate_spread * even(key, (), params.rate_spread.dtype)
 
 
 def draw_iteration(params: WorkloadParams, rate: jax.Array, key: jax.Array) -> Iteration:

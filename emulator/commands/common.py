@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def prepare_jax(platform: str | None, x64: bool) -> None:
     with interrupts_later():
         import jax
 
+    gc.freeze()  # else the collector looks through all of JAX again and again while programs are traced
     if cache := _cache():
         jax.config.update("jax_compilation_cache_dir", str(cache / "wattswing"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -9,7 +9,8 @@ import pytest
 
 import emulator as em
 from emulator import simulate
-from tests.invariance.test_invariance import CAMPUS, QUICKLY
+from tests.compiling import QUICKLY
+from tests.invariance.test_invariance import CAMPUS
 
 
 def objective(layout, state, inputs):

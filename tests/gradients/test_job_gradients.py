@@ -14,6 +14,7 @@ import pytest
 import emulator as em
 from emulator import simulate
 from emulator.cluster import pauses
+from tests.compiling import QUICKLY
 
 EVERYTHING = """
     [run]
@@ -127,7 +128,6 @@ RARE = {"slow_fraction", "checkpoint_period_s", "stall_probability"}
 UNCAPPED = {"power_exponent"}
 IN_TICKS = {"stop_delay_s", "min_floor_s", "activation_offset_w", "activation_window_s", "latency_s"}
 STEP = 1e-8
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled; it runs once
 
 
 def loss_of(layout, state, inputs):

@@ -13,6 +13,7 @@ from jax.sharding import SingleDeviceSharding
 
 from emulator import config, placement, simulate
 from emulator.cluster import demand, iteration
+from tests.compiling import QUICKLY
 from tests.unit.synthetic import summed_up_and_measured
 
 rollout = import_module("emulator.rollout")
@@ -200,7 +201,6 @@ SMOOTHED = """
     level = 0.1
     release_skew_s = 0.04
 """
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled
 
 
 @pytest.fixture(scope="module")

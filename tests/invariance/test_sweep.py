@@ -26,22 +26,31 @@ SWEEP = (
     "site.campus.controller" = ["{kind='low_pass', cutoff_hz=0.2}", "{kind='ramp_limit', ramp_mw_per_s=0.05}"]
 """
 )
+ROWS = 4 * 1000  # of a group at once: windows of a second
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
     """Numbers, and a change of structure: two groups of four."""
     text = SWEEP.replace("\n    ", "\n").replace('"{', "{").replace('}"', "}")
-    (tmp_path / "batch.toml").write_text(text)
-    return str(tmp_path / "batch.toml")
+    path = tmp_path_factory.mktemp("sweep") / "batch.toml"
+    path.write_text(text)
+    return str(path)
 
 
-def test_every_scenario_equals_its_run(path):
-    """float32, other fusion: metrics to 1e-4 of their size, energies of a hundredth of a MWh included."""
-    cases = cases_of(path)
-    assert len(cases) == 8 and {case.seed for case in cases} == {3, 8}
+@pytest.fixture(scope="module")
+def swept(path):
+    """All cases in windows of a second, and what progress was told."""
     done = []
-    results = sweep(cases, done.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(side_by_side, "ROWS_AT_ONCE", ROWS)
+        return sweep(cases_of(path), done.append), done
+
+
+def test_every_scenario_equals_its_run(swept):
+    """float32, other fusion: metrics to 1e-4 of their size, energies of a hundredth of a MWh included."""
+    results, done = swept
+    assert len(results) == 8 and {result.case.seed for result in results} == {3, 8}
     assert sorted(done) == [4, 4]
     for result in results:
         alone = simulate.run(result.case.scenario).metrics
@@ -52,8 +61,8 @@ def test_every_scenario_equals_its_run(path):
     assert len(peaks) >= 6  # not one case eight times; the size of the battery does not bind everywhere
 
 
-def test_what_is_written_opens_in_xarray(path, tmp_path):
-    results = sweep(cases_of(path, ["run.duration_s=1.0"]))
+def test_what_is_written_opens_in_xarray(path, swept, tmp_path):
+    results, _ = swept
     sweeps.write(tmp_path / "s.h5", results, toml_text.to_toml(config.load(path)))
     with xarray.open_dataset(tmp_path / "s.h5", group="sweep", engine="h5netcdf") as data:
         assert data.sizes == {"scenario": 8}
@@ -66,11 +75,14 @@ def test_what_is_written_opens_in_xarray(path, tmp_path):
 
 
 def test_a_collapse_ends_one_scenario_only(path):
-    weak = "site.0.pcc={short_circuit_ratio=1.2, x_over_r=10.0, nominal_kv=10.0, rated_mw=0.5}"
+    """Of two that run side by side."""
+    weak = "site.0.pcc={short_circuit_ratio=4.0, x_over_r=10.0, nominal_kv=10.0, rated_mw=0.5}"
     cases = cases_of(path, [weak, "run.duration_s=3.0", "sweep.seeds=1",
-                                  "sweep.values={'site.0.job.train.devices'=[128, 512]}"])  # fmt: skip
-    small, large = sweep(cases)
-    assert small.complete and not large.complete and "voltage collapse at site campus" in large.stop_reason
+                                  "sweep.values={'site.0.pcc.short_circuit_ratio'=[4.0, 0.8]}"])  # fmt: skip
+    done = []
+    strong, weak = sweep(cases, done.append)
+    assert done == [2]
+    assert strong.complete and not weak.complete and "voltage collapse at site campus" in weak.stop_reason
 
 
 def test_ctrl_c_keeps_what_has_been_emulated(path, monkeypatch):
@@ -78,7 +90,7 @@ def test_ctrl_c_keeps_what_has_been_emulated(path, monkeypatch):
     may be half made, so it is left out, those before it have ended, those after it end where all were."""
     cases, taken = cases_of(path, ["run.duration_s=2.0"]), Account.take
     low_pass, ramp = [0, 1, 4, 5], [2, 3, 6, 7]
-    monkeypatch.setattr(side_by_side, "ROWS_AT_ONCE", len(ramp) * 1000)  # windows of a second
+    monkeypatch.setattr(side_by_side, "ROWS_AT_ONCE", ROWS)
 
     def take(account, first, *rest):
         if first > 0 and account._header.config == header_of(cases[ramp[1]].scenario).config:

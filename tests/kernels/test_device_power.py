@@ -29,6 +29,7 @@ from emulator.kernels.device_tick import (
     innovations,
     settled,
 )
+from tests.compiling import QUICKLY
 
 NONE = Switches(noisy=False, own=False, smoothing=False, timers=False, averaged=False, dummy=False, cap=False)
 ALL = Switches(*(True for _ in Switches._fields))
@@ -89,9 +90,6 @@ def made(switches: Switches, count: int, ticks: int) -> Made:
     numbers = Settings(*(jnp.asarray(x, dtype) for x in settings))
     start = settled(switches, numbers, device, at_rest(switches, count, dtype), jnp.full(count, 0.9, dtype))
     return Made(numbers, device, start, drive)
-
-
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("method", "keep"), compiler_options=QUICKLY)

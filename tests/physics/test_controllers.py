@@ -16,6 +16,7 @@ from emulator.bess import mpc
 from emulator.complaint import ConfigError
 from emulator.linearise import Where, linearised
 from emulator.scenario import inputs_of, layout_of, params_of, records_of
+from tests.compiling import QUICKLY
 
 SITE = """
     [run]
@@ -182,7 +183,6 @@ def test_gradients(swing, x64, scenario, kind):
     layout, params, state, inputs = built
     stores = params.sites[0].storage
 
-    @jax.jit
     def loss(gains, power_mw):
         site = params.sites[0]
         battery = replace(stores.batteries[0], power_mw=power_mw)
@@ -193,7 +193,7 @@ def test_gradients(swing, x64, scenario, kind):
 
     gains, tree = jax.tree.flatten(stores.controller)
     at = stores.batteries[0].power_mw
-    slope_of = jax.jit(jax.grad(loss))
+    value_of, slope_of = (jax.jit(each, compiler_options=QUICKLY) for each in (loss, jax.grad(loss)))
     slopes = jax.tree.leaves(slope_of(stores.controller, at))
     rng = np.random.default_rng(0)
     for i, (gain, slope) in enumerate(zip(gains, slopes, strict=True)):
@@ -202,7 +202,7 @@ def test_gradients(swing, x64, scenario, kind):
 
         def moved(side, i=i, gain=gain, direction=direction, step=step):
             return float(
-                loss(jax.tree.unflatten(tree, [*gains[:i], gain + side * step * direction, *gains[i + 1 :]]), at)
+                value_of(jax.tree.unflatten(tree, [*gains[:i], gain + side * step * direction, *gains[i + 1 :]]), at)
             )
 
         difference = (moved(1) - moved(-1)) / 2 / step
@@ -307,7 +307,6 @@ def test_gradients_of_the_schedules_gains(x64, scenario):
     layout, params, state, inputs = simulate.build(scenario(JOB, *kind), ticks=2000)
     site = params.sites[0]
 
-    @jax.jit
     def loss(gains):
         storage = replace(site.storage, controller=gains)
         frames = em.rollout(layout, replace(params, sites=(replace(site, storage=storage),)), state, inputs)[1]
@@ -316,10 +315,11 @@ def test_gradients_of_the_schedules_gains(x64, scenario):
     gains = site.storage.controller
     leaves, tree = jax.tree.flatten(gains)
     rng = np.random.default_rng(0)
-    for i, slope in enumerate(jax.tree.leaves(jax.jit(jax.grad(loss))(gains))):
+    value_of, slope_of = (jax.jit(each, compiler_options=QUICKLY) for each in (loss, jax.grad(loss)))
+    for i, slope in enumerate(jax.tree.leaves(slope_of(gains))):
         way = rng.normal(size=leaves[i].shape) * np.maximum(np.abs(leaves[i]), 1e-2)
         ends = [
-            float(loss(jax.tree.unflatten(tree, [*leaves[:i], leaves[i] + side * 1e-4 * way, *leaves[i + 1 :]])))
+            float(value_of(jax.tree.unflatten(tree, [*leaves[:i], leaves[i] + side * 1e-4 * way, *leaves[i + 1 :]])))
             for side in (1, -1)
         ]
         assert float(np.sum(slope * way)) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4), i
@@ -383,7 +383,7 @@ def test_state_feedback_is_optimal(x64, scenario, grid, delay_s):
 
     gain = site.storage.controller.gain
     assert gain.shape[0] == (3 if grid == "grid={}" else 5) + round(delay_s / 0.002)
-    slope = jax.jit(jax.grad(cost))
+    slope = jax.jit(jax.grad(cost), compiler_options=QUICKLY)
     at_design, off_design = slope(gain), slope(0.9 * gain)
     # The run ends after 40 s, the design never does: what is left of the state of charge by then.
     assert np.abs(at_design * gain).max() < 0.02 * np.abs(off_design * gain).max()
@@ -401,7 +401,7 @@ def test_state_feedback_is_stable_with_a_delay(x64, scenario):
 
     (layout, params), prompt = built(0.02), built(0.0)[1].sites[0].storage.controller
     blind = replace(prompt, gain=jnp.concatenate([prompt.gain[:-1], jnp.zeros(4), prompt.gain[-1:]]))
-    linear = jax.jit(linearised, static_argnums=(0, 3))
+    linear = jax.jit(linearised, static_argnums=(0, 3), compiler_options=QUICKLY)
     for controller, stable in ((params.sites[0].storage.controller, True), (blind, False)):
         site = replace(params.sites[0], storage=replace(params.sites[0].storage, controller=controller))
         found = linear(layout, replace(params, sites=(site,)), jnp.array([50.0]), Where("site", 0))

@@ -13,6 +13,7 @@ from emulator import governor_schema as schema
 from emulator.blocks import rk4_increment
 from emulator.grid import governor
 from emulator.grids import MODELS
+from tests.compiling import QUICKLY
 
 TABLES = {
     "reheat": schema.ReheatGovernor(model="reheat", deadband_pu=0.0005),
@@ -246,8 +247,8 @@ def test_gradients(x64, model):
     def last(params):
         return response(params, lambda t: -0.004 * jnp.minimum(t, 1.0), 3.0, dt_s=0.005)[-1]
 
-    params = params_of(open_table)
-    slopes = jax.grad(last)(params)
+    params, slopes_at = params_of(open_table), jax.jit(jax.grad(last), compiler_options=QUICKLY)
+    slopes = slopes_at(params)
     for name in type(params).__dataclass_fields__:
         value, slope = getattr(params, name), float(getattr(slopes, name)[0])
         assert np.isfinite(slope), name
@@ -255,7 +256,7 @@ def test_gradients(x64, model):
             step = 1e-5 * max(abs(float(value[0])), 1e-2)
             ends = [float(last(type(params)(**{**vars(params), name: value + side * step}))) for side in (1, -1)]
             assert slope == pytest.approx((ends[0] - ends[1]) / 2 / step, rel=1e-4, abs=1e-8), name
-    limited = jax.grad(last)(params_of(table))
+    limited = slopes_at(params_of(table))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(limited))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import emulator as em
 from emulator import catalog, simulate
+from tests.compiling import QUICKLY
 
 CALM = """
     [run]
@@ -58,7 +59,7 @@ def test_gradient_of_the_nadir(x64, scenario):
         _, frames = em.rollout(layout, replace(params, grid=grid), state, inputs)
         return jnp.min(frames.speed_pu)
 
-    slopes = jax.grad(nadir)(params.grid)
+    slopes = jax.jit(jax.grad(nadir), compiler_options=QUICKLY)(params.grid)
     leaves, tree = jax.tree.flatten(params.grid)
     checked = 0
     for i, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(slopes), strict=True)):

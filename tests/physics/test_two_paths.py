@@ -20,6 +20,7 @@ from emulator import config, simulate, waveform
 from emulator.cluster import demand
 from emulator.cluster.iteration import Window, draw_job
 from emulator.rollout import rollout
+from tests.compiling import QUICKLY
 
 EVERYTHING = """
     [run]
@@ -81,7 +82,6 @@ PLAIN = [
 ]
 LAYOUTS = {"everything": [], "plain": PLAIN, "no overshoot": ["site.0.job.0.accelerator.edp_fraction=1.0"]}
 TICKS = 600
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # compiled
 
 
 def loaded(*overrides: str):

@@ -16,6 +16,7 @@ from emulator.struct import as_array
 from emulator.toml_text import to_toml
 from emulator.tune_batch import batch_of, measures
 from emulator.tune_problem import task_of
+from tests.compiling import QUICKLY
 
 # One large job, or a smaller one beside a constant load: other sizes, another number of jobs.
 JOBS = [
@@ -97,7 +98,7 @@ def test_two_mixes_are_each_alone_put_together(x64, campus):
         whole = jnp.stack([jnp.concatenate([worth[None], excess]) for worth, excess in each])
         return whole, whole
 
-    slopes, values = jax.jit(jax.jacrev(wanted, has_aux=True))(at)
+    slopes, values = jax.jit(jax.jacrev(wanted, has_aux=True), compiler_options=QUICKLY)(at)
     tasks = [task_of(campus(which)) for which in (0, 1)]
     batches = [batch_of(task, task.tune.train_seeds) for task in tasks]
 
@@ -106,7 +107,7 @@ def test_two_mixes_are_each_alone_put_together(x64, campus):
         whole = jnp.concatenate([jnp.concatenate([each.cost, each.room], axis=1) for each in found])
         return whole, whole
 
-    d_alone, alone = map(np.asarray, jax.jit(jax.jacrev(separate, has_aux=True))(at))
+    d_alone, alone = map(np.asarray, jax.jit(jax.jacrev(separate, has_aux=True), compiler_options=QUICKLY)(at))
     costs, allowed = list(both.costs), np.array([clause.scale for clause in both.clauses])
     excess, d_excess = -alone[:, len(costs) :] / allowed, -d_alone[:, len(costs) :] / allowed[:, None]
     terms = [(weight, alone[:, costs.index(k)], d_alone[:, costs.index(k)]) for k, weight in WEIGHTS.items()]
