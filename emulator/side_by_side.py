@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import schema
+from emulator.cluster import replay
 from emulator.frame import Frame
 from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import State, batch, initial_state
@@ -36,8 +37,9 @@ class Group:
 def groups_of(scenarios: Sequence[schema.Scenario]) -> list[Group]:
     """The scenarios in groups of one structure, in the order of their first ones."""
     groups: dict[Hashable, Group] = {}
+    read = replay.reader()
     for i, scenario in enumerate(scenarios):
-        records = records_of(scenario)
+        records = records_of(scenario, read)
         layout, params = layout_of(scenario), params_of(scenario, records)
         group = groups.setdefault(structure_of(scenario, params), Group([], [], layout, [], []))
         group.places.append(i)

@@ -5,9 +5,10 @@ A copy's shift is positive where it plays the record later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from scipy.fft import next_fast_len
@@ -29,8 +30,18 @@ def read(job: ReplayJob) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       RecordError: as `power_file.read`.
     """
-    time_s, power_w = power_file.read(job.path, job.time_column, job.power_column, job.unit)
-    return time_s, power_w * job.scale
+    return _read(job.path, job.time_column, job.power_column, job.unit, job.scale)
+
+
+def reader() -> Callable[[ReplayJob], tuple[np.ndarray, np.ndarray]]:
+    """As `read`, for many jobs: what several of them replay is read once and kept."""
+    kept = cache(_read)
+    return lambda job: kept(job.path, job.time_column, job.power_column, job.unit, job.scale)
+
+
+def _read(path: str, time_column: str, power_column: str, unit: str, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    time_s, power_w = power_file.read(path, time_column, power_column, unit)
+    return time_s, power_w * scale
 
 
 def lasting_s(time_s: np.ndarray) -> float:

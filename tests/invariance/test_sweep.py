@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from emulator import config, side_by_side, simulate, toml_text
+from emulator import config, power_file, side_by_side, simulate, toml_text
 from emulator.account import Account
 from emulator.complaint import ConfigError
 from emulator.simulate import END_OF_RUN, header_of
@@ -121,12 +121,26 @@ def test_bad_batches_are_refused(path, overrides, says):
         cases_of(path, overrides)
 
 
-def test_a_bad_value_is_said_where_it_stands(path):
+def test_a_bad_value_is_said_where_it_stands(path, tmp_path):
     text = Path(path).read_text().replace('power_mw" = [0.1, 0.5]', 'power_mw" = [0.1, -0.5]')
-    Path(path).write_text(text)
+    (tmp_path / "batch.toml").write_text(text)
     line = text.splitlines().index("[sweep.values]") + 1
     with pytest.raises(ConfigError, match=rf"batch.toml:{line}: sweep.values: site.0.bess.power_mw: is -0.5, must be"):
-        cases_of(path)
+        cases_of(str(tmp_path / "batch.toml"))
+
+
+def test_a_replayed_file_is_read_once(tmp_path, monkeypatch):
+    """Here for all cases; the check of each reads it as well."""
+    (tmp_path / "load.csv").write_text("t_s,p_mw\n0,1\n1,2\n2,1\n")
+    job = '[{name = "r", kind = "replay", path = "load.csv"}]'
+    (tmp_path / "c.toml").write_text(
+        f'[run]\nduration_s = 2.0\n[[site]]\nname = "s"\njob = {job}\n[sweep]\nseeds = 3\n'
+    )
+    cases, calls, read = cases_of(str(tmp_path / "c.toml")), [], power_file.read
+    monkeypatch.setattr(power_file, "read", lambda *args: calls.append(args) or read(*args))
+    (group,) = side_by_side.groups_of([case.scenario for case in cases])
+    assert len(group.places) == 3 and len(calls) == 1
+    assert [its["s", "r"].power_w.tolist() for its in group.records] == [[1e6, 2e6, 1e6]] * 3
 
 
 def test_a_batch_needs_its_table(tmp_path):
