@@ -332,15 +332,15 @@ def _draw_each(figure: Figure, axes: Axes, data: _Data, name: str) -> None:
 
 def _draw_spectrum(figure: Figure, axes: Axes, data: _Data) -> None:
     axes.set(xlabel="frequency (Hz)", ylabel="amplitude (MW)")
-    top, lowest_hz = 0.0, SPECTRUM_HZ[1]
-    for name, color, side in _sides(data):
-        hz, amplitude = data.spectra[name].result(*SPECTRUM_HZ)
-        if len(hz):
-            axes.plot(hz, amplitude, color=color, linewidth=1.2, label=side)
-            top, lowest_hz = max(top, amplitude.max()), min(lowest_hz, hz[0])
+    spectra = [(*data.spectra[name].result(*SPECTRUM_HZ), color, side) for name, color, side in _sides(data)]
+    top = max(amplitude.max(initial=0.0) for _, amplitude, _, _ in spectra)
     if not top > 0.0:
         axes.text(0.5, 0.5, "too short a run, or power that does not vary", ha="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
         return
+    for hz, amplitude, color, side in spectra:
+        axes.plot(hz, amplitude, color=color, linewidth=1.2, label=side)
+    lowest_hz = min(hz[0] for hz, _, _, _ in spectra)
     axes.set(xscale="log", yscale="log", xlim=(lowest_hz, SPECTRUM_HZ[1]), ylim=(top / DEPTH, top * 2.0))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")

@@ -227,7 +227,10 @@ def battery(
 
 
 def stored_share(soc: float, open_circuit_v: Sequence[float]) -> float:
-    """Energy above SOC 0 over that at SOC 1: integral of the voltage, which straight lines join, over the charge."""
+    """Energy above SOC 0 over that at SOC 1: integral of the voltage, which straight lines join, over the charge.
+
+    The same as `bess.cell.stored`, which needs JAX; metrics do without.
+    """
     volts = np.asarray(open_circuit_v, np.float64)
     part = np.clip(soc * (len(volts) - 1) - np.arange(len(volts) - 1), 0.0, 1.0)  # of each interval
     below = np.sum(part * (volts[:-1] + 0.5 * part * np.diff(volts)))
