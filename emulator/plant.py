@@ -360,8 +360,9 @@ def _after_forming(
     assert params.storage is not None and state.storage is not None
     batteries, bess_mw = storage.after_forming(params.storage, state.storage, power_mw, dt_s)
     status = frame["status"] | jnp.where(limited, POWER_LIMIT | (OVERLOAD if alone else 0), 0)
-    pcc_mw = frame["facility_mw"] - bess_mw
-    return replace(state, storage=batteries), frame | dict(bess_mw=bess_mw, pcc_mw=pcc_mw, status=status)
+    listed_mw = jnp.broadcast_to(bess_mw, frame["battery_mw"].shape)  # (0,) or, as it stands alone at its site, (1,)
+    found = dict(bess_mw=bess_mw, pcc_mw=frame["facility_mw"] - bess_mw, battery_mw=listed_mw, status=status)
+    return replace(state, storage=batteries), frame | found
 
 
 def _it_power(layout: SiteLayout, job_mw: jax.Array) -> jax.Array:
