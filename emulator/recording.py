@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from emulator.power_metrics import SAME_TIME
 from emulator.trace import Trace, TraceError
 
 Quantity = Literal[
@@ -177,6 +178,16 @@ def of_file(
     held_s, words = replay.held_s(time_s, power_w), replay.described(str(path), time_s, power_w)
     caution = "; ".join(filter(None, [power_file.caution(str(path), ending), words if held_s else ""]))
     return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s=held_s, caution=caution)
+
+
+def after(recording: Recording, skip_s: float) -> Recording:
+    """Without its first seconds; a row that begins in them is left out."""
+    if not skip_s or not len(recording.time_s):
+        return recording
+    since_s = recording.time_s[0] + skip_s - SAME_TIME * recording.row_s
+    rows = slice(int(np.searchsorted(recording.time_s, since_s)), None)
+    values = {quantity: {at: v[rows] for at, v in places.items()} for quantity, places in recording.values.items()}
+    return replace(recording, time_s=recording.time_s[rows], values=values)
 
 
 def evenly(recording: Recording, values: np.ndarray) -> np.ndarray:

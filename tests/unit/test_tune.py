@@ -537,6 +537,12 @@ def test_bad_input_in_words(toy, override, said):
         tune(toy(*([override] if isinstance(override, str) else override)))
 
 
+def test_a_start_left_out_must_leave_enough(toy, tmp_path):
+    (tmp_path / "limits.toml").write_text(RAMP + "skip_s = 5.9\n")
+    with pytest.raises(ConfigError, match=r"is 6 s; clause 'ramp' looks at .* after the 5.9 s that it skips"):
+        tune(toy())
+
+
 def test_a_schedule_is_tuned_around_but_not_through(random):
     """Sizes and gains by gradient while iterations begin as in a run; what the job draws is the schedule's own."""
     known = ("site.0.controller={kind='feed_forward', cutoff_hz=0.3, soc_gain=0.4}", "tune.values={}")
