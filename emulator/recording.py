@@ -96,8 +96,11 @@ def of_trace(trace: Trace, name: str) -> Recording:
     """A run, or what there is of one. Power is what a site draws from the grid, load what it consumes before the
     battery; voltage is there only for sites with a point of common coupling, whose voltage is not stiff, and state of
     charge only for those with a battery. A site's only battery goes by the site's name, one of several by SITE/NAME.
-    What was not read from the file is not there."""
+    What was not read from the file is not there, nor, in a part of a run, what the run summed up over all of it."""
     header, values = trace.header, {}
+    config = tomllib.loads(header.config)
+    ran_s = config.get("run", {}).get("duration_s", 0.0)
+    part = trace.complete and len(trace.time_s) * header.row_s < ran_s - 1.5 * header.row_s
     for quantity, (channel, axis) in CHANNELS.items():
         table = getattr(trace, channel)
         columns = dict(zip(header.labels[axis] if table.shape[1] else (), table.T, strict=True))
@@ -120,8 +123,8 @@ def of_trace(trace: Trace, name: str) -> Recording:
         complete=trace.complete,
         stop_reason=trace.stop_reason,
         values=values,
-        ratings=_ratings(tomllib.loads(header.config), header.labels["battery"]),
-        run_metrics=trace.metrics,
+        ratings=_ratings(config, header.labels["battery"]),
+        run_metrics={} if part else trace.metrics,
     )
 
 

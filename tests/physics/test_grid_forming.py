@@ -93,7 +93,7 @@ def test_lag_ramp_and_delay_are_those_of_its_reference(x64, emulate, override):
 
 
 def test_an_order_reaches_it_as_a_lag_of_its_reference(x64, emulate):
-    """Beside machines of 1e8 MVA, whose speed stands still, power is P_ref: an order of 30 MW through 1/(1 + 0.05 s)."""
+    """Beside machines of 1e8 MVA, whose speed stands still, power is P_ref: 30 MW through 1/(1 + 0.05 s)."""
     stiff = "grid.area.0={name='island', rated_mva=1e8, inertia_s=10.0}"
     order = "site.0.controller={kind='low_pass', cutoff_hz=1e-6}"
     trace = emulate(ISLAND, stiff, order, "site.0.bess.response_s=0.05", "run.duration_s=2.0")

@@ -353,3 +353,23 @@ def test_any_file_can_be_read_as_csv(tmp_path):
         of_file(tmp_path / "load.dat", "t_s", "p_mw", "mw")
     found = of_file(tmp_path / "load.dat", "t_s", "p_mw", "mw", ".csv")
     assert found.values["power"]["p_mw"].tolist() == [10.0, 12.0, 11.0]
+
+
+def test_what_a_run_summed_up_is_not_said_of_a_part_of_it(emulate, tmp_path):
+    """Its cycles were counted over all of the run; what the channels show is that of the part."""
+    bess = "{power_mw=20.0, energy_mwh=1.0, ageing={cycles_at_full_depth=4000.0, depth_exponent=1.7}}"
+    text = f"""
+        [run]
+        duration_s = 4.0
+        dt_s = 0.01
+        [[site]]
+        name = "campus"
+        job = [{{name = "base", kind = "constant", power_mw = 30.0, start_s = 1.0}}]
+        bess = {bess}
+        controller = {{kind = "low_pass", cutoff_hz = 0.05}}
+        """
+    em.write(emulate(text), tmp_path / "t.h5")
+    whole, part = (
+        {its.name for its in em.measure(em.read(tmp_path / "t.h5", rows))} for rows in (None, slice(0, 200))
+    )
+    assert whole - part == {"full_cycles", "capacity_fade", "lost_iteration_s"} & whole and "full_cycles" in whole
