@@ -369,7 +369,5 @@ def test_what_a_run_summed_up_is_not_said_of_a_part_of_it(emulate, tmp_path):
         controller = {{kind = "low_pass", cutoff_hz = 0.05}}
         """
     em.write(emulate(text), tmp_path / "t.h5")
-    whole, part = (
-        {its.name for its in em.measure(em.read(tmp_path / "t.h5", rows))} for rows in (None, slice(0, 200))
-    )
+    whole, part = ({its.name for its in em.measure(em.read(tmp_path / "t.h5", rows))} for rows in (None, slice(0, 200)))
     assert whole - part == {"full_cycles", "capacity_fade", "lost_iteration_s"} & whole and "full_cycles" in whole

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import emulator as em
+from tests.compiling import QUICKLY
 
 SITE = """
 [run]
@@ -188,8 +189,64 @@ def test_what_no_gradient_can_follow_is_refused(scenario, path, reason):
 
 def test_what_changes_the_structure_is_refused():
     numbers = em.parameters(em.load("campus_100mw"))
-    with pytest.raises(em.PathError, match="changes the structure"):
-        numbers({"site.campus.job.pretrain.workload.phase.0.duration_s": 0.4})
+    with pytest.raises(em.PathError, match="changes the structure .*; load the scenario with a value above 0"):
+        numbers({"site.campus.job.pretrain.workload.phase.0.spread_s": 0.01})
+
+
+TRAINING = """
+    [run]
+    duration_s = 3.0
+    dt_s = 0.01
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    accelerator = "h100"
+    devices = 32
+    [site.job.workload]
+    jitter = 0.01
+    [[site.job.workload.phase]]
+    name = "compute"
+    duration_s = 0.5
+    level = 1.0
+    spread_s = 0.01
+    [[site.job.workload.phase]]
+    name = "step"
+    duration_s = 0.2
+    level = 0.1
+    [site.bess]
+    power_mw = 0.05
+    energy_mwh = 0.1
+    [site.controller]
+    kind = "low_pass"
+    cutoff_hz = 0.1
+"""
+
+
+LENGTHS = {"phase.compute.duration_s": 0.5, "phase.step.duration_s": 0.2, "jitter": 0.01}
+
+
+def test_lengths_of_phases_have_gradients_by_path(tmp_path, x64):
+    """And jitter: against central differences. Halved lengths still fit into the window, shorter ones give NaN."""
+    (tmp_path / "training.toml").write_text(TRAINING)
+    its = em.load(tmp_path / "training.toml")
+    layout, _, state, inputs = em.build(its)
+    params_of = em.parameters(its)
+    values = {f"site.campus.job.train.workload.{key}": jnp.asarray(x) for key, x in LENGTHS.items()}
+    ramp = jnp.linspace(0.0, 1.0, 300)
+
+    def moment(its):
+        return jnp.sum(ramp * em.rollout(layout, params_of(its), state, inputs)[1].pcc_mw[:, 0])
+
+    value, slopes = jax.jit(jax.value_and_grad(moment), compiler_options=QUICKLY)(values)
+    moment = jax.jit(moment, compiler_options=QUICKLY)
+    for key, slope in slopes.items():
+        ends = [float(moment({**values, key: values[key] + way * 1e-6})) for way in (1, -1)]
+        # Piecewise smooth in time: edges within a tick are exact. Rounding: 1e-15 of 1e1 MW over 2e-6.
+        assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5) != 0.0
+    assert np.isfinite(moment(jax.tree.map(lambda x: 0.55 * x, values)))
+    assert np.isnan(moment(jax.tree.map(lambda x: 0.2 * x, values)))
 
 
 def test_what_is_designed_beforehand_is_refused(config):
