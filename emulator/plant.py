@@ -217,11 +217,8 @@ def tick(
             grid, readings = state.grid, frequency.external_readings(readings, external_pu)
     for i, site in enumerate(layout.sites):
         if site.forming >= 0:  # only where the grid is emulated here
-            mw, limited = formed.mw[site.forming], formed.limited[site.forming]
-            alone = layout.grid.machineless[site.area]
-            sites[i], site_frames[i] = _after_forming(
-                params.sites[i], sites[i], site_frames[i], mw, limited, alone, layout.dt_s
-            )
+            found = formed.mw[site.forming], formed.limited[site.forming], layout.grid.machineless[site.area]
+            sites[i], site_frames[i] = _after_forming(params.sites[i], sites[i], site_frames[i], *found, layout.dt_s)
     frame = Frame(
         **of_sites(site_frames),
         **vars(readings),
