@@ -94,6 +94,9 @@ class Assessment:
         passed = [finding.passed for finding in self.limits]
         return "fail" if False in passed else "not assessable" if None in passed else "pass"
 
+    def __str__(self) -> str:
+        return render(self)
+
     def as_json(self) -> dict[str, Any]:
         """As `wattswing assess --json` prints it; NaN as null."""
         rows = [{key: plain(value) for key, value in vars(finding).items()} for finding in self.limits]

@@ -94,7 +94,7 @@ def tuned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     (folder / "limits.toml").write_text(RAMP)
     (folder / "scenario.toml").write_text(textwrap.dedent(STEP))
-    return tune(config.load(folder / "scenario.toml"), folder / "out"), folder
+    return tune(config.load(folder / "scenario.toml"), str(folder / "out")), folder
 
 
 def searched(task, steps):
