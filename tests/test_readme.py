@@ -110,7 +110,11 @@ def test_the_python_of_its_page_runs(tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     short = code.replace('"campus_100mw"', '"tiny.toml"').replace("run.duration_s=10", "run.duration_s=0.2")
     assert short.count('"tiny.toml"') == 3 and short.count("run.duration_s=0.2") == 3
-    (tmp_path / "tiny.toml").write_text(TINY)
+    for name in ("tiny.toml", "my_load.toml"):
+        (tmp_path / name).write_text(TINY)
+    (tmp_path / "my_sweep.toml").write_text(
+        TINY + '[sweep]\nseeds = 2\nvalues = {"site.0.bess.power_mw" = [20.0, 30.0]}\n'
+    )
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     there = tmp_path / "batch" / "0.01_0.h5"
     there.parent.mkdir()
@@ -123,6 +127,7 @@ def test_the_python_of_its_page_runs(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("True\n")
+    assert (tmp_path / "task_0.csv").read_text().count("\n") == 5  # four cases
     assert there.read_bytes() == before and len([*there.parent.iterdir()]) == 6
 
 
