@@ -27,6 +27,7 @@ Quantity = Literal[
     "connected share",
     "battery power",
     "battery soc",
+    "battery temperature",
     "job power",
     "wanted job power",
 ]
@@ -41,6 +42,7 @@ CHANNELS: Mapping[Quantity, tuple[str, str]] = {  # channel of each quantity, an
     "connected share": ("site_connected_fraction", "site"),
     "battery power": ("battery_power_mw", "battery"),
     "battery soc": ("battery_soc", "battery"),
+    "battery temperature": ("battery_temperature_c", "battery"),
     "job power": ("job_power_mw", "job"),
     "wanted job power": ("job_wanted_power_mw", "job"),
 }
