@@ -224,11 +224,12 @@ def _battery(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
     for name, value in vars(found).items():
         lacking = rating is UNKNOWN and name in OF_RATING
         yield name, np.nan if lacking else value, "no rating in the trace" if lacking else ""
-    summed_up = list(_summed_up(recording, f"battery.{at.replace('/', '.')}", ("full_cycles", "capacity_fade")))
-    yield from summed_up
+    wear = f"battery.{at.replace('/', '.')}"
+    yield from _summed_up(recording, wear, ("full_cycles", "capacity_fade"))
     if rating is not UNKNOWN:
         yield _yearly("equivalent_cycles", found.equivalent_cycles, recording)
-    yield from (_yearly(name, fade, recording) for name, fade, _ in summed_up if name == "capacity_fade")
+    if (fade := recording.run_metrics.get(f"{wear}.capacity_fade")) is not None:
+        yield _yearly("capacity_fade", fade, recording)
     if at in recording.values.get("battery temperature", {}):
         celsius = _values(recording, "battery temperature", at)
         yield "temperature_max_c", metrics.largest(recording.time_s, celsius), ""

@@ -270,7 +270,7 @@ def _typed(kind: type[Kind], state: ControllerState) -> Kind:
     return state
 
 
-def soc_gain(params: ControllerParams) -> jax.Array:
+def soc_gain(params: ControllerParams) -> jax.Array | float:
     """Share of rated power per unit of SOC error, of all stages together."""
     if isinstance(params, CompositeParams):
         gains = [soc_gain(stage) for stage in params.stages]
