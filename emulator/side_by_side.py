@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -72,9 +73,8 @@ def parts_of(group: Group, most: int) -> list[Group]:
     ]
 
 
-def windows(group: Group, keep: Callable[[Frame], Any]) -> Iterator[tuple[int, State, Any]]:
-    """Run a group. Yields the first tick of each window, the states after it and what `keep` takes of its frames, a
-    function that is compiled with the rest, once for the same function.
+def windows(group: Group) -> Iterator[tuple[int, State, Frame]]:
+    """Run a group. Yields the first tick of each window, the states after it and its frames.
 
     Both are on the host, with a leading axis of scenarios: those of the group, then repeats of the last one, so that
     every device has as many.
@@ -88,26 +88,19 @@ def windows(group: Group, keep: Callable[[Frame], Any]) -> Iterator[tuple[int, S
     def spread(trees: list[Any]) -> Any:
         return jax.device_put(stacked(trees), NamedSharding(_mesh(), CUT))
 
-    step = jax.jit(_window, static_argnums=(0, 1))
+    step = jax.jit(_window, static_argnums=0)
     params, state = spread(each), spread([initial_state(layout, each[0])] * len(each))  # which no number is part of
     for first in range(0, total, ticks):
         inputs = spread([inputs_of(s, r, first, ticks) for s, r in zip(scenarios, records, strict=True)])
-        state, kept = step(layout, keep, params, state, inputs)
-        yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, kept))
+        state, frames = step(layout, params, state, inputs)
+        yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, frames))
 
 
 def _mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), ("scenarios",))
 
 
-def _window(
-    layout: Layout, keep: Callable[[Frame], Any], params: Params, state: State, inputs: Inputs
-) -> tuple[State, Any]:
+def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
     """All scenarios through a window, each device with its share of them."""
-
-    def of_a_device(params: Params, state: State, inputs: Inputs) -> tuple[State, Any]:
-        state, frames = batch(layout, params, state, inputs)
-        return state, keep(frames)
-
-    mapped = jax.shard_map(of_a_device, mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False)
-    return mapped(params, state, inputs)
+    share = jax.shard_map(partial(batch, layout), mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False)
+    return share(params, state, inputs)

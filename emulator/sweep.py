@@ -20,7 +20,6 @@ from emulator import config, limits_schema, schema, toml_text
 from emulator.account import Account
 from emulator.clock import seconds_at
 from emulator.complaint import ConfigError, Problem, must_be
-from emulator.frame import Frame
 from emulator.limits import Assessment, assess, quantities
 from emulator.recording import channels_of
 from emulator.side_by_side import Group, groups_of, parts_of, windows
@@ -130,6 +129,12 @@ def sweep(
     return [found[i] for i in range(len(cases))]
 
 
+def judged(scenarios: Sequence[schema.Scenario], clauses: limits_schema.Limits) -> list[Assessment]:
+    """What each scenario's run comes to, clause by clause; see `sweep` for what it raises."""
+    results = sweep([Case({}, each.run.seed, each) for each in scenarios], limits=clauses)
+    return [result.assessment for result in results if result.assessment]
+
+
 def _parts(group: Group, channels: Collection[str]) -> list[Group]:
     """The group in parts, whose rows of these channels have room in memory."""
     header, rows = header_of(group.scenarios[0]), run_ticks(group.scenarios[0]) // group.layout.every_ticks
@@ -149,7 +154,7 @@ def _run(
     every, total = group.layout.every_ticks, run_ticks(cases[0].scenario)
     cut, taking = None, -1
     try:
-        for first, states, frames in windows(group, keep=_all):
+        for first, states, frames in windows(group):
             rows = min(frames.status.shape[1], (total - first) // every)
             for taking, account in enumerate(accounts):
                 if account.stop_reason:
@@ -172,7 +177,3 @@ def _run(
         yield group.places[i], Result(case, header, metrics, *ending, assessment)
     if cut:
         raise cut
-
-
-def _all(frames: Frame) -> Frame:
-    return frames

@@ -15,9 +15,9 @@ from emulator.complaint import ConfigError, Problem, nearest
 from emulator.limits import Assessment, Finding
 from emulator.storages import batteries_of
 from emulator.struct import as_array
+from emulator.sweep import judged as judge
 from emulator.traces.history import History
 from emulator.tune_batch import Batches, Measures, batch_of, measures
-from emulator.tune_check import judged as judge
 from emulator.tune_problem import Task, named, variant_of
 
 Evaluate = Callable[[jax.Array, Batches], Measures]

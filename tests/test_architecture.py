@@ -27,7 +27,7 @@ ONLY_IN = {  # a library, and the only files that may import it
     "signal": {"emulator/commands/interruption.py"},  # who uses the package keeps the handlers that are set
     "tqdm": {f"emulator/commands/{name}.py" for name in ("run", "sweep", "tune", "fit")},
 }
-TUNER = {"tune", "tune_batch", "tune_check", "tune_problem", "tune_report", "tune_result", "tune_search", "plot_tune"}
+TUNER = {"tune", "tune_batch", "tune_problem", "tune_report", "tune_result", "tune_search", "plot_tune"}
 BEFORE_JAX = (
     "config",
     "schema",
@@ -105,6 +105,7 @@ def test_imports_point_one_way():
             *fits,
             *TUNER,
             "sweeps",
+            "sweep_report",
             "__init__",
             "__main__",
         }:
