@@ -21,7 +21,7 @@ ONLY_IN = {  # a library, and the only files that may import it
         )
     },
     "isal": {"emulator/traces/chunks.py"},
-    "matplotlib": {"emulator/plot.py", "emulator/plot_modes.py", "emulator/plot_tune.py", "emulator/plot_fit.py"},
+    "matplotlib": {f"emulator/{name}.py" for name in ("plot", "plot_modes", "plot_tune", "plot_fit", "plot_sweep")},
     "optax": {"emulator/tune_search.py"},
     "helics": {"emulator/federation.py"},
     "signal": {"emulator/commands/interruption.py"},  # who uses the package keeps the handlers that are set

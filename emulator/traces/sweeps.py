@@ -7,7 +7,10 @@ lacks it, and of each clause of the limits, where there were some, what was meas
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +23,55 @@ from emulator.limits import Assessment
 from emulator.metrics import unit_of
 from emulator.recording import printable
 from emulator.sweep_report import room, share, tightest
-from emulator.trace import SCHEMA_VERSION
+from emulator.trace import SCHEMA_VERSION, TraceError
 from emulator.traces.filesystem import whole
 from emulator.traces.hdf5_layout import text_type
+from emulator.traces.opening import DAMAGE, at, cause, string
 from emulator.tunables import unit_at
 
 if TYPE_CHECKING:
     from emulator.sweep import Result
 
 VERDICTS = {True: "pass", False: "fail", None: "not assessable"}
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep's file holds."""
+
+    config: Mapping[str, Any]  # of the batch
+    values: tuple[str, ...]  # columns of swept values; the last one varies fastest
+    columns: Mapping[str, np.ndarray]  # (scenarios,), texts as objects
+    units: Mapping[str, str]
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a file is HDF5 with a sweep in it."""
+    if not (path.is_file() and h5py.is_hdf5(path)):
+        return False
+    with suppress(*DAMAGE), h5py.File(path, "r", locking=False) as file:
+        return "sweep" in file
+    return False
+
+
+def read(path: Path) -> Swept:
+    """What was written.
+
+    Raises:
+      TraceError: the file is damaged, or of a newer schema version.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            version = file.attrs["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise TraceError(f"{path}: sweep of schema version {version}; this program reads {SCHEMA_VERSION}")
+            group, config = at(file, "sweep"), tomllib.loads(string(file.attrs["config"]))
+            data = {name: group[name] for name in group if name != "scenario"}
+            columns = {name: its.asstr()[:] if its.dtype.kind == "S" else its[:] for name, its in data.items()}
+            units = {name: string(its.attrs["units"]) for name, its in data.items()}
+    except DAMAGE as error:
+        raise TraceError(f"{path}: cannot be read as a sweep: {cause(error)}") from error
+    return Swept(config, tuple(config["sweep"].get("values", ())), columns, units)
 
 
 def write(path: Path, results: Sequence[Result], config: str) -> None:
