@@ -56,7 +56,7 @@ class _Quantity:
     label: str
     values: np.ndarray  # (scenarios,)
     clauses: tuple[str, ...] = ()  # (scenarios,) of a margin, which they are of; less is worse, below 0 is too little
-    allowed: float = np.inf  # beyond that a margin has no further colours
+    allowed: float = np.inf  # margins below its opposite share a colour, where there are better ones
 
 
 def picture(path_in: Path, path_out: Path) -> None:
@@ -203,7 +203,7 @@ def _maps(figure: Figure, found: Swept, axes: list[_Axis]) -> None:
     for place, (its, title, own) in zip(grid, panels, strict=False):
         image = _map(place, down, across, its, own, found.columns["complete"] == 1, letters)
         place.set_title(textwrap.fill(title, 45), fontsize=10)
-        beyond = "min" if np.nanmin(its.values, initial=0.0) < image.norm.vmin else "neither"
+        beyond = "min" if (its.values < image.norm.vmin).any() else "neither"
         if len(axes) == 2:
             figure.colorbar(image, ax=place, extend=beyond)
     if len(axes) > 2:
@@ -225,7 +225,8 @@ def _map(
 ) -> ScalarMappable:
     """The worst seed of each pair of values, of the scenarios that are the map's own."""
     finite, margin = its.values[np.isfinite(its.values)], bool(its.clauses)
-    most = min(its.allowed, float(np.abs(finite).max(initial=0.0))) or 1.0
+    most = float(np.abs(finite).max(initial=0.0)) or 1.0
+    most = min(its.allowed, most) if (finite > -its.allowed).any() else most
     cells, words = np.full((len(down.names), len(across.names)), np.nan), {}
     for i, j in np.ndindex(cells.shape):
         here = np.flatnonzero(own & (down.places == i) & (across.places == j) & np.isfinite(its.values))

@@ -76,7 +76,10 @@ def _unknown(judged: Sequence[Assessment]) -> Iterator[str]:
 
 
 def tally(results: Sequence[Result]) -> str:
-    """How many passed and failed, in words; "" for a sweep without limits."""
-    found = Counter(result.assessment.verdict for result in results if result.assessment)
-    words = {"pass": "{} pass", "fail": "{} fail", "not assessable": "{} not assessable"}
-    return ", ".join(words[verdict].format(found[verdict]) for verdict in words if found[verdict])
+    """How many passed and failed, in words; "" for a sweep without limits. What stopped early has not passed."""
+    found = Counter(_outcome(result.assessment.verdict, result.complete) for result in results if result.assessment)
+    return ", ".join(f"{count} {words}" for words, count in sorted(found.items(), reverse=True))
+
+
+def _outcome(verdict: str, complete: bool) -> str:
+    return "pass up to where they stopped" if verdict == "pass" and not complete else verdict
