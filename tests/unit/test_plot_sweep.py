@@ -104,8 +104,9 @@ def test_one_value_shows_every_seed_in_every_panel(made):
     np.testing.assert_allclose(dots(margin, "rule")[1], 10.0 - y)
     bars = power.collections[2].get_segments()[0]  # of the third curve, at the first value
     assert bars.tolist() == [[10.0, 10.0], [10.0, 12.0]]
-    low, high = margin.get_ylim()
-    assert low < -2.0 and high > 0.0  # the limit is in view, with what fails below it
+    failed = figure_of(made({UNITS: [10, 20]}, lambda v, seed: 30.0)).axes[-1]
+    assert failed.get_ylim()[0] < -20.0 and failed.get_ylim()[1] > 0.0  # the limit is in view
+    assert failed.patches[0].get_extents().y1 == failed.transData.transform((0.0, 0.0))[1]  # shaded up to there
     assert charge.get_legend() is not None
 
 
