@@ -190,6 +190,16 @@ def _worst(names: Sequence[str], found: Sequence[Assessment], clause: int) -> di
     return {**found[worst].as_json()["limits"][clause], "scenario": names[worst]}
 
 
+def best_place(task: Task, history: History) -> tuple[int, int]:
+    """Step and start that met all constraints at the least objective, or came nearest to meeting them."""
+    excess = history.columns["excess"][..., tune_search.constrained(task)]
+    worst, objective = np.max(excess, axis=-1, initial=-np.inf), history.columns["objective"]
+    met = worst <= 0.0
+    rank = np.where(met, objective, np.inf) if met.any() else np.maximum(worst, 0.0)
+    step, start = np.unravel_index(np.nanargmin(rank), rank.shape)
+    return int(step), int(start)
+
+
 def front(task: Task, history: History) -> list[dict[str, float]]:
     """All steps of which none other has less power, less energy and more margin: by power, smallest first.
 
