@@ -19,6 +19,7 @@ from emulator.fit_data import Columns
 from emulator.fit_result import LEAST_FREEDOM, ONE, TWO, Estimate, Fitted
 from emulator.fit_schema import Fit
 from emulator.jobs_schema import TrainingJob
+from emulator.reading import once
 from emulator.scenario import jobs_of
 from emulator.tables import Table
 from emulator.units import counted
@@ -30,6 +31,7 @@ def _silent(_: float) -> None:
     """Nobody listens."""
 
 
+@once()
 def fit(
     scenario: schema.Scenario,
     recording: Path,

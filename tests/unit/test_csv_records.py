@@ -60,6 +60,8 @@ def test_plain_lines_are_read_by_blocks(tmp_path, monkeypatch, kind):
 OTHER = {
     "a quote": b't,p\n0,"1"\n1,2\n',
     "a line end that is quoted": b't,p\n0,"1\n"\n1,2\n',
+    "a line end and commas within quotes": b't,p,x\n0,1,"a\n1,2,b"\n',
+    "more after a quote": b't,p,x\n0,1,"a"b\n',
     "a blank line": b"t,p\n0,1\n\n1,2\n",
     "another line end": b"t,p\n0,1\r\n1,2\n2,3\n",
     "old line ends": b"t,p\r0,1\r1,2\r",
