@@ -19,7 +19,6 @@ from emulator.fit_data import Columns
 from emulator.fit_result import LEAST_FREEDOM, ONE, TWO, Estimate, Fitted
 from emulator.fit_schema import Fit
 from emulator.jobs_schema import TrainingJob
-from emulator.reading import once
 from emulator.scenario import jobs_of
 from emulator.tables import Table
 from emulator.units import counted
@@ -31,7 +30,6 @@ def _silent(_: float) -> None:
     """Nobody listens."""
 
 
-@once()
 def fit(
     scenario: schema.Scenario,
     recording: Path,

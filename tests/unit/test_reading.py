@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from emulator import power_file
+from emulator import config, power_file
 from emulator.cli import main
 from emulator.cluster import replay
+from emulator.complaint import ConfigError
 from emulator.jobs_schema import ReplayJob
 from emulator.power_file import RecordError
 from emulator.reading import once
 from emulator.traces import from_csv
+from emulator.tune import tune
 
 CONFIG = """[run]
 duration_s = 1.0
@@ -20,6 +22,13 @@ job = [
   {name = "r", kind = "replay", path = "load.csv", bandwidth_hz = 100.0},
   {name = "q", kind = "replay", path = "load.csv", scale = 2.0},
 ]
+"""
+TUNE = """bess = {power_mw = 1.0, energy_mwh = 1.0}
+controller = {kind = "low_pass", cutoff_hz = 0.1}
+[tune]
+parameters = [{path = "site.0.bess.delay_s", low = 0.0, high = 0.2, scale = "linear"}]
+train_seeds = [0]
+objective = [{term = "bess_energy", weight = 1.0}]
 """
 
 
@@ -78,6 +87,16 @@ def test_what_cannot_be_read_is_not_kept(job, reads, tmp_path):
         raise KeyError
     replay.read(job)
     assert len(reads) == 4
+
+
+def test_a_search_reads_a_file_once(job, reads, tmp_path):
+    """For its rules at the tuning tick and at bounds, and for what it emulates; here a static key is its end."""
+    (tmp_path / "c.toml").write_text(CONFIG + TUNE)
+    scenario = config.load(tmp_path / "c.toml")
+    reads.clear()
+    with pytest.raises(ConfigError, match="'site.0.bess.delay_s' is static"):
+        tune(scenario)
+    assert reads == [job.path]
 
 
 def test_a_command_reads_a_file_once(job, reads, tmp_path, capsys):
