@@ -15,6 +15,7 @@ from emulator import config, schema, toml_text
 from emulator.account import Account
 from emulator.clock import seconds_at
 from emulator.complaint import ConfigError, Problem, must_be
+from emulator.reading import once
 from emulator.side_by_side import Group, groups_of, windows
 from emulator.simulate import END_OF_RUN, check, header_of, run_ticks
 from emulator.trace import Header
@@ -48,6 +49,7 @@ class Interrupted(KeyboardInterrupt):
         self.results = results
 
 
+@once()
 def cases_of(path: str, overrides: Sequence[str] = ()) -> list[Case]:
     """All scenarios of a configuration's [sweep], checked, in order: the last value varies fastest, seeds within.
 
