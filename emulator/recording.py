@@ -179,8 +179,9 @@ def of_file(
     values: dict[Quantity, dict[str, np.ndarray]] = {"power": {power_column: power_w * 1e-6}}
     if time_s[-1] > power_file.LARGEST_GAP * row_s * len(time_s):
         raise TraceError(f"{path}: times are too uneven to judge: {row_s:g} s apart in the median; resample the file")
-    held_s, words = replay.held_s(time_s, power_w), replay.described(str(path), time_s, power_w)
-    caution = "; ".join(filter(None, [power_file.caution(str(path), ending), words if held_s else ""]))
+    held_s = replay.held_s(time_s, power_w)
+    words = replay.described(str(path), time_s, power_w, held_s) if held_s else ""
+    caution = "; ".join(filter(None, [power_file.caution(str(path), ending), words]))
     return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s=held_s, caution=caution)
 
 

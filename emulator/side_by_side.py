@@ -12,9 +12,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import schema
-from emulator.cluster import replay
 from emulator.frame import Frame
 from emulator.plant import Inputs, Layout, Params
+from emulator.reading import once
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import WINDOW_TICKS, run_ticks, structure_of, whole_chunks
@@ -35,12 +35,12 @@ class Group:
     params: list[Params]
 
 
+@once()
 def groups_of(scenarios: Sequence[schema.Scenario]) -> list[Group]:
     """The scenarios in groups of one structure, in the order of their first ones."""
     groups: dict[Hashable, Group] = {}
-    read = replay.reader()
     for i, scenario in enumerate(scenarios):
-        records = records_of(scenario, read)
+        records = records_of(scenario)
         layout, params = layout_of(scenario), params_of(scenario, records)
         group = groups.setdefault(structure_of(scenario, params), Group([], [], layout, [], []))
         group.places.append(i)

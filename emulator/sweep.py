@@ -21,6 +21,7 @@ from emulator.account import Account
 from emulator.clock import seconds_at
 from emulator.complaint import ConfigError, Problem, must_be
 from emulator.limits import Assessment, assess, quantities
+from emulator.reading import once
 from emulator.recording import channels_of
 from emulator.side_by_side import Group, groups_of, parts_of, windows
 from emulator.simulate import END_OF_RUN, Memory, check, header_of, run_ticks
@@ -58,6 +59,7 @@ class Interrupted(KeyboardInterrupt):
         self.results = results
 
 
+@once()
 def cases_of(path: str, overrides: Sequence[str] = ()) -> list[Case]:
     """All scenarios of a configuration's [sweep], checked, in order: the last value varies fastest, seeds within.
 

@@ -19,6 +19,7 @@ import numpy as np
 import emulator
 from emulator import schema, toml_text, tunables, tune_report, tune_result, tune_search
 from emulator.complaint import must_be
+from emulator.reading import once
 from emulator.struct import as_array
 from emulator.trace import TraceError
 from emulator.traces import history as histories
@@ -63,6 +64,7 @@ def _silent(_: Any) -> None:
     """Nobody listens."""
 
 
+@once()
 def tune(
     scenario: schema.Scenario,
     out: Path | None = None,
