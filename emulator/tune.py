@@ -129,15 +129,8 @@ def _earlier(out: Path | None) -> History:
 
 
 def best(task: Task, history: History) -> np.ndarray:
-    """(parameters,) values of the step that met all constraints at the least objective, or came nearest to meeting
-    them; rounded to single precision's seven digits within the bounds."""
-    excess = history.columns["excess"][..., tune_search.constrained(task)]
-    worst = np.max(excess, axis=-1, initial=-np.inf)
-    objective = history.columns["objective"]
-    met = worst <= 0.0
-    rank = np.where(met, objective, np.inf) if met.any() else np.maximum(worst, 0.0)
-    place = np.unravel_index(np.nanargmin(rank), rank.shape)
-    found = [float(f"{value:.7g}") for value in history.columns["value"][place]]
+    """(parameters,) values of the best step, rounded to single precision's seven digits within the bounds."""
+    found = [float(f"{value:.7g}") for value in history.columns["value"][tune_result.best_place(task, history)]]
     return np.clip(found, task.low, task.high)
 
 

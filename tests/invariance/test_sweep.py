@@ -12,7 +12,8 @@ from emulator import config, side_by_side, simulate, toml_text
 from emulator.account import Account
 from emulator.complaint import ConfigError
 from emulator.simulate import END_OF_RUN, header_of
-from emulator.sweep import Interrupted, cases_of, render, sweep
+from emulator.sweep import Interrupted, cases_of, sweep
+from emulator.sweep_report import render
 from emulator.traces import from_csv, sweeps
 from tests.invariance.test_invariance import CAMPUS
 
