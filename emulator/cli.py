@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from emulator import __version__
 from emulator.commands import interruption
 from emulator.commands.common import BAD, DONE, INTERRUPTED, STOPPED, UsageError
+from emulator.reading import once
 
 COMMANDS = (
     "run", "sweep", "tune", "federate", "check", "presets", "plot", "export", "assess", "report", "modes", "fit",
@@ -57,7 +58,8 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     args = parser().parse_args(arguments)
     try:
-        status = args.command(args)
+        with once():
+            status = args.command(args)
         sys.stdout.flush()
         return status
     except (ConfigError, UsageError) as error:

@@ -289,7 +289,9 @@ def _replay(path: Path, job: ReplayJob, duration_s: float) -> Problems:
         yield (*path, error.key), str(error)
         return
     needed_s = min(job.stop_s, duration_s) - job.start_s
+    if job.repeat or needed_s <= time_s[-1] - time_s[0]:
+        return
     lasts_s = replay.lasting_s(time_s)
-    if not job.repeat and needed_s > lasts_s * (1 + 1e-9):
+    if needed_s > lasts_s * (1 + 1e-9):
         remedy = f"set repeat = true, stop_s = {job.start_s + lasts_s:g} or a shorter run.duration_s"
         yield (*path, "path"), f"lasts {lasts_s:g} s, {needed_s:g} s are played: {remedy}"

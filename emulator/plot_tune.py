@@ -15,6 +15,7 @@ from emulator.simulate import run
 from emulator.trace import Trace
 from emulator.traces.history import History
 from emulator.tune_problem import Task
+from emulator.tune_result import best_place
 from emulator.units import counted
 
 if TYPE_CHECKING:
@@ -43,30 +44,34 @@ def _draw(figure: Figure, scenario: schema.Scenario, tuned: schema.Scenario, tas
     found = dict(zip(group.paths, values, strict=True))
     traces = {"before": run(coarse), "after": run(tunables.with_values(coarse, found))}
     axes = figure.subplots(3, 2)
-    seeds, steps = counted(len(task.tune.train_seeds), "seed"), counted(len(_steps(history)), "step")
-    figure.suptitle(f"{scenario.run.name}: tuned on {seeds}, {steps}")
-    _convergence(axes[0, 0], "objective", history.columns["objective"], ["objective"])
-    _convergence(axes[0, 1], "excess (share of what is allowed)", history.columns["excess"], history.labels["room"])
+    best, (steps, starts) = best_place(task, history), history.columns["objective"].shape
+    seeds, which = counted(len(task.tune.train_seeds), "seed"), f" of start {best[1] + 1} of {starts}" * (starts > 1)
+    title = f"{scenario.run.name}: tuned on {seeds}, {counted(steps, 'step')}; best: step {best[0] + 1}{which}"
+    figure.suptitle(title)
+    excess = history.columns["excess"], history.labels["room"]
+    _convergence(axes[0, 0], "objective", history.columns["objective"], ["objective"], best)
+    _convergence(axes[0, 1], "excess (share of what is allowed)", *excess, best)
     axes[0, 1].axhline(0.0, color="0.7", lw=0.8)
-    _values(axes[1, 0], task, history)
+    _values(axes[1, 0], task, history, best)
     _soc(axes[1, 1], traces)
     _power(axes[2, 0], traces)
     _lines(axes[2, 1], traces)
 
 
-def _steps(history: History) -> np.ndarray:
-    return np.arange(1, len(history.columns["objective"]) + 1)
-
-
-def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str]) -> None:
-    """(steps, starts) or (steps, starts, n): a colour each name, a line each start."""
+def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str], best: tuple[int, int]) -> None:
+    """(steps, starts) or (steps, starts, n): a colour each name, a line each start. That of the best step stands out,
+    with a dot at that step."""
     from matplotlib.ticker import MaxNLocator
 
     rows = values.reshape(len(values), -1, len(names)) if names else np.zeros((len(values), 0, 0))
     for i, name in enumerate(names):
+        colour = CYCLE[i % len(CYCLE)]
         for start in range(rows.shape[1]):
-            label = name if start == 0 and i < MOST_NAMED else None
-            axes.plot(np.arange(1, len(rows) + 1), rows[:, start, i], color=CYCLE[i % len(CYCLE)], label=label, lw=1)
+            won = start == best[1]
+            label = name if won and i < MOST_NAMED else None
+            (line,) = axes.plot(np.arange(1, len(rows) + 1), rows[:, start, i], color=colour, label=label)
+            line.set(lw=1.6 if won else 0.7, alpha=1.0 if won else 0.4, zorder=2.1 if won else 2.0)
+        axes.plot(best[0] + 1, rows[best][i], "o", color=colour, ms=6, zorder=2.2)
     axes.set(xlabel="step", ylabel=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(names) > 1:
@@ -75,7 +80,7 @@ def _convergence(axes: Axes, title: str, values: np.ndarray, names: Sequence[str
         axes.legend(fontsize="small", title=rest, title_fontsize="small", ncols=columns)
 
 
-def _values(axes: Axes, task: Task, history: History) -> None:
+def _values(axes: Axes, task: Task, history: History, best: tuple[int, int]) -> None:
     """Parameters as shares of their range."""
     shares = []
     for i, parameter in enumerate(task.tune.parameters):
@@ -84,7 +89,7 @@ def _values(axes: Axes, task: Task, history: History) -> None:
         shares.append(((np.log(value) if parameter.scale == "log" else value) - low) / (high - low))
     shared = commonprefix([".".join(name.split(".")[:-1]) + "." for name in task.names]).rpartition(".")[0]
     names = [name.removeprefix(f"{shared}.") for name in task.names]
-    _convergence(axes, f"place between the bounds, {shared}".rstrip(", "), np.stack(shares, axis=-1), names)
+    _convergence(axes, f"place between the bounds, {shared}".rstrip(", "), np.stack(shares, axis=-1), names, best)
     axes.set_ylim(0.0, 1.0)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emulator.reading import kept
 from emulator.traces.samples import RecordError, Samples, ends
 from emulator.units import W_PER_KW, W_PER_MW, counted
 
@@ -30,6 +31,7 @@ WITHOUT_UNIT = ("", "1", "pu", "p.u.", "NONE", "none")
 SECONDS = ("", "s", "sec", "second", "seconds")
 
 
+@kept
 def read(
     path: str, time_column: str, power_column: str, unit: str, ending: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

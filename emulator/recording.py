@@ -90,8 +90,11 @@ class Recording:
 
 
 def channels_of(quantities: Iterable[Quantity]) -> set[str]:
-    """Channels of a trace that `of_trace` needs for quantities; those of a site's only battery for all."""
-    return {CHANNELS[quantity][0] for quantity in quantities} | {"bess_soc", "site_bess_power_mw"}
+    """Channels of a trace that `of_trace` needs for quantities: of batteries also those of the sites, as a site's only
+    battery has none of its own."""
+    wanted = set(quantities)
+    besides = {"bess_soc", "site_bess_power_mw"} if wanted & {"battery power", "battery soc"} else set()
+    return {CHANNELS[quantity][0] for quantity in wanted} | besides
 
 
 def of_trace(trace: Trace, name: str) -> Recording:
@@ -112,8 +115,10 @@ def of_trace(trace: Trace, name: str) -> Recording:
         if quantity == "soc":
             columns = {at: v for at, v in columns.items() if not np.isnan(v).all()}
         values[quantity] = columns
-    alone = [site for site in values["soc"] if not any(at.startswith(f"{site}/") for at in header.labels["battery"])]
-    battery_mw = dict(zip(header.labels["site"], trace.site_bess_power_mw.T, strict=True))
+    sites = header.labels["site"] if trace.site_bess_power_mw.shape[1] else ()
+    battery_mw = dict(zip(sites, trace.site_bess_power_mw.T, strict=True))
+    several = {at.rpartition("/")[0] for at in header.labels["battery"]}
+    alone = [site for site in battery_mw if site in values["soc"] and site not in several]
     values["battery power"] |= {site: battery_mw[site] for site in alone}
     values["battery soc"] |= {site: values["soc"][site] for site in alone}
     return Recording(
@@ -180,8 +185,9 @@ def of_file(
     values: dict[Quantity, dict[str, np.ndarray]] = {"power": {power_column: power_w * 1e-6}}
     if time_s[-1] > power_file.LARGEST_GAP * row_s * len(time_s):
         raise TraceError(f"{path}: times are too uneven to judge: {row_s:g} s apart in the median; resample the file")
-    held_s, words = replay.held_s(time_s, power_w), replay.described(str(path), time_s, power_w)
-    caution = "; ".join(filter(None, [power_file.caution(str(path), ending), words if held_s else ""]))
+    held_s = replay.held_s(time_s, power_w)
+    words = replay.described(str(path), time_s, power_w, held_s) if held_s else ""
+    caution = "; ".join(filter(None, [power_file.caution(str(path), ending), words]))
     return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s=held_s, caution=caution)
 
 

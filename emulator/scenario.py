@@ -6,7 +6,7 @@ run's float type, every delay and switching time a whole number of ticks, and W 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import jax
@@ -57,18 +57,12 @@ class Gains:
 Records = dict[tuple[str, str], Record | Plan | Gains]
 
 
-def records_of(
-    scenario: schema.Scenario,
-    read: Callable[[jobs_schema.ReplayJob], tuple[np.ndarray, np.ndarray]] = replay.read,
-) -> Records:
+def records_of(scenario: schema.Scenario) -> Records:
     """Read the files of replayed jobs and draw the shifts of their copies, emulate the iterations that feed-forward
     controllers play, and design the gains of state-feedback controllers.
 
-    Args:
-      read: `replay.read`, or for many scenarios a `replay.reader`.
-
     Raises:
-      TraceError: a file that cannot be read.
+      RecordError: a file that cannot be read.
       ConfigError: no gains stabilise the plant.
     """
     from emulator.lqr_design import gains  # these two emulate scenarios themselves
@@ -79,7 +73,7 @@ def records_of(
         if isinstance(job, jobs_schema.TrainingJob) and _plans(site):
             found[site.name, job.name] = Plan(nominal_iteration(scenario, site, job)[1])
         if isinstance(job, jobs_schema.ReplayJob):
-            time_s, power_w = read(job)
+            time_s, power_w = replay.read(job)
             shifts = replay.shifts_of(job, time_s, scenario.run.seed, stream_of(site, job), scenario.run.dt_s)
             found[site.name, job.name] = Record(time_s, power_w, shifts)
     for i, site in enumerate(scenario.site):

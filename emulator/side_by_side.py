@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,9 +12,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emulator import schema
-from emulator.cluster import replay
 from emulator.frame import Frame
 from emulator.plant import Inputs, Layout, Params
+from emulator.reading import once
 from emulator.rollout import State, batch, initial_state
 from emulator.scenario import Records, inputs_of, layout_of, params_of, records_of
 from emulator.simulate import WINDOW_TICKS, run_ticks, structure_of, whole_chunks
@@ -27,19 +28,19 @@ CUT = PartitionSpec("scenarios")
 class Group:
     """Scenarios of one structure."""
 
-    places: list[int]  # of each in the sequence that was grouped
+    places: list[int]  # of each in the sequence that was grouped; scenarios beyond these only fill up
     scenarios: list[schema.Scenario]
     layout: Layout
     records: list[Records]
     params: list[Params]
 
 
+@once()
 def groups_of(scenarios: Sequence[schema.Scenario]) -> list[Group]:
     """The scenarios in groups of one structure, in the order of their first ones."""
     groups: dict[Hashable, Group] = {}
-    read = replay.reader()
     for i, scenario in enumerate(scenarios):
-        records = records_of(scenario, read)
+        records = records_of(scenario)
         layout, params = layout_of(scenario), params_of(scenario, records)
         group = groups.setdefault(structure_of(scenario, params), Group([], [], layout, [], []))
         group.places.append(i)
@@ -49,8 +50,31 @@ def groups_of(scenarios: Sequence[schema.Scenario]) -> list[Group]:
     return list(groups.values())
 
 
-def windows(group: Group, keep: Callable[[Frame], Any]) -> Iterator[tuple[int, State, Any]]:
-    """Run a group. Yields the first tick of each window, the states after it and what `keep` takes of its frames.
+def parts_of(group: Group, most: int) -> list[Group]:
+    """The group in as few parts as there can be with at most `most` scenarios, or one for each device. All are of one
+    size, for which a program is compiled once: the last one is filled up with repeats of its last scenario."""
+    count = len(group.scenarios)
+    parts = -(-count // max(most, jax.device_count()))
+    size = -(-count // parts)
+
+    def filled(its: list[Any], first: int) -> list[Any]:
+        part = its[first : first + size]
+        return [*part, *part[-1:] * (size - len(part))]
+
+    return [
+        Group(
+            places=group.places[first : first + size],
+            scenarios=filled(group.scenarios, first),
+            layout=group.layout,
+            records=filled(group.records, first),
+            params=filled(group.params, first),
+        )
+        for first in range(0, count, size)
+    ]
+
+
+def windows(group: Group) -> Iterator[tuple[int, State, Frame]]:
+    """Run a group. Yields the first tick of each window, the states after it and its frames.
 
     Both are on the host, with a leading axis of scenarios: those of the group, then repeats of the last one, so that
     every device has as many.
@@ -60,18 +84,23 @@ def windows(group: Group, keep: Callable[[Frame], Any]) -> Iterator[tuple[int, S
     records, each = [*group.records, *group.records[-1:] * spare], [*group.params, *group.params[-1:] * spare]
     layout, total = group.layout, run_ticks(scenarios[0])
     ticks = whole_chunks(layout, max(1, min(total, WINDOW_TICKS, ROWS_AT_ONCE * layout.every_ticks // len(scenarios))))
-    mesh = Mesh(np.array(jax.devices()), ("scenarios",))
 
     def spread(trees: list[Any]) -> Any:
-        return jax.device_put(stacked(trees), NamedSharding(mesh, CUT))
+        return jax.device_put(stacked(trees), NamedSharding(_mesh(), CUT))
 
-    def window(params: Params, state: State, inputs: Inputs) -> tuple[State, Any]:
-        state, frames = batch(layout, params, state, inputs)
-        return state, keep(frames)
-
-    step = jax.jit(jax.shard_map(window, mesh=mesh, in_specs=CUT, out_specs=CUT, check_vma=False))
+    step = jax.jit(_window, static_argnums=0)
     params, state = spread(each), spread([initial_state(layout, each[0])] * len(each))  # which no number is part of
     for first in range(0, total, ticks):
         inputs = spread([inputs_of(s, r, first, ticks) for s, r in zip(scenarios, records, strict=True)])
-        state, kept = step(params, state, inputs)
-        yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, kept))
+        state, frames = step(layout, params, state, inputs)
+        yield first, *(jax.tree.map(np.asarray, tree) for tree in (state, frames))
+
+
+def _mesh() -> Mesh:
+    return Mesh(np.array(jax.devices()), ("scenarios",))
+
+
+def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
+    """All scenarios through a window, each device with its share of them."""
+    share = jax.shard_map(partial(batch, layout), mesh=_mesh(), in_specs=CUT, out_specs=CUT, check_vma=False)
+    return share(params, state, inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import isnan
@@ -98,7 +98,7 @@ def run(scenario: schema.Scenario) -> Trace:
       TypeError: no scenario.
     """
     must_be(scenario, schema.Scenario, "em.load(CONFIG)")
-    sink = _Memory(header_of(scenario))
+    sink = Memory(header_of(scenario))
     stream(scenario, sink.header, sink)
     return sink.trace()
 
@@ -351,30 +351,38 @@ class _Watch:
         return {"device_power_w": summed("device"), "rack_power_kw": summed("rack") / W_PER_KW}
 
 
-class _Memory:
-    """A sink that keeps everything in memory."""
+class Memory:
+    """A sink that keeps everything in memory, or of the trace only the channels named: the others come without columns,
+    as if nothing had them."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, channels: Collection[str] | None = None) -> None:
         self.header = header
+        self._channels = channels
         self._blocks: list[Block] = []
+        self._rows = 0
         self._events: list[Event] = []
         self._end: tuple[Mapping[str, float], str, bool] = ({}, "", False)
 
     def append(self, first_tick: int, block: Block, events: list[Event]) -> None:
-        self._blocks.append(block)
+        kept = block if self._channels is None else {name: block[name] for name in self._channels}
+        self._blocks.append(kept)
+        self._rows += len(block["job_power_mw"])
         self._events.extend(events)
 
     def finish(self, metrics: Mapping[str, float], stop_reason: str, complete: bool) -> None:
         self._end = metrics, stop_reason, complete
 
     def trace(self) -> Trace:
-        channels = {c.name: np.concatenate([b[c.name] for b in self._blocks]) for c in (*CHANNELS, *WATCHED)}
-        rows = len(channels["job_power_mw"])
+        """All that came, as one."""
+        empty = dict.fromkeys((c.name for c in CHANNELS), np.zeros((self._rows, 0)))
+        empty |= dict.fromkeys((c.name for c in WATCHED), np.zeros((0, 0)))
+        names = self._blocks[0] if self._blocks else ()
+        channels = empty | {name: np.concatenate([block[name] for block in self._blocks]) for name in names}
         device_rows = max(len(channels[channel.name]) for channel in WATCHED)
         metrics, stop_reason, complete = self._end
         return Trace(
             header=self.header,
-            time_s=row_times(self.header, 0, rows),
+            time_s=row_times(self.header, 0, self._rows),
             **channels,
             device_time_s=row_times(self.header, 0, device_rows, self.header.device_every_ticks),
             events=tuple(self._events),

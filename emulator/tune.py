@@ -20,6 +20,7 @@ import numpy as np
 import emulator
 from emulator import schema, toml_text, tunables, tune_report, tune_result, tune_search
 from emulator.complaint import must_be
+from emulator.reading import once
 from emulator.struct import as_array
 from emulator.trace import TraceError
 from emulator.traces import history as histories
@@ -64,6 +65,7 @@ def _silent(_: Any) -> None:
     """Nobody listens."""
 
 
+@once()
 def tune(
     scenario: schema.Scenario,
     out: str | os.PathLike[str] | None = None,
@@ -128,15 +130,8 @@ def _earlier(out: Path | None) -> History:
 
 
 def best(task: Task, history: History) -> np.ndarray:
-    """(parameters,) values of the step that met all constraints at the least objective, or came nearest to meeting
-    them; rounded to single precision's seven digits within the bounds."""
-    excess = history.columns["excess"][..., tune_search.constrained(task)]
-    worst = np.max(excess, axis=-1, initial=-np.inf)
-    objective = history.columns["objective"]
-    met = worst <= 0.0
-    rank = np.where(met, objective, np.inf) if met.any() else np.maximum(worst, 0.0)
-    place = np.unravel_index(np.nanargmin(rank), rank.shape)
-    found = [float(f"{value:.7g}") for value in history.columns["value"][place]]
+    """(parameters,) values of the best step, rounded to single precision's seven digits within the bounds."""
+    found = [float(f"{value:.7g}") for value in history.columns["value"][tune_result.best_place(task, history)]]
     return np.clip(found, task.low, task.high)
 
 

@@ -20,7 +20,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from emulator import limit_terms, tunables
 from emulator.bess import battery
 from emulator.bess.ageing import cycle_fade
-from emulator.cluster import replay
 from emulator.frame import Frame, Jobs
 from emulator.limits import KINDS
 from emulator.modes import least_damping_ratio
@@ -85,8 +84,7 @@ def _batch_of(task: Task, group: Group, seeds: Sequence[int]) -> Batch:
     count = len(cases)
     cases += [cases[-1]] * (-len(cases) % jax.device_count())
     seeded = [tunables.replaced(group.variants[i], ("run", "seed"), seed) for i, seed in cases]
-    read = replay.reader()
-    records = [records_of(scenario, read) for scenario in seeded]
+    records = [records_of(scenario) for scenario in seeded]
 
     def inputs(first: int, ticks: int) -> Inputs:
         return _spread(stacked([inputs_of(s, r, first, ticks) for s, r in zip(seeded, records, strict=True)]))

@@ -15,9 +15,9 @@ from emulator.complaint import ConfigError, Problem, nearest
 from emulator.limits import Assessment, Finding
 from emulator.storages import batteries_of
 from emulator.struct import as_array
+from emulator.sweep import judged as judge
 from emulator.traces.history import History
 from emulator.tune_batch import Batches, Measures, batch_of, measures
-from emulator.tune_check import judged as judge
 from emulator.tune_problem import Task, named, variant_of
 
 Evaluate = Callable[[jax.Array, Batches], Measures]
@@ -188,6 +188,16 @@ def _worst(names: Sequence[str], found: Sequence[Assessment], clause: int) -> di
 
     worst = min(range(len(found)), key=lambda i: order(found[i]))
     return {**found[worst].as_json()["limits"][clause], "scenario": names[worst]}
+
+
+def best_place(task: Task, history: History) -> tuple[int, int]:
+    """Step and start that met all constraints at the least objective, or came nearest to meeting them."""
+    excess = history.columns["excess"][..., tune_search.constrained(task)]
+    worst, objective = np.max(excess, axis=-1, initial=-np.inf), history.columns["objective"]
+    met = worst <= 0.0
+    rank = np.where(met, objective, np.inf) if met.any() else np.maximum(worst, 0.0)
+    step, start = np.unravel_index(np.nanargmin(rank), rank.shape)
+    return int(step), int(start)
 
 
 def front(task: Task, history: History) -> list[dict[str, float]]:

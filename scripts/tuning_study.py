@@ -22,10 +22,11 @@ import numpy as np
 from scipy.optimize import differential_evolution
 
 import emulator as em
-from emulator import config, limits_schema, modes_report, schema, tunables, tune_check, tune_search
+from emulator import config, limits_schema, modes_report, schema, tunables, tune_search
 from emulator.controller_schema import NoController
 from emulator.modes import SWINGS_HZ
 from emulator.struct import as_array
+from emulator.sweep import judged as judge
 from emulator.traces import history as histories
 from emulator.tune import tune
 from emulator.tune_batch import batch_of, measures
@@ -73,7 +74,7 @@ def two_areas(out: Path) -> dict[str, Any]:
     assert start.tune is not None
     for name, scenario in cases.items():
         seeded = [tunables.replaced(scenario, ("run", "seed"), seed) for seed in start.tune.held_out_seeds]
-        judged = tune_check.judged(seeded, limits_schema.load("tie_50mw"))
+        judged = judge(seeded, limits_schema.load("tie_50mw"))
         with jax.enable_x64(True):
             modes = modes_report.analyse(scenario).modes.modes
         ratios = [mode.damping_ratio for mode in modes if SWINGS_HZ[0] <= mode.frequency_hz <= SWINGS_HZ[1]]
@@ -92,7 +93,7 @@ def hour(case: str, out: Path) -> dict[str, Any]:
     run = scenario.run.model_copy(update={"duration_s": HOUR_S})
     long = scenario.model_copy(update={"run": run, "record": schema.Record(every_ticks=HOUR_ROWS)})
     seeded = [tunables.replaced(long, ("run", "seed"), seed) for seed in scenario.tune.held_out_seeds]
-    judged = tune_check.judged(seeded, limits_schema.load(scenario.tune.limits))
+    judged = judge(seeded, limits_schema.load(scenario.tune.limits))
     margins = {each.name: min(one.limits[i].margin for one in judged) for i, each in enumerate(judged[0].limits)}
     return {"passed": sum(one.verdict == "pass" for one in judged), "seeds": len(judged), "worst_margin": margins}
 

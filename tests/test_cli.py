@@ -326,6 +326,7 @@ def test_a_lone_help_line_is_not_broken(wattswing):
         (("run", "campus_100mw", "--resume"), "no such file; start anew without --resume"),
         (("assess", "load.dat", "--limits", "ercot_draft"), "wattswing: load.dat: the ending tells the format"),
         (("sweep", "battery_sizes", "--out", "s.csv"), "must end in .h5"),
+        (("sweep", "battery_sizes", "--limits", "ercot"), "wattswing: ercot: no such file, and no limits preset"),
         (("sweep", "battery_sizes", "--out", "/proc/none/s.h5"), "cannot write /proc/none/s.h5"),
         (("sweep", "battery_sizes", "--set", "sweep.values.x=1"), "--set: sweep.values.x: is 1, must be a list"),
     ],
@@ -470,6 +471,18 @@ def test_ctrl_c_in_a_sweep(wattswing, tmp_path, monkeypatch):
     assert done.returncode == 130 and "s.h5 holds 1 of 3 scenarios whole and 0 up to here" in done.stderr
     with h5py.File(tmp_path / "kept.h5") as file:
         assert file["sweep/seed"][:].tolist() == [0] and file["sweep/complete"][:].tolist() == [1]
+
+
+def test_a_sweep_with_limits_ends_well_where_they_fail(wattswing, tmp_path):
+    """That is what one looks for; and what it found can be drawn."""
+    (tmp_path / "three.toml").write_text(LONG.format(duration_s=1.0) + "[sweep]\nseeds = 3\n")
+    (tmp_path / "l.toml").write_text('[[limit]]\nname = "charge"\nkind = "soc_window"\nlow = 0.6\nhigh = 0.9\n')
+    done = wattswing("sweep", "three.toml", "--limits", "l.toml", "--out", "s.h5")
+    assert done.returncode == 0 and "3 scenarios in s.h5: 3 fail" in done.stdout
+    assert done.stdout.splitlines()[1].endswith("FAIL          -0.1  charge")  # starts at half charge
+    assert wattswing("plot", "s.h5", "--out", "s.png").returncode == 0 and (tmp_path / "s.png").is_file()
+    done = wattswing("plot", "s.h5", "--out", "s.png", "--window", "0", "1")
+    assert done.returncode == 2 and "s.h5 is of a sweep, which has no time: --window" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,12 @@ def test_the_python_of_its_page_runs(tmp_path):
     """All blocks of docs/python.md, in order, on a load step instead of the demo. A batch cut short goes on."""
     page = (ROOT / "docs" / "python.md").read_text("utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
-    short = code.replace('"campus_100mw"', '"tiny.toml"').replace("run.duration_s=10", "run.duration_s=0.2")
-    assert short.count('"tiny.toml"') == 3 and short.count("run.duration_s=0.2") == 3
-    for name in ("tiny.toml", "my_load.toml"):
-        (tmp_path / name).write_text(TINY)
-    (tmp_path / "my_sweep.toml").write_text(
-        TINY + '[sweep]\nseeds = 2\nvalues = {"site.0.bess.power_mw" = [20.0, 30.0]}\n'
-    )
+    short = re.sub('"(campus_100mw|battery_sizes)"', '"tiny.toml"', code)
+    short = short.replace("run.duration_s=10", "run.duration_s=0.2")
+    assert short.count('"tiny.toml"') == 5 and short.count("run.duration_s=0.2") == 4
+    sweep = '[sweep]\nseeds = 2\n[sweep.values]\n"site.campus.bess.power_mw" = [10.0, 30.0]\n'
+    (tmp_path / "tiny.toml").write_text(TINY + sweep)
+    (tmp_path / "my_load.toml").write_text(TINY)
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     there = tmp_path / "batch" / "0.01_0.h5"
     there.parent.mkdir()

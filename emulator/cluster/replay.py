@@ -5,10 +5,9 @@ A copy's shift is positive where it plays the record later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 
 import numpy as np
 from scipy.fft import next_fast_len
@@ -17,10 +16,12 @@ from scipy.special import ndtri
 from emulator import power_file
 from emulator.clock import fraction, seconds_at
 from emulator.jobs_schema import Job, ReplayJob
+from emulator.reading import kept
 
 SUBTICKS = 8  # places for a copy's shift in a tick
 BLOCK = 2**18  # subticks of shifts that are summed in one transform: bounds the memory
 FEWEST_VALUES = 10  # distinct ones, below which a file is made of levels and says nothing about a meter
+FEW = 1000  # samples that are looked at first
 MOST_EARLY = 0.1  # share of runs that last at most half the median: more, and values coincide by chance
 
 
@@ -33,15 +34,10 @@ def read(job: ReplayJob) -> tuple[np.ndarray, np.ndarray]:
     return _read(job.path, job.time_column, job.power_column, job.unit, job.scale)
 
 
-def reader() -> Callable[[ReplayJob], tuple[np.ndarray, np.ndarray]]:
-    """As `read`, for many jobs: what several of them replay is read once and kept."""
-    kept = cache(_read)
-    return lambda job: kept(job.path, job.time_column, job.power_column, job.unit, job.scale)
-
-
+@kept
 def _read(path: str, time_column: str, power_column: str, unit: str, scale: float) -> tuple[np.ndarray, np.ndarray]:
     time_s, power_w = power_file.read(path, time_column, power_column, unit)
-    return time_s, power_w * scale
+    return time_s, power_w if scale == 1.0 else power_w * scale
 
 
 def lasting_s(time_s: np.ndarray) -> float:
@@ -213,7 +209,7 @@ def refresh_s(time_s: np.ndarray, power_w: np.ndarray) -> float:
       - ten or more values are distinct: else it is a made file of a few levels, where long runs are what it means.
     """
     sampling_s = float(np.median(np.diff(time_s)))
-    if len(np.unique(power_w)) < FEWEST_VALUES:
+    if all(len(np.unique(values)) < FEWEST_VALUES for values in (power_w[:FEW], power_w)):  # sorts all for few
         return sampling_s
     steps_w = np.abs(np.diff(power_w))
     change = np.flatnonzero(steps_w)
@@ -228,13 +224,16 @@ def refresh_s(time_s: np.ndarray, power_w: np.ndarray) -> float:
 
 def held_s(time_s: np.ndarray, power_w: np.ndarray) -> float:
     """`refresh_s` where a meter holds its values while it is polled faster, else 0."""
-    refresh, sampling_s = refresh_s(time_s, power_w), float(np.median(np.diff(time_s)))
-    return refresh if refresh > 1.5 * sampling_s else 0.0
+    return _held_s(time_s, refresh_s(time_s, power_w))
 
 
-def described(path: str, time_s: np.ndarray, power_w: np.ndarray) -> str:
-    """How a record was sampled, in words."""
-    held, text = held_s(time_s, power_w), f"{path}: samples are {np.median(np.diff(time_s)):.3g} s apart"
+def _held_s(time_s: np.ndarray, refresh: float) -> float:
+    return refresh if refresh > 1.5 * float(np.median(np.diff(time_s))) else 0.0
+
+
+def described(path: str, time_s: np.ndarray, power_w: np.ndarray, held: float) -> str:
+    """How a record was sampled, in words. `held`: its `held_s`."""
+    text = f"{path}: samples are {np.median(np.diff(time_s)):.3g} s apart"
     if not held:
         return text
     repeated = np.mean(np.diff(power_w) == 0.0)
@@ -244,14 +243,15 @@ def described(path: str, time_s: np.ndarray, power_w: np.ndarray) -> str:
 def warnings(job: ReplayJob, time_s: np.ndarray, power_w: np.ndarray, dt_s: float) -> list[str]:
     """What a replay cannot carry, in words: where the file's real refresh says less than half a sample per period at
     `bandwidth_hz`; with that left out, where values repeat and ticks are shorter than the refresh."""
-    carried_hz = 0.5 / refresh_s(time_s, power_w)
-    wanted_hz = job.bandwidth_hz or (0.5 / dt_s if held_s(time_s, power_w) else 0.0)
+    refresh = refresh_s(time_s, power_w)
+    held, carried_hz = _held_s(time_s, refresh), 0.5 / refresh
+    wanted_hz = job.bandwidth_hz or (0.5 / dt_s if held else 0.0)
     if carried_hz >= wanted_hz * (1.0 - 1e-9):  # a hertz for a hertz, whatever the rounding of times
         return []
     asked = f"bandwidth_hz asks for {wanted_hz:g} Hz"
     if job.bandwidth_hz is None:
         asked = f"ticks of {dt_s:g} s would show {wanted_hz:g} Hz; set bandwidth_hz to what you need"
-    return [f"{described(job.path, time_s, power_w)}: it carries at most {carried_hz:.3g} Hz, {asked}"]
+    return [f"{described(job.path, time_s, power_w, held)}: it carries at most {carried_hz:.3g} Hz, {asked}"]
 
 
 def flagged(jobs: Iterable[Job], dt_s: float) -> list[str]:

@@ -148,7 +148,7 @@ def test_every_checkpoint_goes_on_to_the_same_bits(long_run, tmp_path, monkeypat
 
     monkeypatch.setattr(checkpoint, "take", watched_take)
     header, recorder = simulate.header_of(long_run), Recorder()
-    whole = simulate._Memory(header)
+    whole = simulate.Memory(header)
     simulate.stream(long_run, header, whole, keeper=recorder)
     trace = whole.trace()
     assert len(recorder.checkpoints) == 5 and len(trace.events) > 10
@@ -160,7 +160,7 @@ def test_every_checkpoint_goes_on_to_the_same_bits(long_run, tmp_path, monkeypat
         fresh = Account(long_run, header, simulate._compile(long_run).layout)
         scatter(fresh, checkpoint.ACCOUNT, start.arrays)
         assert everything(fresh) == everything(accounts[number])
-        rest = simulate._Memory(header)
+        rest = simulate.Memory(header)
         simulate.stream(long_run, header, rest, start=start)
         assert_same_rest(rest.trace(), trace, first_row=100 * number, first_device_row=40 * number)
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import xarray
 
-from emulator import config, power_file, side_by_side, simulate, toml_text
+from emulator import config, side_by_side, simulate, toml_text
 from emulator.account import Account
 from emulator.complaint import ConfigError
 from emulator.simulate import END_OF_RUN, header_of
-from emulator.sweep import Interrupted, cases_of, render, sweep
-from emulator.traces import sweeps
+from emulator.sweep import Interrupted, cases_of, sweep
+from emulator.sweep_report import render
+from emulator.traces import from_csv, sweeps
 from tests.invariance.test_invariance import CAMPUS
 
 SWEEP = (
@@ -130,17 +131,22 @@ def test_a_bad_value_is_said_where_it_stands(path, tmp_path):
 
 
 def test_a_replayed_file_is_read_once(tmp_path, monkeypatch):
-    """Here for all cases; the check of each reads it as well."""
+    """For the checks of all cases, whatever their scale; and once more for all that are emulated: a file may change."""
     (tmp_path / "load.csv").write_text("t_s,p_mw\n0,1\n1,2\n2,1\n")
     job = '[{name = "r", kind = "replay", path = "load.csv"}]'
+    values = '[sweep.values]\n"site.0.job.0.scale" = [1.0, 2.0]\n'
     (tmp_path / "c.toml").write_text(
-        f'[run]\nduration_s = 2.0\n[[site]]\nname = "s"\njob = {job}\n[sweep]\nseeds = 3\n'
+        f'[run]\nduration_s = 2.0\n[[site]]\nname = "s"\njob = {job}\n[sweep]\nseeds = 2\n{values}'
     )
-    cases, calls, read = cases_of(str(tmp_path / "c.toml")), [], power_file.read
-    monkeypatch.setattr(power_file, "read", lambda *args: calls.append(args) or read(*args))
+    calls, read = [], from_csv.read
+    monkeypatch.setattr(from_csv, "read", lambda *args: calls.append(args) or read(*args))
+    cases = cases_of(str(tmp_path / "c.toml"))
+    assert len(cases) == 4 and len(calls) == 1
     (group,) = side_by_side.groups_of([case.scenario for case in cases])
-    assert len(group.places) == 3 and len(calls) == 1
-    assert [its["s", "r"].power_w.tolist() for its in group.records] == [[1e6, 2e6, 1e6]] * 3
+    assert len(group.places) == 4 and len(calls) == 2
+    power_w = [its["s", "r"].power_w for its in group.records]
+    assert [values.tolist() for values in power_w] == [[1e6, 2e6, 1e6]] * 2 + [[2e6, 4e6, 2e6]] * 2
+    assert power_w[0] is power_w[1] and power_w[2] is power_w[3]  # memory does not grow with seeds
 
 
 def test_a_batch_needs_its_table(tmp_path):

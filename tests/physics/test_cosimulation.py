@@ -105,7 +105,7 @@ class Beside:
 def cosimulated(scenario, partner=None):
     """Trace in memory, and how it ended."""
     here = cosimulate.sites_here(scenario, scenario.cosim)
-    sink = simulate._Memory(simulate.header_of(here))
+    sink = simulate.Memory(simulate.header_of(here))
     outcome = cosimulate.cosimulate(here, sink.header, sink, partner or Beside(scenario))
     return sink.trace(), outcome
 
@@ -284,7 +284,7 @@ def test_a_voltage_that_cannot_be_is_refused_at_the_start(scenario, value):
     partner.begin = lambda draw_at: cosimulate.Given(np.array([60.0]), np.array([value]))
     here = cosimulate.sites_here(its, its.cosim)
     ended = []
-    sink = simulate._Memory(simulate.header_of(here))
+    sink = simulate.Memory(simulate.header_of(here))
     sink.finish = lambda *end: ended.append(end[1:])
     outcome = cosimulate.cosimulate(here, sink.header, sink, partner)
     assert "grid/voltage_pu is" in outcome.stop_reason and "must be from 0 to 2 pu" in outcome.stop_reason

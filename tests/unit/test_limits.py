@@ -14,6 +14,7 @@ import emulator as em
 from emulator import catalog, limits, limits_schema, measures, metrics, units
 from emulator.complaint import ConfigError
 from emulator.limits import Finding
+from emulator.recording import CHANNELS as quantities
 from emulator.recording import Recording, channels_of, of_file, of_trace
 from emulator.trace import CHANNELS, TraceError
 from emulator.traces import hdf5
@@ -328,6 +329,15 @@ def test_what_a_clause_looks_at_is_all_that_is_read(tmp_path):
         assert judged_alone.as_json() == limits.assess(whole, table).as_json()
         assert len(channels) < len(CHANNELS)
     assert {limit.kind for table in (*presets, *made) for limit in table.limit} == set(limits.KINDS)
+
+
+def test_what_all_quantities_need_is_all_there_is(tmp_path):
+    """Also the power of a site's only battery, which no quantity names as its channel."""
+    path = write(tmp_path / "t.h5", TWO_SITES, block(TWO_SITES, 20))
+    some = of_trace(hdf5.read(path, channels=channels_of(quantities)), "t").values
+    whole = of_trace(hdf5.read(path), "t").values
+    assert {q: set(at) for q, at in some.items()} == {q: set(at) for q, at in whole.items()}
+    assert "öst" in some["battery power"] and "west/fast" in some["battery power"]
 
 
 def test_an_incomplete_trace_is_said_to_be_one():

@@ -13,7 +13,7 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from emulator import plot, plot_tune
+from emulator import plot, plot_tune, tune_result
 from emulator.plot import overview
 from emulator.trace import AXES, Header, TraceError
 from emulator.traces.hdf5 import TraceWriter
@@ -131,6 +131,31 @@ def test_powers_of_ten_are_written_as_numbers():
         axes.figure.draw_without_rendering()
     words = [label.get_text() for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()]
     assert {"1", "10"} <= set(words) and not any("$" in word for word in words)
+
+
+def test_the_start_that_won_stands_out():
+    """Of three, each a line; a dot at its best step, and one entry in the legend for each name."""
+    axes = Figure().subplots()
+    values = np.arange(24.0).reshape(4, 3, 2)  # steps, starts, names
+    plot_tune._convergence(axes, "excess", values, ["a", "b"], (2, 1))
+    lines, dots = ([line for line in axes.lines if line.get_marker() == mark] for mark in ("None", "o"))
+    bold = [line for line in lines if line.get_alpha() == 1.0 and line.get_linewidth() > 1.0]
+    assert len(lines) == 6 and [line.get_ydata().tolist() for line in bold] == [[2, 8, 14, 20], [3, 9, 15, 21]]
+    assert [dot.get_xydata().tolist() for dot in dots] == [[[3.0, 14.0]], [[3.0, 15.0]]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("excess", "place"),
+    [
+        ([[[0.1], [-0.2]], [[-0.3], [-0.1]]], (0, 1)),  # least objective of those that meet it, here 2 of 2, 3, 4
+        ([[[0.5], [0.4]], [[0.2], [0.3]]], (1, 0)),  # none meets it: the nearest
+    ],
+)
+def test_the_best_step_meets_the_limits(monkeypatch, excess, place):
+    monkeypatch.setattr(tune_result.tune_search, "constrained", lambda task: np.array([True]))
+    history = SimpleNamespace(columns={"objective": np.array([[1.0, 2.0], [3.0, 4.0]]), "excess": np.array(excess)})
+    assert tune_result.best_place(None, history) == place
 
 
 def test_many_sites_are_summed(tmp_path):

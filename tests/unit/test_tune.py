@@ -25,13 +25,13 @@ from emulator import (
     simulate,
     tunables,
     tune_batch,
-    tune_check,
     tune_report,
     tune_result,
     tune_search,
 )
 from emulator.complaint import ConfigError
 from emulator.struct import as_array
+from emulator.sweep import judged
 from emulator.tune import TuningError, tune
 from emulator.tune_batch import batch_of, measures
 from emulator.tune_problem import task_of
@@ -554,7 +554,7 @@ def test_a_schedule_is_tuned_around_but_not_through(random):
     found = jax.jit(lambda x: measures(task, x, seeds))(as_array(task.start))
     runs = [tunables.replaced(task.groups[0].variants[0], ("run", "seed"), seed) for seed in (0, 5)]
     clauses = limits_schema.load(task.tune.limits)  # the plan is the same whatever the seed
-    assert [one.limits[0].margin for one in tune_check.judged(runs, clauses)] == pytest.approx(
+    assert [one.limits[0].margin for one in judged(runs, clauses)] == pytest.approx(
         list(map(float, found.room[:, 0])), rel=1e-3
     )
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emulator import limits_schema, tunables, tune_check, tune_result, tune_search
+from emulator import limits_schema, tunables, tune_result, tune_search
 from emulator.complaint import ConfigError
 from emulator.config import load
 from emulator.struct import as_array
+from emulator.sweep import judged
 from emulator.toml_text import to_toml
 from emulator.tune_batch import batch_of, measures
 from emulator.tune_problem import task_of
@@ -137,7 +138,7 @@ def test_both_mixes_are_held_out_too(campus):
     for which in (0, 1):
         tuned = tunables.with_values(campus(which), dict(zip(task.paths, map(float, values), strict=True)))
         runs = [tunables.replaced(tuned, ("run", "seed"), seed) for seed in (7, 8)]
-        found += tune_check.judged(2 * runs, clauses)[:2]  # as many side by side as there: one program serves both
+        found += judged(2 * runs, clauses)[:2]  # as many side by side as there: one program serves both
     assert summary["held_out"]["own_tick"]["scenarios"] == 4
     for i, limit in enumerate(summary["limits"]):
         margins = [one.limits[i].margin for one in found]
