@@ -15,10 +15,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emulator.bess.controller import Controller
     from emulator.complaint import ConfigError
     from emulator.config import load
     from emulator.limits import assess
     from emulator.measures import measure
+    from emulator.own_controller import with_controller
     from emulator.parameters import parameters
     from emulator.rollout import rollout
     from emulator.schema import Scenario
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Case",
     "ConfigError",
+    "Controller",
     "PathError",
     "Scenario",
     "SimulationError",
@@ -54,12 +57,14 @@ __all__ = [
     "stream",
     "sweep",
     "tune",
+    "with_controller",
     "write",
 ]
 
 _HOME = {
     "Case": "emulator.sweep",
     "ConfigError": "emulator.complaint",
+    "Controller": "emulator.bess.controller",
     "PathError": "emulator.tunables",
     "Scenario": "emulator.schema",
     "SimulationError": "emulator.simulate",
@@ -79,6 +84,7 @@ _HOME = {
     "stream": "emulator.simulate",
     "sweep": "emulator.sweep",
     "tune": "emulator.tune",
+    "with_controller": "emulator.own_controller",
     "write": "emulator.traces.saving",
 }
 

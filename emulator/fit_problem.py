@@ -6,7 +6,7 @@ the logarithm of a parameter on a log scale, otherwise its value over half the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -19,7 +19,7 @@ from emulator.frame import Frame
 from emulator.jobs_schema import Phase, TrainingJob
 from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import initial_state, rollout
-from emulator.scenario import Records, layout_of, params_of
+from emulator.scenario import Records, layout_of, params_of, shortest
 from emulator.struct import as_array
 from emulator.tune_schema import Parameter
 
@@ -127,16 +127,6 @@ def task_of(
                 message = f"{parameter.path!r} at {value:g} changes the structure: keep its bounds on one side of that"
                 raise refused("fit.parameters", message)
     return Task(scenario, parameters, tuple(paths), layout, records, inputs_of_layout(layout))
-
-
-def shortest(layouts: Iterable[Layout]) -> Layout:
-    """The last of layouts, with the shortest iterations of all: they bound how many a window may hold."""
-    every = list(layouts)
-    jobs = [
-        replace(its, job=replace(its.job, shortest_s=min(each.training[i].job.shortest_s for each in every)))
-        for i, its in enumerate(every[-1].training)
-    ]
-    return replace(every[-1], training=tuple(jobs))
 
 
 def sound(scenario: schema.Scenario, path: str) -> schema.Scenario:

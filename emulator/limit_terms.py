@@ -9,7 +9,7 @@ Rows are (rows, places), evenly spaced. Signs: load positive = draws from the gr
 from __future__ import annotations
 
 from functools import singledispatch
-from math import floor, pi
+from math import ceil, floor, pi
 from typing import Any
 
 import jax
@@ -28,10 +28,11 @@ def room(limit: schema.Limit, values: jax.Array, row_s: float) -> jax.Array:
     """Margin of a clause at its worst place, in its unit: positive = room.
 
     Args:
-      values: (rows, places) of the clause's quantity; frequency as deviation from nominal, Hz.
+      values: (rows, places) of the clause's quantity from the start on; frequency as deviation from nominal, Hz.
       row_s: length of a row.
     """
-    return jnp.min(_room(limit, values, row_s))
+    skipped = ceil(limit.skip_s / row_s - SAME_TIME)
+    return jnp.min(_room(limit, values[skipped:], row_s))
 
 
 def shortest_s(limit: schema.Limit) -> float:

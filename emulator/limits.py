@@ -22,7 +22,7 @@ from emulator import power_metrics as metrics
 from emulator.assessable import no_band, no_flicker, too_coarse, too_short
 from emulator.complaint import must_be
 from emulator.power_metrics import NONE, Moment
-from emulator.recording import Quantity, Recording, evenly, of_trace, printable
+from emulator.recording import Quantity, Recording, after, evenly, of_trace, printable
 from emulator.trace import Trace
 from emulator.units import S_PER_MIN, counted, plain
 
@@ -94,6 +94,9 @@ class Assessment:
         passed = [finding.passed for finding in self.limits]
         return "fail" if False in passed else "not assessable" if None in passed else "pass"
 
+    def __str__(self) -> str:
+        return render(self)
+
     def as_json(self) -> dict[str, Any]:
         """As `wattswing assess --json` prints it; NaN as null."""
         rows = [{key: plain(value) for key, value in vars(finding).items()} for finding in self.limits]
@@ -146,7 +149,7 @@ class _Measured:
 
 def _judge(limit: schema.Limit, recording: Recording) -> Finding:
     """A clause at its worst place: a failure before what cannot be judged, that before a pass; then the least room."""
-    kind = KINDS[limit.kind]
+    kind, recording = KINDS[limit.kind], after(recording, limit.skip_s)
     places, lacking = _places(limit, recording.values.get(kind.quantity, {}), kind.quantity)
     if lacking or len(recording.time_s) < 2:
         unknown = _Measured(NONE, getattr(limit, kind.allowed), lacking or "a record of less than two rows")
@@ -188,7 +191,8 @@ def _measured(limit: schema.Limit, recording: Recording, values: np.ndarray) -> 
 
 def _finding(limit: schema.Limit, measured: _Measured, where: str) -> Finding:
     found, passed = measured.found, measured.passed
-    reasons = (measured.doubt if passed is None else "", measured.remark)
+    skipped = f"its first {limit.skip_s:g} s are not judged" if limit.skip_s else ""
+    reasons = (measured.doubt if passed is None else "", measured.remark, skipped)
     return Finding(
         name=limit.name,
         kind=limit.kind,

@@ -16,6 +16,7 @@ class _Limit(Table):
     name: str = key("title of the clause", min_length=1)
     source: str = key("where it stands", "not given")
     status: Literal["in force", "draft", "example", "own"] = key("how binding it is; own: the user's", "own")
+    skip_s: float = key("so much of the record's start is left out of what is judged", 0.0, unit="s", ge=0)
 
 
 def _ascending(low_key: str, low: float, high_key: str, high: float) -> None:

@@ -22,7 +22,7 @@ from emulator.power_metrics import NONE, Moment
 from emulator.recording import Quantity, Rating, Recording, evenly, of_trace, printable
 from emulator.shaft_fatigue import Strength
 from emulator.trace import Trace
-from emulator.units import plain
+from emulator.units import S_PER_YEAR, plain
 
 LINES = 5  # of the spectrum that are named
 LAMPS: tuple[flicker.Lamp, ...] = (120, 230)
@@ -224,7 +224,19 @@ def _battery(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
     for name, value in vars(found).items():
         lacking = rating is UNKNOWN and name in OF_RATING
         yield name, np.nan if lacking else value, "no rating in the trace" if lacking else ""
-    yield from _summed_up(recording, f"battery.{at.replace('/', '.')}", ("full_cycles", "capacity_fade"))
+    wear = f"battery.{at.replace('/', '.')}"
+    yield from _summed_up(recording, wear, ("full_cycles", "capacity_fade"))
+    if rating is not UNKNOWN:
+        yield _yearly("equivalent_cycles", found.equivalent_cycles, recording)
+    if (fade := recording.run_metrics.get(f"{wear}.capacity_fade")) is not None:
+        yield _yearly("capacity_fade", fade, recording)
+    if at in recording.values.get("battery temperature", {}):
+        celsius = _values(recording, "battery temperature", at)
+        yield "temperature_max_c", metrics.largest(recording.time_s, celsius), ""
+
+
+def _yearly(name: str, value: float, recording: Recording) -> Row:
+    return f"{name}_per_year", value * S_PER_YEAR / recording.span_s, "if all of the year were like the record"
 
 
 def _ride_through(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:

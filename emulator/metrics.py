@@ -36,6 +36,7 @@ UNITS = {  # by the end of a key, the longer ends first
     "_pu": "pu",
     "_pct": "%",
     "_s": "s",
+    "_c": "degC",
 }
 
 POWERS = {"facility": "site_facility_power_mw", "pcc": "site_pcc_power_mw"}

@@ -11,7 +11,7 @@ import numpy as np
 from emulator import schema, tunables
 from emulator.complaint import Path, must_be
 from emulator.plant import Params
-from emulator.scenario import Records, layout_of, params_of, records_of
+from emulator.scenario import Records, layout_of, params_of, records_of, shortest
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -27,7 +27,8 @@ def parameters(scenario: schema.Scenario) -> Callable[[Mapping[str, ArrayLike]],
         jax.grad(peak)({"site.campus.controller.cutoff_hz": 0.01})
 
     Paths are those of `--set`, values in the unit of the key; all other numbers are the scenario's. A mapping is a
-    pytree: gradients, optimizers and `vmap` take it as it is. Values are not checked against the key's range.
+    pytree: gradients, optimizers and `vmap` take it as it is. Values are not checked against the key's range. Where
+    they make iterations of a job less than half as long as the scenario's, its power is NaN.
 
     Raises (the function that is returned):
       PathError: no such key, or none that a gradient can follow: whole numbers, delays, whatever changes the structure.
@@ -55,8 +56,9 @@ def _followed(scenario: schema.Scenario, records: Records, dotted: str) -> Path:
         raise tunables.PathError(f"{dotted!r}: the schedule that 'feed_forward' plays would change with it")
     value = tunables.value_at(scenario, path)
     moved = tunables.replaced(scenario, path, value * (1.0 + STEP) or STEP)
-    if layout_of(moved) != layout:
-        raise tunables.PathError(f"{dotted!r} is static at {value:g}: it changes the structure of what is emulated")
+    if shortest([layout_of(moved), layout]) != shortest([layout, layout_of(moved)]):
+        message = f"{dotted!r} is static at {value:g}: it changes the structure of what is emulated"
+        raise tunables.PathError(message if value else f"{message}; load the scenario with a value above 0")
     with jax.ensure_compile_time_eval():
         here, there = (jax.tree.leaves(params_of(each, records)) for each in (scenario, moved))
     if all(np.array_equal(a, b, equal_nan=True) for a, b in zip(here, there, strict=True)):

@@ -217,11 +217,8 @@ def tick(
             grid, readings = state.grid, frequency.external_readings(readings, external_pu)
     for i, site in enumerate(layout.sites):
         if site.forming >= 0:  # only where the grid is emulated here
-            mw, limited = formed.mw[site.forming], formed.limited[site.forming]
-            alone = layout.grid.machineless[site.area]
-            sites[i], site_frames[i] = _after_forming(
-                params.sites[i], sites[i], site_frames[i], mw, limited, alone, layout.dt_s
-            )
+            found = formed.mw[site.forming], formed.limited[site.forming], layout.grid.machineless[site.area]
+            sites[i], site_frames[i] = _after_forming(params.sites[i], sites[i], site_frames[i], *found, layout.dt_s)
     frame = Frame(
         **of_sites(site_frames),
         **vars(readings),
@@ -360,8 +357,9 @@ def _after_forming(
     assert params.storage is not None and state.storage is not None
     batteries, bess_mw = storage.after_forming(params.storage, state.storage, power_mw, dt_s)
     status = frame["status"] | jnp.where(limited, POWER_LIMIT | (OVERLOAD if alone else 0), 0)
-    pcc_mw = frame["facility_mw"] - bess_mw
-    return replace(state, storage=batteries), frame | dict(bess_mw=bess_mw, pcc_mw=pcc_mw, status=status)
+    listed_mw = jnp.broadcast_to(bess_mw, frame["battery_mw"].shape)  # (0,) or, as it stands alone at its site, (1,)
+    found = dict(bess_mw=bess_mw, pcc_mw=frame["facility_mw"] - bess_mw, battery_mw=listed_mw, status=status)
+    return replace(state, storage=batteries), frame | found
 
 
 def _it_power(layout: SiteLayout, job_mw: jax.Array) -> jax.Array:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from emulator.power_metrics import SAME_TIME
 from emulator.trace import Trace, TraceError
 
 Quantity = Literal[
@@ -26,6 +27,7 @@ Quantity = Literal[
     "connected share",
     "battery power",
     "battery soc",
+    "battery temperature",
     "job power",
     "wanted job power",
 ]
@@ -40,6 +42,7 @@ CHANNELS: Mapping[Quantity, tuple[str, str]] = {  # channel of each quantity, an
     "connected share": ("site_connected_fraction", "site"),
     "battery power": ("battery_power_mw", "battery"),
     "battery soc": ("battery_soc", "battery"),
+    "battery temperature": ("battery_temperature_c", "battery"),
     "job power": ("job_power_mw", "job"),
     "wanted job power": ("job_wanted_power_mw", "job"),
 }
@@ -98,8 +101,11 @@ def of_trace(trace: Trace, name: str) -> Recording:
     """A run, or what there is of one. Power is what a site draws from the grid, load what it consumes before the
     battery; voltage is there only for sites with a point of common coupling, whose voltage is not stiff, and state of
     charge only for those with a battery. A site's only battery goes by the site's name, one of several by SITE/NAME.
-    What was not read from the file is not there."""
+    What was not read from the file is not there, nor, in a part of a run, what the run summed up over all of it."""
     header, values = trace.header, {}
+    config = tomllib.loads(header.config)
+    ran_s = config.get("run", {}).get("duration_s", 0.0)
+    part = trace.complete and len(trace.time_s) * header.row_s < ran_s - 1.5 * header.row_s
     for quantity, (channel, axis) in CHANNELS.items():
         table = getattr(trace, channel)
         columns = dict(zip(header.labels[axis] if table.shape[1] else (), table.T, strict=True))
@@ -124,8 +130,8 @@ def of_trace(trace: Trace, name: str) -> Recording:
         complete=trace.complete,
         stop_reason=trace.stop_reason,
         values=values,
-        ratings=_ratings(tomllib.loads(header.config), header.labels["battery"]),
-        run_metrics=trace.metrics,
+        ratings=_ratings(config, header.labels["battery"]),
+        run_metrics={} if part else trace.metrics,
     )
 
 
@@ -183,6 +189,16 @@ def of_file(
     words = replay.described(str(path), time_s, power_w, held_s) if held_s else ""
     caution = "; ".join(filter(None, [power_file.caution(str(path), ending), words]))
     return Recording(str(path), time_s, row_s, even, np.nan, True, "", values, held_s=held_s, caution=caution)
+
+
+def after(recording: Recording, skip_s: float) -> Recording:
+    """Without its first seconds; a row that begins in them is left out."""
+    if not skip_s or not len(recording.time_s):
+        return recording
+    since_s = recording.time_s[0] + skip_s - SAME_TIME * recording.row_s
+    rows = slice(int(np.searchsorted(recording.time_s, since_s)), None)
+    values = {quantity: {at: v[rows] for at, v in places.items()} for quantity, places in recording.values.items()}
+    return replace(recording, time_s=recording.time_s[rows], values=values)
 
 
 def evenly(recording: Recording, values: np.ndarray) -> np.ndarray:

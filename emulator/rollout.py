@@ -48,7 +48,10 @@ class JobWork(NamedTuple):
 
 
 def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> JobWork:
-    """Power of all jobs in the window that `inputs` covers, from `state.tick` on: open loop, all ticks at once."""
+    """Power of all jobs in the window that `inputs` covers, from `state.tick` on: open loop, all ticks at once.
+
+    That of a job with more iterations in it than planned for would be wrong: it is NaN.
+    """
     window = Window(state.tick, inputs.given_mw.shape[0], layout.dt_s)
     key = jax.random.key(inputs.seed)
     dtype = inputs.given_mw.dtype
@@ -71,7 +74,7 @@ def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> J
         with jax.named_scope(f"job{job}"):
             job_layout, p, ordered_w = layout.training[i], params.training[i], state.ordered_w[i]
             after, found = demand.advance(job_layout, p, state.training[i], key, ordered_w, window)
-        power[job] = jnp.sum(found.power_w, axis=1) / W_PER_MW
+        power[job] = jnp.where(found.overflow, jnp.nan, jnp.sum(found.power_w, axis=1) / W_PER_MW)
         wanted[job] = jnp.sum(found.wanted_w, axis=1) / W_PER_MW
         bits[job] = found.bits
         for group, hall in enumerate(layout.training_halls[i]):

@@ -6,8 +6,8 @@ run's float type, every delay and switching time a whole number of ticks, and W 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +158,16 @@ def layout_of(scenario: schema.Scenario) -> Layout:
         grid=grid_layout(scenario),
         steps=tuple(layout for layout, _ in steps_of(scenario)),
     )
+
+
+def shortest(layouts: Iterable[Layout]) -> Layout:
+    """The last of layouts, with the shortest iterations of all: they bound how many a window may hold."""
+    every = list(layouts)
+    jobs = [
+        replace(its, job=replace(its.job, shortest_s=min(each.training[i].job.shortest_s for each in every)))
+        for i, its in enumerate(every[-1].training)
+    ]
+    return replace(every[-1], training=tuple(jobs))
 
 
 def params_of(scenario: schema.Scenario, records: Records) -> Params:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import isnan
 from typing import Protocol
 
 import jax
@@ -23,6 +24,7 @@ from emulator.frame import Frame
 from emulator.grid.frequency import operable
 from emulator.grids import grid_layout, has_reserves
 from emulator.jobs_schema import TrainingJob
+from emulator.metrics import JOB_COUNTS
 from emulator.plant import Inputs, Layout, Params
 from emulator.rollout import State, initial_state
 from emulator.scenario import Records, hall_labels, inputs_of, jobs_of, layout_of, params_of, records_of
@@ -285,13 +287,24 @@ def warnings(scenario: schema.Scenario) -> list[str]:
     return replay.flagged((job for _, job in jobs_of(scenario)), scenario.run.dt_s)
 
 
-def paths(scenario: schema.Scenario) -> Iterator[str]:
-    """A line for each training job: by which path its devices are emulated."""
+def paths(scenario: schema.Scenario, metrics: Mapping[str, float]) -> Iterator[str]:
+    """A line for each training job: by which path its devices are emulated, and how long an iteration took, pauses
+    included; another one with what held it up, if anything did. `metrics` are those of the run."""
     for site, job in jobs_of(scenario):
         if isinstance(job, TrainingJob):
             why = by_devices(site, job)
             way = f"tick by tick ({', '.join(why)})" if why else "by events (linear)"
+            found = {key: metrics[f"job.{site.name}.{job.name}.{key}"] for key in (*JOB_COUNTS, "iteration_mean_s")}
+            pauses = ", ".join(
+                counted(int(found[key]), key.removesuffix("s").replace("_", " "))
+                for key in JOB_COUNTS
+                if found[key] and key != "iterations"
+            )
+            took = f", an iteration in {found['iteration_mean_s']:.4g} s" + (" with pauses" if pauses else "")
+            way += "" if isnan(found["iteration_mean_s"]) else took
             yield f"{site.name}/{job.name}: {counted(job.devices, 'device')} {way}"
+            if pauses:
+                yield f"    {pauses}"
 
 
 def spread(layout: Layout) -> Layout:

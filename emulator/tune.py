@@ -6,6 +6,7 @@ held-out seeds, at the tuning tick and at the configuration's own (`tune_result`
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def _silent(_: Any) -> None:
 @once()
 def tune(
     scenario: schema.Scenario,
-    out: Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     pareto: int = 0,
     progress: Callable[[Progress], object] = _silent,
@@ -89,20 +90,20 @@ def tune(
       TypeError: no scenario.
     """
     must_be(scenario, schema.Scenario, "em.load(CONFIG)")
-    begun = time.perf_counter()
+    begun, folder = time.perf_counter(), None if out is None else Path(out)
     task = task_of(_for_front(scenario, pareto))
     if task.tune.optimizer not in (names := tune_search.optimizers()):
         raise tune_result.refused("tune.optimizer", f"{task.tune.optimizer!r} is unknown", names)
-    old = _earlier(out) if resume else None
-    if out is not None:
-        must_be_writable(out / HISTORY)
+    old = _earlier(folder) if resume else None
+    if folder is not None:
+        must_be_writable(folder / HISTORY)
     train = batch_of(task, task.tune.train_seeds)
     evaluate = jax.jit(lambda values, scenarios: measures(task, values, scenarios))
     before = evaluate(as_array(task.start), train)
     warnings = tune_result.corner_warnings(task, lambda values: evaluate(values, train), before)
     for warning in warnings:
         warn(warning)
-    search = _Search(task, train, max(abs(tune_result.objective(task, before)), 1e-12), pareto, out)
+    search = _Search(task, train, max(abs(tune_result.objective(task, before)), 1e-12), pareto, folder)
     if old is not None:
         search.resume(old)
     complete = search.run(progress)
@@ -116,8 +117,8 @@ def tune(
         summary |= tune_result.judged(scenario, task, evaluate, values)
     summary["seconds"] = time.perf_counter() - begun
     result = Tuned(tuned, summary["parameters"], summary, search.history(), complete)
-    if out is not None:
-        tune_report.write(out, scenario, tuned, task, summary, result.history)
+    if folder is not None:
+        tune_report.write(folder, scenario, tuned, task, summary, result.history)
     return result
 
 

@@ -278,8 +278,10 @@ def _clause(limit: limits_schema.Limit, scenario: schema.Scenario) -> Clause:
         where = f" of {wanted!r}" if wanted else ""
         raise _refused("tune.limits", f"clause {limit.name!r}: the scenario has no {kind.quantity}{where}")
     run, least_s, row_s = scenario.run, limit_terms.shortest_s(limit), limit_terms.longest_row_s(limit)
-    if run.duration_s < least_s * (1.0 - 1e-9):
-        raise _refused("run.duration_s", f"is {run.duration_s:g} s; clause {limit.name!r} looks at {least_s:g} s")
+    if run.duration_s - limit.skip_s < max(least_s * (1.0 - 1e-9), 2.0 * run.dt_s):
+        skipping = f" after the {limit.skip_s:g} s that it skips" if limit.skip_s else ""
+        message = f"is {run.duration_s:g} s; clause {limit.name!r} looks at {least_s:g} s{skipping}"
+        raise _refused("run.duration_s", message)
     if run.dt_s > row_s * (1.0 + 1e-9):
         raise _refused("tune.dt_s", f"is {run.dt_s:g} s; clause {limit.name!r} needs {row_s:g} s or less")
     scale = 1.0 if limit.kind == "soc_window" else getattr(limit, kind.allowed)

@@ -110,9 +110,10 @@ def test_the_python_of_its_page_runs(tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     short = re.sub('"(campus_100mw|battery_sizes)"', '"tiny.toml"', code)
     short = short.replace("run.duration_s=10", "run.duration_s=0.2")
-    assert short.count('"tiny.toml"') == 4 and short.count("run.duration_s=0.2") == 4
+    assert short.count('"tiny.toml"') == 5 and short.count("run.duration_s=0.2") == 4
     sweep = '[sweep]\nseeds = 2\n[sweep.values]\n"site.campus.bess.power_mw" = [10.0, 30.0]\n'
     (tmp_path / "tiny.toml").write_text(TINY + sweep)
+    (tmp_path / "my_load.toml").write_text(TINY)
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     there = tmp_path / "batch" / "0.01_0.h5"
     there.parent.mkdir()
@@ -125,6 +126,7 @@ def test_the_python_of_its_page_runs(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("True\n")
+    assert (tmp_path / "task_0.csv").read_text().count("\n") == 5  # four cases
     assert there.read_bytes() == before and len([*there.parent.iterdir()]) == 6
 
 

@@ -186,7 +186,7 @@ def test_planted_texts_are_texts(browser, files):
     assert texts("head title") == texts("h1") == [NAME]
     assert f"0{PLACE}: consumption, and draw from the grid" in texts(".title")
     assert any(text.startswith(NAME) for text in texts("option"))
-    assert {NAME, f"draft. {NAME}"} <= set(texts("#findings th, #findings td"))
+    assert {NAME, f"draft; source: {NAME}"} <= set(texts("#findings th, #findings td"))
     assert any(f"0/{NAME}" in text for text in texts("#costs th"))
     assert "owned" in texts("details pre")[0], "the configuration, as it is"
 

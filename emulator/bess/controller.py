@@ -8,7 +8,7 @@ while the battery is at a limit. Restoring the state of charge is the same for a
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,24 @@ class Measured(NamedTuple):
     battery: BatteryState  # the main one
     iteration_starts: jax.Array  # (planned jobs,) whether an iteration begins in the tick
     grid_states: jax.Array  # (grid states,) for a controller that feeds them back
+
+
+class Controller:
+    """Base of a controller of one's own, in JAX: a pytree of its numbers, such as the weights of a network.
+
+    `docs/python.md` has an example. Its state is any pytree of arrays, of the same shapes and types in every tick.
+    """
+
+    soc_gain: jax.Array | float = 0.0  # share of rated power per unit of SOC error that restoration adds to its order
+
+    def initial(self, load_mw: jax.Array, rated_mw: jax.Array) -> Any:
+        """State before the first tick, settled under the load of that tick, of all batteries' rated power."""
+        raise NotImplementedError
+
+    def command(self, state: Any, measured: Measured, tick: jax.Array, dt_s: float) -> tuple[Any, jax.Array]:
+        """State after the tick and the order in it, MW, discharge positive; tick: int32, of dt_s each, in which the
+        controller acts."""
+        raise NotImplementedError
 
 
 @struct
@@ -115,6 +133,7 @@ ControllerParams = (
     | lqr.LqrParams
     | mpc.MpcParams
     | CompositeParams
+    | Controller
 )
 
 
@@ -161,6 +180,8 @@ def initial(
 ) -> ControllerState:
     """Settled under a load that has always been there, at nominal speed."""
     match params:
+        case Controller():
+            return params.initial(load_mw, rated_mw)
         case LowPassParams() | RampLimitParams() | ExpandingMeanParams():
             return FollowerState(compensated(load_mw))
         case MovingAverageParams():
@@ -200,6 +221,8 @@ def command(
     """State after the tick and the order in it, which may be more than the battery can do; tick: int32."""
     load_mw, speed_pu = measured.load_mw, measured.speed_pu
     match params:
+        case Controller():
+            return params.command(state, measured, tick, dt_s)
         case CompositeParams():
             done = [
                 command(at, p, s, measured, tick, dt_s)
@@ -247,7 +270,7 @@ def _typed(kind: type[Kind], state: ControllerState) -> Kind:
     return state
 
 
-def soc_gain(params: ControllerParams) -> jax.Array:
+def soc_gain(params: ControllerParams) -> jax.Array | float:
     """Share of rated power per unit of SOC error, of all stages together."""
     if isinstance(params, CompositeParams):
         gains = [soc_gain(stage) for stage in params.stages]

@@ -51,6 +51,7 @@ class StorageParams:
 @struct
 class StorageState:
     batteries: tuple[battery.BatteryState, ...] = quantity("")
+    reference_mw: jax.Array | None = quantity("MW", "", "P_ref of a grid-forming main battery; None = grid-following")
     bess_mvar: jax.Array | None = quantity("Mvar", "", "of the main battery's converter, into the grid")
     measurement: MeasurementState | None = quantity("")
     controller: controller.ControllerState = quantity("")
@@ -104,6 +105,7 @@ def initial(layout: StorageLayout, params: StorageParams, load_mw: jax.Array) ->
     rest = jnp.zeros_like(load_mw)
     return StorageState(
         batteries=tuple(battery.initial(b, n) for b, n in zip(params.batteries, layout.delay_ticks, strict=True)),
+        reference_mw=rest if layout.forming else None,
         bess_mvar=None if params.reactive is None else rest,
         measurement=None if params.measurement is None else MeasurementState(load_mw, rest),
         controller=None
@@ -149,8 +151,11 @@ def step(
     for i, (b, store, order) in enumerate(zip(params.batteries, state.batteries, orders, strict=True)):
         taken = mvar if i == 0 else jnp.zeros_like(mvar)
         bounds = battery.bounds(b, store, inputs.lost_share, inputs.voltage_pu, taken, dt_s)
-        if layout.forming and i == 0:
-            store, order_mw, _ = battery.follow_command(b, store, order, bounds.converter_mw, tick, dt_s)
+        if state.reference_mw is not None and i == 0:
+            # Lag and ramp act on P_ref: droop and inertia come on top of it, at once (`grid.forming`).
+            at_reference = replace(store, power_mw=state.reference_mw)
+            moved, order_mw, _ = battery.follow_command(b, at_reference, order, bounds.converter_mw, tick, dt_s)
+            store, state = replace(store, pending_mw=moved.pending_mw), replace(state, reference_mw=order_mw)
             low_mw, high_mw = (
                 jnp.maximum(bounds.low_mw, -bounds.converter_mw),
                 jnp.minimum(bounds.high_mw, bounds.converter_mw),

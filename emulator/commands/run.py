@@ -104,7 +104,7 @@ def _summarise(out: Path, scenario: Scenario, header: Header, outcome: Outcome) 
     from emulator.traces import hdf5
 
     print(metrics.render(outcome.metrics, header, outcome.emulated_s, outcome.wall_s))
-    for line in (*metrics.render_alarms(hdf5.read_events(out)), *simulate.paths(scenario)):
+    for line in (*metrics.render_alarms(hdf5.read_events(out)), *simulate.paths(scenario, outcome.metrics)):
         print(line)
     print(f"set-up and compilation {outcome.setup_s:.1f} s; trace in {out}")
 

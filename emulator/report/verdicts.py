@@ -99,11 +99,12 @@ def verdict_table(runs: Sequence[Run], limits: str) -> str:
     lines = []
     for findings in zip(*(its.limits for _, its in judged), strict=True):
         first = findings[0]
-        about = f'<td class="small" colspan="7">{escape(f"{first.status}. {first.source}")}</td></tr>'
+        about = f'<td class="small" colspan="7">{escape(f"{first.status}; source: {first.source}")}</td></tr>'
         lines.append(f'<tr class="of"><th scope="row">{escape(first.name)}</th>{about}')
         lines += [_finding_row(run, finding) for (run, _), finding in zip(judged, findings, strict=True)]
     words = [note(f"Verdict{' of ' * bool(run.label)}{run.label}: {its.verdict}", "verdict") for run, its in judged]
-    said = note(f"Limits: {limits}. Judged as by wattswing assess: the whole record, each clause at its worst place.")
+    extent = "the whole record but a start that a clause leaves out, each clause at its worst place"
+    said = note(f"Limits: {limits}. Judged as by wattswing assess: {extent}.")
     return "".join(words) + framed(COLUMNS, lines, (1, 2, 3, 6), ' id="findings"') + said
 
 

@@ -73,6 +73,11 @@ class Columns:
         """Length of a row of the columns."""
         return self.header.row_s * self.every
 
+    @property
+    def start_s(self) -> float:
+        """Time of the first row; the offset alone where there is none."""
+        return float(sum(read(self.path, slice(0, 1), ()).time_s, self.offset_s))
+
     def count(self) -> int:
         """Rows of the columns."""
         return -(-count_rows(self.path) // self.every)

@@ -20,7 +20,8 @@ def write(columns: Columns, path_out: str | os.PathLike[str]) -> None:
     if len(columns.names) > MOST_COLUMNS:
         count = len(columns.names)
         raise TraceError(f"PSCAD reads at most {MOST_COLUMNS} columns from a file, not {count}: choose channels")
-    if columns.offset_s:
-        raise TraceError("PSCAD plays a file from 0 s on: leave the time offset out and delay it there")
+    if start_s := columns.start_s:
+        needed = f"a time offset of {columns.offset_s - start_s!r} s makes it 0"
+        raise TraceError(f"PSCAD plays a file from 0 s on, and this one starts at {start_s:.10g} s: {needed}")
     head = " ".join(["! time_s", *(name.replace(" ", "_") for name in columns.names)])
     write_lines(path_out, f"{head}\n", numbers(columns, "PSCAD"), " ")

@@ -17,6 +17,8 @@ CLAUSES = [
     {"kind": "sliding_window_change", "window_s": 1.0, "max_mw": 10.0},
     {"kind": "sliding_window_change", "window_s": 1.013, "max_mw": 10.0},  # ends between rows
     {"kind": "sliding_window_change", "window_s": 14.0, "max_mw": 10.0},  # the whole record
+    {"kind": "sliding_window_change", "window_s": 1.0, "max_mw": 10.0, "skip_s": 1.31},  # within a row
+    {"kind": "sliding_window_change", "window_s": 1.0, "max_mw": 10.0, "skip_s": 1.3},
     {"kind": "ramp_rate", "over_s": 0.5, "max_mw_per_min": 100.0},
     {"kind": "ramp_rate", "over_s": 0.507, "max_mw_per_min": 100.0},
     {"kind": "dynamic_range", "max_mw": 20.0},

@@ -84,6 +84,33 @@ def test_the_only_source_carries_a_step_of_thirty_percent(x64, emulate):
     assert np.abs(trace.area_mechanical_power_mw).max() == 0.0
 
 
+@pytest.mark.parametrize("override", ["response_s=0.05", "ramp_mw_per_s=20.0", "delay_s=0.1"])
+def test_lag_ramp_and_delay_are_those_of_its_reference(x64, emulate, override):
+    """Without orders they change nothing, whatever the tick: droop and inertia are the voltage source's own."""
+    ideal, real = (emulate(ISLAND, "run.duration_s=2.0", *its) for its in ((), (f"site.0.bess.{override}",)))
+    np.testing.assert_array_equal(real.area_frequency_hz, ideal.area_frequency_hz)
+    np.testing.assert_array_equal(real.site_bess_power_mw, ideal.site_bess_power_mw)
+
+
+def test_an_order_reaches_it_as_a_lag_of_its_reference(x64, emulate):
+    """Beside machines of 1e8 MVA, whose speed stands still, power is P_ref: 30 MW through 1/(1 + 0.05 s)."""
+    stiff = "grid.area.0={name='island', rated_mva=1e8, inertia_s=10.0}"
+    order = "site.0.controller={kind='low_pass', cutoff_hz=1e-6}"
+    trace = emulate(ISLAND, stiff, order, "site.0.bess.response_s=0.05", "run.duration_s=2.0")
+    ticks = np.arange(1, len(trace.time_s) - 500 + 1)
+    expected = 30.0 * (1.0 - np.exp(-ticks * 0.002 / 0.05))
+    # The corner of 1e-6 Hz lets 2 pi 1e-6 of the order go in a second, the machines' speed 5e-4 MW.
+    np.testing.assert_allclose(trace.site_bess_power_mw[500:, 0], expected, atol=1e-3)
+
+
+def test_it_is_listed_with_the_power_of_the_tick(emulate):
+    """A battery with a temperature is recorded by itself too: the same power at the same time."""
+    thermal = "{heat_capacity_kwh_per_k=5.0, cooling_kw_per_k=2.0, derate_from_c=45.0, derate_to_c=60.0}"
+    trace = emulate(ISLAND, f"site.0.bess.thermal={thermal}", "site.0.bess.auxiliary_mw=0.5", "run.duration_s=2.0")
+    np.testing.assert_array_equal(trace.battery_power_mw, trace.site_bess_power_mw)
+    assert np.ptp(trace.battery_power_mw) > 29.0
+
+
 def test_flat_start_alone(emulate):
     trace = emulate(ISLAND, "disturbance=[]")
     assert np.abs(trace.area_frequency_hz - 60).max() < 1e-9

@@ -24,6 +24,7 @@ import scipy.io
 import xarray
 from comtrade_io.parser.comtrade_file import ComtradeFile
 
+import emulator as em
 from emulator.cli import main
 from emulator.commands.export import FORMATS
 from emulator.trace import TraceError
@@ -315,12 +316,23 @@ def test_andes_by_pandas(tmp_path, trace, rows):
     np.testing.assert_allclose(powers, rows["site_pcc_power_mw"][:, 1].astype(float) / 100, rtol=2.0**-23)
 
 
+def test_a_part_is_played_into_pscad_from_zero(tmp_path, trace):
+    """As it lies in the run it is refused, in words that say what to do."""
+    part = tmp_path / "part.h5"
+    em.write(em.read(trace, slice(40, 60)), part)
+    with pytest.raises(TraceError, match="starts at 0.04 s: a time offset of -0.04 s makes it 0"):
+        pscad.write(columns_of(part, POWERS), tmp_path / "t.txt")
+    pscad.write(columns_of(part, POWERS, offset_s=-0.04), tmp_path / "t.txt")
+    table = np.loadtxt(tmp_path / "t.txt", skiprows=1)
+    assert table[0, 0] == 0.0 and table.shape == (20, 1 + len(columns_of(part, POWERS).names))
+
+
 @pytest.mark.parametrize(
     ("module", "options", "out", "says"),
     [
         (opendss, {"channels": POWERS}, "t.csv", "ends in .dss"),
         (opendss, {"channels": POWERS, "offset_s": 1.0}, "t.dss", "leave the time offset out"),
-        (pscad, {"channels": POWERS, "offset_s": 1.0}, "t.txt", "PSCAD plays a file from 0 s on"),
+        (pscad, {"channels": POWERS, "offset_s": 1.0}, "t.txt", "starts at 1 s: a time offset of 0.0 s makes it 0"),
         (pscad, {}, "t.txt", "at most 10 columns from a file, not 41: choose channels"),
         (powerfactory, {}, "t.txt", "at most 24 columns from a file, not 41: choose channels"),
         (psse, {"channels": ["site_pcc_voltage_pu"]}, "t.plb", r"choose site_pcc_voltage_pu\[NAME\] area_frequency_hz"),
@@ -349,6 +361,7 @@ def test_a_value_that_is_no_number_is_not_played(tmp_path, rows, module, out):
 
 FULL = """
 import resource, signal, sys
+import emulator as em
 from emulator.cli import main
 from emulator.commands.export import FORMATS
 from emulator.trace import TraceError

@@ -298,6 +298,22 @@ def test_a_trace_from_a_file(tmp_path):
     assert assessment.limits[0].measured == pytest.approx(float(np.ptp(power.astype(float))))
 
 
+@pytest.mark.parametrize(("skip_s", "passed", "measured"), [(0.0, False, 30.0), (7.0, True, 0.0), (6.99, False, 30.0)])
+def test_a_start_can_be_left_out(skip_s, passed, measured):
+    """A step of 30 MW into the row that begins at 7 s; an allowance of 10 MW in 5 s."""
+    record = recording(power={"campus": step(7.0, 30.0)}, load={"campus": step(7.0, 30.0)})
+    found = judged(record, "sliding_window_change", window_s=5.0, max_mw=10.0, skip_s=skip_s)
+    assert (found.passed, found.measured) == (passed, pytest.approx(measured))
+    assert ("not judged" in found.reason) == (skip_s > 0.0)
+
+
+def test_what_is_left_after_the_start_must_show_the_window():
+    record = recording(power={"campus": sine(0.5, 8.0)})
+    found = judged(record, "sliding_window_change", window_s=5.0, max_mw=10.0, skip_s=16.0)
+    assert found.passed is None and "a record of 4 s is too short" in found.reason
+    assert judged(record, "soc_window", low=0.1, high=0.9, skip_s=30.0).passed is None
+
+
 def test_what_a_clause_looks_at_is_all_that_is_read(tmp_path):
     """Judged on the channels of its quantities alone, every kind finds the same as on all."""
     rows = block(TWO_SITES, 2000)
@@ -347,7 +363,7 @@ def test_json_has_the_contracts_keys_and_no_nan():
 
 def test_table_in_text():
     record = recording(power={"a\x1b[2J": sine(0.5, 8.0)})
-    text = limits.render(limits.assess(record, clause("sliding_window_change", window_s=5.0, max_mw=7.0)))
+    text = str(limits.assess(record, clause("sliding_window_change", window_s=5.0, max_mw=7.0)))
     assert "\x1b" not in text and "a?[2J" in text
     assert all(
         word in text for word in ("FAIL", "MW", "-1", "1.500", "exceeded in 4 separate windows", "verdict: fail")

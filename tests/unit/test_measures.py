@@ -39,6 +39,7 @@ def everything(lasting_s: float = 100.0, row_s: float = 0.01) -> Recording:
         "connected share": {"a": 1.0 - away},
         "battery power": {"a": np.where(t < 50.0, 36.0, -36.0)},
         "battery soc": {"a": np.interp(t, [0.0, 50.0, 100.0], [0.5, 0.445, 0.4905])},
+        "battery temperature": {"a": np.interp(t, [0.0, 40.0, 100.0], [25.0, 31.0, 28.0])},
         "job power": {"a/j": 30.0 + 0.0 * t},
         "wanted job power": {"a/j": np.where(t < 25.0, 40.0, 20.0)},
         "frequency": {"w": 60.0 - np.interp(t, [1.0, 3.0, 7.0], [0.0, 0.4, 0.0])},
@@ -46,7 +47,7 @@ def everything(lasting_s: float = 100.0, row_s: float = 0.01) -> Recording:
         "shaft torque": {"g 1-2": np.cos(2.0 * np.pi * 5.0 * t) * 0.2},
     }
     ratings = {"a": Rating(power_mw=36.0, energy_mwh=10.0, soc_range=(0.4, 0.9))}
-    summed = {"job.a.j.lost_iteration_s": 1.5, "battery.a.full_cycles": 0.1}
+    summed = {"job.a.j.lost_iteration_s": 1.5, "battery.a.full_cycles": 0.1, "battery.a.capacity_fade": 1e-5}
     return Recording("made", t, row_s, True, 60.0, True, "end of run", values, ratings, summed)
 
 
@@ -85,6 +86,10 @@ EXPECTED = [
     ("battery", "at_power_limit_s", 100.0, 1e-9, None),
     ("battery", "at_soc_limit_s", 0.0, 0.0, None),
     ("battery", "full_cycles", 0.1, 0.0, None),
+    ("battery", "capacity_fade", 1e-5, 0.0, None),
+    ("battery", "capacity_fade_per_year", 1e-5 * 365.25 * 864.0, 1e-9, None),
+    ("battery", "equivalent_cycles_per_year", 0.05 * 365.25 * 864.0, 1e-9, None),
+    ("battery", "temperature_max_c", 31.0, 1e-12, 40.0),
     ("mitigation", "wanted_energy_mwh", 2500.0 / 3600.0, 1e-9, None),
     ("mitigation", "added_energy_mwh", 750.0 / 3600.0, 1e-9, None),
     ("mitigation", "withheld_energy_mwh", 250.0 / 3600.0, 1e-9, None),
@@ -353,3 +358,22 @@ def test_any_file_can_be_read_as_csv(tmp_path):
         of_file(tmp_path / "load.dat", "t_s", "p_mw", "mw")
     found = of_file(tmp_path / "load.dat", "t_s", "p_mw", "mw", ".csv")
     assert found.values["power"]["p_mw"].tolist() == [10.0, 12.0, 11.0]
+
+
+def test_what_a_run_summed_up_is_not_said_of_a_part_of_it(emulate, tmp_path):
+    """Its cycles were counted over all of the run; what the channels show is that of the part."""
+    bess = "{power_mw=20.0, energy_mwh=1.0, ageing={cycles_at_full_depth=4000.0, depth_exponent=1.7}}"
+    text = f"""
+        [run]
+        duration_s = 4.0
+        dt_s = 0.01
+        [[site]]
+        name = "campus"
+        job = [{{name = "base", kind = "constant", power_mw = 30.0, start_s = 1.0}}]
+        bess = {bess}
+        controller = {{kind = "low_pass", cutoff_hz = 0.05}}
+        """
+    em.write(emulate(text), tmp_path / "t.h5")
+    whole, part = ({its.name for its in em.measure(em.read(tmp_path / "t.h5", rows))} for rows in (None, slice(0, 200)))
+    assert whole - part == {"full_cycles", "capacity_fade", "capacity_fade_per_year", "lost_iteration_s"}
+    assert "equivalent_cycles_per_year" in part

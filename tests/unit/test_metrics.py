@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator import power_metrics
+from emulator import power_metrics, simulate
 from emulator.metrics import JobTally, Summary, names, render, render_alarms, unit_of
 from emulator.trace import AXES, Event, Header
 from emulator.wear import Wear
@@ -270,3 +270,29 @@ def test_what_no_planner_wants_is_said():
         "load shed                2 x, first east at 2.5 s",
     ]
     assert render_alarms(events[:1]) == []
+
+
+def test_the_summary_tells_how_long_an_iteration_took(emulate, scenario):
+    """Of phases of 0.2 s with one checkpoint of 0.3 s: what is asked for need not be what barriers make of it."""
+    text = """
+        [run]
+        duration_s = 2.0
+        dt_s = 0.01
+        [[site]]
+        name = "campus"
+        [[site.job]]
+        name = "train"
+        kind = "training"
+        accelerator = "h100"
+        devices = 8
+        [[site.job.workload.phase]]
+        name = "compute"
+        duration_s = 0.2
+        level = 1.0
+        """
+    (line,) = simulate.paths(scenario(text), emulate(text).metrics)
+    assert line == "campus/train: 8 devices by events (linear), an iteration in 0.2 s"
+    paused = "site.0.job.0.workload.checkpoint={period_s=1.0, duration_s=0.3, level=0.1}"
+    found = list(simulate.paths(scenario(text, paused), emulate(text, paused).metrics))
+    # 10 iterations in 2 s, the pause in place of 1.5 of them: 8 between starts that take 0.2 s or, once, 0.5 s.
+    assert found[0].endswith("an iteration in 0.2375 s with pauses") and found[1] == "    1 checkpoint"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import emulator as em
+from tests.compiling import QUICKLY
 
 SITE = """
 [run]
@@ -188,11 +189,131 @@ def test_what_no_gradient_can_follow_is_refused(scenario, path, reason):
 
 def test_what_changes_the_structure_is_refused():
     numbers = em.parameters(em.load("campus_100mw"))
-    with pytest.raises(em.PathError, match="changes the structure"):
-        numbers({"site.campus.job.pretrain.workload.phase.0.duration_s": 0.4})
+    with pytest.raises(em.PathError, match="changes the structure .*; load the scenario with a value above 0"):
+        numbers({"site.campus.job.pretrain.workload.phase.0.spread_s": 0.01})
+
+
+TRAINING = """
+    [run]
+    duration_s = 3.0
+    dt_s = 0.01
+    [[site]]
+    name = "campus"
+    [[site.job]]
+    name = "train"
+    kind = "training"
+    accelerator = "h100"
+    devices = 32
+    [site.job.workload]
+    jitter = 0.01
+    [[site.job.workload.phase]]
+    name = "compute"
+    duration_s = 0.5
+    level = 1.0
+    spread_s = 0.01
+    [[site.job.workload.phase]]
+    name = "step"
+    duration_s = 0.2
+    level = 0.1
+    [site.bess]
+    power_mw = 0.05
+    energy_mwh = 0.1
+    [site.controller]
+    kind = "low_pass"
+    cutoff_hz = 0.1
+"""
+
+
+LENGTHS = {"phase.compute.duration_s": 0.5, "phase.step.duration_s": 0.2, "jitter": 0.01}
+
+
+def test_lengths_of_phases_have_gradients_by_path(tmp_path, x64):
+    """And jitter: against central differences. Halved lengths still fit into the window, shorter ones give NaN."""
+    (tmp_path / "training.toml").write_text(TRAINING)
+    its = em.load(tmp_path / "training.toml")
+    layout, _, state, inputs = em.build(its)
+    params_of = em.parameters(its)
+    values = {f"site.campus.job.train.workload.{key}": jnp.asarray(x) for key, x in LENGTHS.items()}
+    ramp = jnp.linspace(0.0, 1.0, 300)
+
+    def moment(its):
+        return jnp.sum(ramp * em.rollout(layout, params_of(its), state, inputs)[1].pcc_mw[:, 0])
+
+    value, slopes = jax.jit(jax.value_and_grad(moment), compiler_options=QUICKLY)(values)
+    moment = jax.jit(moment, compiler_options=QUICKLY)
+    for key, slope in slopes.items():
+        ends = [float(moment({**values, key: values[key] + way * 1e-6})) for way in (1, -1)]
+        # Piecewise smooth in time: edges within a tick are exact. Rounding: 1e-15 of 1e1 MW over 2e-6.
+        assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5) != 0.0
+    assert np.isfinite(moment(jax.tree.map(lambda x: 0.55 * x, values)))
+    assert np.isnan(moment(jax.tree.map(lambda x: 0.2 * x, values)))
 
 
 def test_what_is_designed_beforehand_is_refused(config):
     lqr = "site.campus.controller={kind='lqr', cutoff_hz=0.1, grid_mw=5.0, order_mw=10.0}"
     with pytest.raises(em.PathError, match="designed for each plant anew"):
         em.parameters(em.load(config, [lqr]))({"grid.area.main.inertia_s": 5.0})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Own(em.Controller):
+    """A low-pass written down once more."""
+
+    cutoff_hz: jax.Array
+    soc_gain: jax.Array
+
+    def initial(self, load_mw, rated_mw):
+        return load_mw
+
+    def command(self, state, measured, tick, dt_s):
+        turn = 2.0 * jnp.pi * self.cutoff_hz * dt_s
+        gain, error = -jnp.expm1(-turn), measured.load_mw - state
+        return state + gain * error, gain / turn * error
+
+
+def test_a_controller_of_ones_own_does_what_the_same_one_of_the_program_does(scenario, x64):
+    """Value and gradients, by what it orders and by the restoration that is the plant's."""
+    layout, params, state, inputs = em.build(scenario)
+
+    def energy(params, state):
+        return jnp.square(em.rollout(layout, params, state, inputs)[1].pcc_mw).sum()
+
+    def own(controller):
+        return energy(*em.with_controller(layout, params, controller))
+
+    numbers = Own(jnp.asarray(0.1), jnp.asarray(0.2))
+    value, slope = jax.jit(jax.value_and_grad(own), compiler_options=QUICKLY)(numbers)
+    its, given = jax.jit(jax.value_and_grad(energy), compiler_options=QUICKLY)(params, state)
+    expected = given.sites[0].storage.controller
+    # The program's state is a compensated sum, this one a plain one: 100 ticks of rounding, of sums of 100 ticks.
+    np.testing.assert_allclose(value, its, rtol=1e-12)
+    np.testing.assert_allclose([slope.cutoff_hz, slope.soc_gain], [expected.cutoff_hz, expected.soc_gain], rtol=1e-10)
+    assert slope.cutoff_hz != 0.0 and slope.soc_gain != 0.0
+
+
+class Unregistered(em.Controller):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("controller", "site", "kind", "said"),
+    [
+        (3, 0, TypeError, "3 is a int; wanted: a Controller, as from a class of your own"),
+        (Unregistered(), 0, TypeError, "Unregistered is no pytree: register it"),
+        (Own(0.1, 0.2), 1, ValueError, "site 1: there are 1, numbered from 0"),
+    ],
+)
+def test_what_is_no_controller_is_refused(scenario, controller, site, kind, said):
+    layout, params, *_ = em.build(scenario)
+    with pytest.raises(kind, match=said):
+        em.with_controller(layout, params, controller, site)
+
+
+def test_a_site_without_a_battery_has_nothing_to_control(config, tmp_path):
+    text = config.read_text()
+    battery = text[text.index("[site.bess]") : text.index("[[grid.area]]")]
+    (tmp_path / "bare.toml").write_text(text.replace(battery, ""))
+    layout, params, *_ = em.build(em.load(tmp_path / "bare.toml"))
+    with pytest.raises(ValueError, match=r"site 0 has no battery to control: give it \[site.bess\]"):
+        em.with_controller(layout, params, Own(0.1, 0.2))

@@ -94,7 +94,7 @@ def tuned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     (folder / "limits.toml").write_text(RAMP)
     (folder / "scenario.toml").write_text(textwrap.dedent(STEP))
-    return tune(config.load(folder / "scenario.toml"), folder / "out"), folder
+    return tune(config.load(folder / "scenario.toml"), str(folder / "out")), folder
 
 
 def searched(task, steps):
@@ -535,6 +535,12 @@ def test_a_slope_that_is_no_number_is_named(random, monkeypatch):
 def test_bad_input_in_words(toy, override, said):
     with pytest.raises(ConfigError, match=said):
         tune(toy(*([override] if isinstance(override, str) else override)))
+
+
+def test_a_start_left_out_must_leave_enough(toy, tmp_path):
+    (tmp_path / "limits.toml").write_text(RAMP + "skip_s = 5.9\n")
+    with pytest.raises(ConfigError, match=r"is 6 s; clause 'ramp' looks at .* after the 5.9 s that it skips"):
+        tune(toy())
 
 
 def test_a_schedule_is_tuned_around_but_not_through(random):
