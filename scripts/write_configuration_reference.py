@@ -31,7 +31,8 @@ One TOML file describes a run. Unknown keys are errors. A table left out means t
 lossless, no battery, no PCC = stiff voltage, no `[grid]` = an infinite grid. `preset = "NAME"` in `[site.facility]`,
 `[site.bess]`, `[site.controller]` or `[grid]` takes a shipped table as its base, and so do the texts
 `accelerator = "NAME"` and `workload = "NAME"`; other keys override it. A TOML file of your own serves as well, as in
-`preset = "acme_block.toml"`, looked for beside the configuration. `wattswing presets` lists what ships, `wattswing check CONFIG` prints what a file comes to and where each number is from, and
+`preset = "acme_block.toml"`, looked for beside the configuration. `wattswing presets` lists what ships,
+`wattswing check CONFIG` prints what a file comes to and where each number is from, and
 `--set site.0.job.pretrain.devices=4096` overrides a key from the command line.
 
 Tags of sources: [V] read in the source, [S] read in a secondary source, [D] derived, [M] textbook knowledge not
