@@ -124,7 +124,7 @@ def _run(group: Group, cases: list[Case]) -> Iterator[tuple[int, Result]]:
                     continue
                 frame, state = (jax.tree.map(itemgetter(taking), tree) for tree in (frames, states))
                 check(cases[taking].scenario, group.params[taking], first, state)
-                account.take(first, frame, state, rows)
+                account.take(first, frame, rows)
             taking = -1
     except KeyboardInterrupt as interrupt:
         cut = interrupt

@@ -97,9 +97,9 @@ def initial(layout: InferenceLayout, dtype: jnp.dtype) -> InferenceState:
 
 def advance(
     layout: InferenceLayout, params: InferenceParams, state: InferenceState, seed_key: jax.Array, window: Window
-) -> tuple[InferenceState, jax.Array]:
-    """State after a window of ticks, and (ticks,) W of all replicas. Before the start and after the stop no request
-    arrives, and what is there is served to its end.
+) -> tuple[InferenceState, jax.Array, jax.Array]:
+    """State after a window of ticks, (ticks,) W of all replicas, and (ticks, 2) requests that arrive and that are
+    completed. Before the start and after the stop no request arrives, and what is there is served to its end.
 
     A tick's power is that of the state in which it begins, passed through the devices' response 1/(1 + s response_s);
     the filter starts settled. Neither windows nor other replicas change a replica's draws.
@@ -119,18 +119,19 @@ def advance(
     settled = jnp.where(first, _mean_level(layout, params, waiting, decoding), state.level)
     response = lag_gain(params.response_s, window.dt_s)
 
-    def one(carry: tuple, xs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
-        replicas, level = carry
+    def one(carry: tuple, xs: tuple[jax.Array, jax.Array]) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
+        before, level = carry
         tick, arrival = xs
-        level = level + response * (_mean_level(layout, params, *replicas[:2]) - level)
-        replicas = _after_tick(layout.batch, replicas, hashed(keys, tick), arrival, prefill, decode)
-        return (replicas, level), level
+        level = level + response * (_mean_level(layout, params, *before[:2]) - level)
+        replicas = _after_tick(layout.batch, before, hashed(keys, tick), arrival, prefill, decode)
+        requests = [jnp.sum(new - old) for new, old in zip(replicas[2:], before[2:], strict=True)]
+        return (replicas, level), (level, jnp.stack(requests))
 
     begin = (waiting, decoding, state.arrived, state.completed), settled
-    (replicas, level), levels = jax.lax.scan(one, begin, (at, arrival))
+    (replicas, level), (levels, requests) = jax.lax.scan(one, begin, (at, arrival))
     devices = layout.replicas * layout.devices_per_replica
     power_w = devices * (params.idle_w + (params.peak_w - params.idle_w) * levels)
-    return InferenceState(*replicas, bursting, level), power_w
+    return InferenceState(*replicas, bursting, level), power_w, requests
 
 
 def _start(shares: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
