@@ -276,7 +276,7 @@ def _room_of(group: Group, clause: Clause, frames: Frame) -> jax.Array:
         case "voltage":
             values = frames.voltage_pu
         case "soc":
-            values = frames.soc
+            values = jnp.concatenate([frames.soc, frames.battery_soc], axis=1)
         case "frequency":
             values = group.variants[0].grid.frequency_hz * frames.speed_pu
         case "tie flow":

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from emulator import limits, limits_schema, plant, schema
@@ -17,6 +18,7 @@ from emulator.limits import Assessment
 from emulator.recording import Quantity, Recording
 from emulator.side_by_side import Group, groups_of, windows
 from emulator.simulate import check, header_of, run_ticks
+from emulator.storages import soc_places
 from emulator.trace import row_times
 
 
@@ -50,7 +52,7 @@ def _kept(frames: Frame) -> dict[str, jax.Array]:
     return {
         "power": frames.pcc_mw,
         "voltage": frames.voltage_pu,
-        "soc": frames.soc,
+        "soc": jnp.concatenate([frames.soc, frames.battery_soc], axis=-1),
         "frequency": frames.speed_pu,
         "tie flow": frames.tie_mw,
         "shaft torque": frames.shaft_torque_pu,
@@ -63,8 +65,7 @@ def _recording(scenario: schema.Scenario, kept: Mapping[str, np.ndarray]) -> Rec
     header = header_of(scenario)
     nominal_hz, sites = header.frequency_hz, header.labels["site"]
     with_pcc = {site.name for site in scenario.site if site.pcc}
-    with_battery = {site.name for site in scenario.site if site.bess}
-
+    batteries = soc_places(scenario)
     kept = {**kept, "frequency": nominal_hz * (1.0 + kept["frequency"].astype(np.float64))}
 
     def places(name: str, labels: Sequence[str]) -> dict[str, np.ndarray]:
@@ -73,7 +74,7 @@ def _recording(scenario: schema.Scenario, kept: Mapping[str, np.ndarray]) -> Rec
     values: dict[Quantity, Mapping[str, np.ndarray]] = {
         "power": places("power", sites),
         "voltage": {at: v for at, v in places("voltage", sites).items() if at in with_pcc},
-        "soc": {at: v for at, v in places("soc", sites).items() if at in with_battery},
+        "soc": {at: v for at, v in places("soc", tuple(batteries)).items() if batteries[at]},
         "frequency": places("frequency", header.labels["area"]),
         "tie flow": places("tie flow", header.labels["tie"]),
         "shaft torque": places("shaft torque", header.labels["section"]),
