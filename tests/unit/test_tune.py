@@ -199,6 +199,20 @@ def test_rack_storage_is_tuned(x64, toy):
     assert slope[0] == pytest.approx(difference, rel=1e-5) and abs(slope[0]) > 1e-6
 
 
+def test_each_of_several_batteries_has_its_window(x64, toy, tmp_path):
+    """The rack empties with the step, whose mean with the large battery hardly moves: searched, checked and judged."""
+    store = "site.0.store=[{name='rack', power_mw=9.0, energy_mwh=0.005, crossover_hz=0.5}]"
+    scenario = toy(store)
+    (tmp_path / "limits.toml").write_text(table(("soc_window", "low = 0.45\nhigh = 0.9")))
+    task, clauses = task_of(scenario), limits_schema.load(tmp_path / "limits.toml")
+    room = measures(task, as_array(task.start), batch_of(task, task.tune.train_seeds)).room
+    (finding,) = limits.assess(simulate.run(scenario), clauses).limits
+    (checked,) = tune_check.judged([scenario], clauses)[0].limits
+    assert finding.where == checked.where == "campus/rack" and finding.passed is False
+    assert float(room[0, 0]) == pytest.approx(finding.margin, abs=1e-9)
+    assert checked.margin == pytest.approx(finding.margin, abs=1e-9)
+
+
 def test_bounds_are_never_left(toy):
     task = task_of(toy("tune.starts=5"))
     for place in (-1e9, -80.0, -5.0, 0.0, 5.0, 80.0, 1e9):
