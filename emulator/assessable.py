@@ -28,10 +28,12 @@ def no_pair(recording: Recording, apart_s: float) -> str:
     return f"a record of {recording.span_s:g} s is too short: it has no two rows {apart_s:g} s apart"
 
 
-def no_return(connected: np.ndarray, share: float, voltage_pu: np.ndarray) -> str:
+def no_return(connected: np.ndarray, share: float, voltage_pu: np.ndarray, above_pu: float) -> str:
     """Why a load that is not seen to stay away may do so; "" where all of it is seen."""
     if not np.isfinite(voltage_pu).all():
         return "voltage that is not finite"
+    if voltage_pu[-1] < above_pu:
+        return "the record ends before the voltage is back"
     return "the record ends before the load is back" if connected[-1] < share else ""
 
 

@@ -290,7 +290,9 @@ def _(limit: schema.LoadReturn, recording: Recording, values: np.ndarray) -> _Me
     (voltage_pu,) = recording.values.get("voltage", {"": np.ones(len(values))}).values()  # none of its own: stiff
     voltage_pu = voltage_pu[: len(values)]
     waits_s = metrics.waits_s(recording.time_s, values, voltage_pu, limit.share, limit.above_pu)
-    doubt = assessable.no_return(values, limit.share, voltage_pu) or assessable.too_coarse(recording, limit.max_s)
+    doubt = assessable.no_return(values, limit.share, voltage_pu, limit.above_pu) or assessable.too_coarse(
+        recording, limit.max_s
+    )
     return _Measured(metrics.largest(recording.time_s, waits_s), limit.max_s, doubt)
 
 

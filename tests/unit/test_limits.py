@@ -172,6 +172,8 @@ def test_a_load_that_is_not_seen_to_return_never_passes():
     ends = judged(recording(9.0, **parts), "load_return", **keys)
     assert ends.measured == pytest.approx(0.5) and ends.passed is None
     assert "ends before the load is back" in ends.reason
+    sagging = judged(recording(8.0, **parts), "load_return", **keys)
+    assert sagging.passed is None and "ends before the voltage is back" in sagging.reason
     assert judged(recording(10.0, **parts), "load_return", **keys).passed is False
     parts = {"connected_share": {"a": away(4.0)}, "voltage": {"a": lambda t: np.where(t < 8.0, 1.0, np.nan)}}
     unseen = judged(recording(20.0, **parts), "load_return", **keys)
