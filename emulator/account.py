@@ -12,7 +12,6 @@ from emulator.event_log import Bits, EventLog
 from emulator.frame import Frame
 from emulator.metrics import JobTally, Summary
 from emulator.plant import Layout
-from emulator.rollout import State
 from emulator.storages import batteries_of, listed
 from emulator.trace import Event, Header
 from emulator.wear import Wear
@@ -33,20 +32,18 @@ class Account:
         self._summary, self._tally, self._log = Summary(header), JobTally(header), EventLog(scenario)
         tables = [its for site in scenario.site if listed(site) for its in batteries_of(site)]
         self._wear = Wear(header, {i: its.ageing for i, its in enumerate(tables) if its.ageing is not None})
-        self._totals: dict[int, dict[str, float]] = {}
         self.stop_reason = ""
         self.ticks = 0  # emulated so far
 
-    def take(self, first: int, frame: Frame, state: State, rows: int) -> tuple[dict[str, np.ndarray], list[Event]]:
+    def take(self, first: int, frame: Frame, rows: int) -> tuple[dict[str, np.ndarray], list[Event]]:
         """Channels and events of the window from tick `first` on, at most `rows` rows, up to where the run stops."""
         every = self._layout.every_ticks
-        self._totals = _totals(self._layout, state)
         block, status = _block(self._header, frame, rows), np.asarray(frame.status)[:rows]
         self.stop_reason, rows = _physical_stop(self._header, block, status, first, every)
         block = {name: values[:rows] for name, values in block.items()}
         bits = Bits.of(frame, rows)
         self._summary.update(block, first)
-        self._tally.add(bits.job)
+        self._tally.add(np.asarray(frame.job_counts)[:rows])
         self._wear.add(block["battery_soc"])
         self.ticks = first + rows * every
         return block, self._log.between(first, bits, every)
@@ -57,19 +54,7 @@ class Account:
 
     def metrics(self) -> dict[str, float]:
         """Of all that was taken."""
-        return self._summary.result() | self._tally.result(self._totals) | self._wear.result()
-
-
-def _totals(layout: Layout, state: State) -> dict[int, dict[str, float]]:
-    """Sums that jobs keep in their state: by index of the job, then by name as in the metrics."""
-    found = {
-        job: {"lost_iteration_s": float(its.progress.lost_s)}
-        for job, its in zip(layout.training_job, state.training, strict=True)
-    }
-    for job, its in zip(layout.inference_job, state.inference, strict=True):
-        sums = {name: np.asarray(getattr(its, name)).sum(dtype=np.int64) for name in ("arrived", "completed")}
-        found[job] = {f"requests_{name}": float(total) for name, total in sums.items()}
-    return found
+        return self._summary.result() | self._tally.result() | self._wear.result()
 
 
 def _block(header: Header, frame: Frame, rows: int) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """Flickermeter of IEC 61000-4-15, edition 2, on an RMS envelope of the voltage instead of its waveform. NumPy, float64.
 
 The standard's meter squares the waveform, which turns modulation of the carrier into a signal at the modulation's own
-frequency. An envelope is that signal already, but for a factor that the scale takes up, and for what the meter makes of
-the carrier's sidebands: an envelope shows the rows of the standard's tables up to 30.5 Hz, not those at 33 to 40 Hz.
+frequency. The square of an envelope is that signal, but for a factor that the scale takes up, and for what the meter
+makes of the carrier's sidebands: it shows the rows of the standard's tables up to 30.5 Hz, not those at 33 to 40 Hz.
 
 Coefficients: IEC 61000-4-15:2010, as in the flicker algorithm of github.com/qwtb/qwtb [V].
 """
@@ -125,7 +125,7 @@ def _seen(voltage_pu: np.ndarray, row_s: float, lamp_v: Lamp, frequency_hz: floa
     share = -np.expm1(-step_s / ADAPTION_S)
     reference, _ = signal.lfilter([share], [1.0, share - 1.0], voltage, zi=[(1.0 - share) * voltage[0]])
     eye = _eye(1.0 / step_s, lamp_v, frequency_hz)
-    return np.asarray(signal.sosfilt(eye, voltage / reference - 1.0)), step_s
+    return np.asarray(signal.sosfilt(eye, 0.5 * ((voltage / reference) ** 2 - 1.0))), step_s
 
 
 def _resampled(voltage: np.ndarray, row_s: float) -> tuple[np.ndarray, float]:

@@ -65,8 +65,15 @@ class Frame:
     shaft_torque_pu: jax.Array = quantity("pu", "sections of all shafts", "deviation at the tick's start")
     status: jax.Array = quantity("1", "sites", "int32, status bits of `plant`")
     watched_w: jax.Array | None = quantity("W", "rows, watched devices", "of a whole window, in rows of its own")
+    job_counts: jax.Array | None = quantity("1", "rows, jobs, COUNTED", "of a whole window: how much there was of each")
 
 
+# What is added up of a job: what begins, in the order of the bits of `cluster.pauses`, and what only comes in numbers.
+COUNTED = (
+    *("iterations", "checkpoints", "evaluations", "data_stalls", "faults", "restarts"),
+    *("lost_iteration_s", "requests_arrived", "requests_completed"),
+)
+OF_WINDOW = ("watched_w", "job_counts")  # fields of a frame that are of a whole window of the jobs, not of a tick
 AT_START = (
     "soc",
     "battery_soc",

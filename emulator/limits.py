@@ -16,13 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emulator import flicker, spectrum
+from emulator import assessable, flicker, spectrum
 from emulator import limits_schema as schema
 from emulator import power_metrics as metrics
-from emulator.assessable import no_band, no_flicker, too_coarse, too_short
 from emulator.complaint import must_be
 from emulator.power_metrics import NONE, Moment
-from emulator.recording import Quantity, Recording, after, evenly, of_trace, printable
+from emulator.recording import Quantity, Recording, after, evenly, is_at, of_trace, printable
 from emulator.trace import Trace
 from emulator.units import S_PER_MIN, counted, plain
 
@@ -100,10 +99,8 @@ class Assessment:
     def as_json(self) -> dict[str, Any]:
         """As `wattswing assess --json` prints it; NaN as null."""
         rows = [{key: plain(value) for key, value in vars(finding).items()} for finding in self.limits]
-        return about(self.trace, self.complete, self.stop_reason, self.span_s) | {
-            "verdict": self.verdict,
-            "limits": rows,
-        }
+        head = about(self.trace, self.complete, self.stop_reason, self.span_s)
+        return head | {"verdict": self.verdict, "limits": rows}
 
 
 def assess(trace: Trace | Recording, limits: schema.Limits | str | Path) -> Assessment:
@@ -167,9 +164,8 @@ def _places(
     wanted = schema.place_of(limit)
     if not places:
         return {}, f"no {quantity} in the record"
-    if wanted is not None and wanted not in places:
-        return {}, f"no {quantity} of {wanted!r} in the record: it has {', '.join(places)}"
-    return places if wanted is None else {wanted: places[wanted]}, ""
+    chosen = {at: values for at, values in places.items() if wanted is None or is_at(at, wanted)}
+    return chosen, "" if chosen else f"no {quantity} of {wanted!r} in the record: it has {', '.join(places)}"
 
 
 def _only(recording: Recording, at: str) -> Recording:
@@ -220,7 +216,7 @@ def _(limit: schema.SlidingWindowChange, recording: Recording, values: np.ndarra
     ends_s, changes = metrics.changes_within(recording.time_s, values, limit.window_s)
     count = metrics.separate_windows(ends_s, changes, limit.window_s, limit.max_mw * (1.0 + ROUNDING))
     remark = f"exceeded in {counted(count, 'separate window')}" if count else ""
-    doubt = too_short(recording, limit.window_s) or too_coarse(recording, limit.window_s)
+    doubt = assessable.too_short(recording, limit.window_s) or assessable.too_coarse(recording, limit.window_s)
     return _Measured(metrics.largest(ends_s, changes), limit.max_mw, doubt, remark)
 
 
@@ -237,7 +233,7 @@ def _(limit: schema.DynamicRange, recording: Recording, values: np.ndarray) -> _
 
 @_measure.register
 def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := no_band(recording, limit.low_hz, limit.high_hz):
+    if doubt := assessable.no_band(recording, limit.low_hz, limit.high_hz):
         return _Measured(NONE, limit.max_fraction, doubt)
     lines = spectrum.of_series(evenly(recording, values), recording.row_s)
     part = getattr(spectrum.share(lines, limit.low_hz, limit.high_hz), limit.reading)
@@ -251,18 +247,19 @@ def _(limit: schema.BandEnergy, recording: Recording, values: np.ndarray) -> _Me
 @_measure.register
 def _(limit: schema.BandAmplitude, recording: Recording, values: np.ndarray) -> _Measured:
     needed_s = spectrum.LOBE_BINS / limit.low_hz if limit.low_hz > 0.0 else 0.0
-    if doubt := too_short(recording, needed_s) or no_band(recording, limit.low_hz, limit.high_hz):
+    if doubt := assessable.too_short(recording, needed_s) or assessable.no_band(recording, limit.low_hz, limit.high_hz):
         return _Measured(NONE, limit.max_mw, doubt)
     frequency_hz, amplitude_mw = spectrum.of_lines(evenly(recording, values), recording.row_s)
     band = spectrum.bins(frequency_hz, limit.low_hz, limit.high_hz)
     largest = metrics.largest(frequency_hz[band], amplitude_mw[band])
     remark = "" if isnan(largest.value) else f"at {largest.at_s:.4g} Hz"
-    return _Measured(Moment(np.nan_to_num(largest.value), np.nan), limit.max_mw, "", remark)
+    doubt = assessable.hidden_line(recording, frequency_hz[band], amplitude_mw[band], limit.max_mw * (1.0 + ROUNDING))
+    return _Measured(Moment(np.nan_to_num(largest.value), np.nan), limit.max_mw, doubt, remark)
 
 
 @_measure.register
 def _(limit: schema.FlickerPst, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := no_flicker(recording, flicker.SHORT_S):
+    if doubt := assessable.no_flicker(recording, flicker.SHORT_S):
         return _Measured(NONE, limit.max_pst, doubt)
     pst, peaks_s, remark = _severities(limit, recording, values)
     return _Measured(metrics.largest(peaks_s, pst), limit.max_pst, "", remark)
@@ -270,7 +267,7 @@ def _(limit: schema.FlickerPst, recording: Recording, values: np.ndarray) -> _Me
 
 @_measure.register
 def _(limit: schema.FlickerPlt, recording: Recording, values: np.ndarray) -> _Measured:
-    if doubt := no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
+    if doubt := assessable.no_flicker(recording, flicker.LONG_COUNT * flicker.SHORT_S):
         return _Measured(NONE, limit.max_plt, doubt)
     pst, _, remark = _severities(limit, recording, values)
     plt = flicker.long_term(pst)
@@ -281,7 +278,7 @@ def _(limit: schema.FlickerPlt, recording: Recording, values: np.ndarray) -> _Me
 @_measure.register
 def _(limit: schema.VoltageChange, recording: Recording, values: np.ndarray) -> _Measured:
     change = metrics.rapid_voltage_change(recording.time_s, values)
-    doubt = too_short(recording, metrics.RAPID_S) or too_coarse(recording, metrics.RAPID_S)
+    doubt = assessable.too_short(recording, metrics.RAPID_S) or assessable.too_coarse(recording, metrics.RAPID_S)
     return _Measured(_scaled(change, 100.0), limit.max_pct, doubt)
 
 
@@ -293,8 +290,11 @@ def _(limit: schema.VoltageRange, recording: Recording, values: np.ndarray) -> _
 @_measure.register
 def _(limit: schema.LoadReturn, recording: Recording, values: np.ndarray) -> _Measured:
     (voltage_pu,) = recording.values.get("voltage", {"": np.ones(len(values))}).values()  # none of its own: stiff
-    waits_s = metrics.waits_s(recording.time_s, values, voltage_pu[: len(values)], limit.share, limit.above_pu)
-    return _Measured(metrics.largest(recording.time_s, waits_s), limit.max_s, too_coarse(recording, limit.max_s))
+    voltage_pu = voltage_pu[: len(values)]
+    waits_s = metrics.waits_s(recording.time_s, values, voltage_pu, limit.share, limit.above_pu)
+    unseen = assessable.no_return(values, limit.share, voltage_pu, limit.above_pu)
+    coarse = assessable.too_coarse(recording, limit.max_s)
+    return _Measured(metrics.largest(recording.time_s, waits_s), limit.max_s, unseen or coarse)
 
 
 @_measure.register
@@ -315,7 +315,9 @@ def _(limit: schema.TieSwing, recording: Recording, values: np.ndarray) -> _Meas
 
 @_measure.register
 def _(limit: schema.ShaftTorque, recording: Recording, values: np.ndarray) -> _Measured:
-    return _Measured(metrics.largest(recording.time_s, np.abs(values)), limit.max_pu)
+    largest, (section,) = metrics.largest(recording.time_s, np.abs(values)), recording.values["shaft torque"]
+    hides = largest.value * assessable.peak_over_seen(recording, section) > limit.max_pu * (1.0 + ROUNDING)
+    return _Measured(largest, limit.max_pu, assessable.hidden_peak(recording, section) if hides else "")
 
 
 @_measure.register
@@ -336,15 +338,17 @@ def _severities(
     """Pst of each whole 10 min, when it was felt most, and what to know about them."""
     record = (evenly(recording, values), recording.row_s, limit.lamp_v, limit.frequency_hz)
     pst, peaks_s = flicker.severities(*flicker.instantaneous(*record))
-    return pst, recording.time_s[0] + peaks_s, flicker.validity(*record)
+    other = f"a meter for {limit.frequency_hz:g} Hz, the grid has {recording.nominal_hz:g} Hz"
+    remarks = ("" if limit.frequency_hz == recording.nominal_hz else other, flicker.validity(*record))
+    return pst, recording.time_s[0] + peaks_s, "; ".join(filter(None, remarks))
 
 
 def _rate(recording: Recording, values: np.ndarray, over_s: float) -> tuple[Moment, str]:
     """Largest rate per s over a time, and why it proves nothing."""
     rate = metrics.ramp(recording.time_s, values, over_s)
     if isnan(rate.value):
-        return rate, f"a record of {recording.span_s:g} s is too short: it has no two rows {over_s:g} s apart"
-    return rate, too_coarse(recording, over_s)
+        return rate, assessable.no_pair(recording, over_s)
+    return rate, assessable.too_coarse(recording, over_s)
 
 
 def _scaled(found: Moment, factor: float) -> Moment:

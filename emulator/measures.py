@@ -15,11 +15,11 @@ import numpy as np
 
 from emulator import flicker, shaft_fatigue, spectrum
 from emulator import power_metrics as metrics
-from emulator.assessable import no_band, no_flicker, too_coarse, too_short
+from emulator.assessable import hidden_peak, no_band, no_flicker, no_pair, too_coarse, too_short
 from emulator.complaint import must_be
 from emulator.metrics import unit_of
 from emulator.power_metrics import NONE, Moment
-from emulator.recording import Quantity, Rating, Recording, evenly, of_trace, printable
+from emulator.recording import Quantity, Rating, Recording, evenly, is_at, of_trace, printable
 from emulator.shaft_fatigue import Strength
 from emulator.trace import Trace
 from emulator.units import S_PER_YEAR, plain
@@ -109,7 +109,7 @@ def _values(recording: Recording, quantity: Quantity, at: str) -> np.ndarray:
 
 def _load(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
     """What a site consumes before its battery; without one, that is what it draws."""
-    if at in recording.values.get("soc", {}):
+    if any(is_at(battery, at) for battery in recording.values.get("soc", {})):
         yield from _flow(recording, _values(recording, "load", at))
 
 
@@ -133,10 +133,14 @@ def _flow(recording: Recording, power_mw: np.ndarray) -> Iterator[Row]:
     yield "peak_mw", found.peak_mw, ""
     yield "swing_mw", found.swing_mw, ""
     for over_s, rate in found.ramp_mw_per_s.items():
-        yield f"ramp_{over_s:g}s_mw_per_s", rate, too_short(recording, over_s) or too_coarse(recording, over_s)
+        yield f"ramp_{over_s:g}s_mw_per_s", rate, _about_rate(recording, rate, over_s)
     doubt = too_short(recording, window_s) or too_coarse(recording, window_s)
     yield f"change_{window_s:g}s_mw", found.change_mw, doubt
     yield f"changes_{window_s:g}s", found.changes, f"separate windows of {window_s:g} s with nine tenths of it or more"
+
+
+def _about_rate(recording: Recording, rate: Moment, over_s: float) -> str:
+    return no_pair(recording, over_s) if np.isnan(rate.value) else too_coarse(recording, over_s)
 
 
 def _voltage(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
@@ -145,7 +149,8 @@ def _voltage(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
     yield "min_pu", Moment(-low.value, low.at_s), ""
     yield "max_pu", metrics.largest(time_s, voltage_pu), ""
     change = metrics.rapid_voltage_change(time_s, voltage_pu)
-    yield "rapid_change_pct", Moment(100.0 * change.value, change.at_s), too_coarse(recording, metrics.RAPID_S)
+    doubt = too_short(recording, metrics.RAPID_S) or too_coarse(recording, metrics.RAPID_S)
+    yield "rapid_change_pct", Moment(100.0 * change.value, change.at_s), doubt
     for lamp_v in LAMPS:
         yield from _flicker(recording, evenly(recording, voltage_pu), lamp_v)
 
@@ -173,7 +178,7 @@ def _frequency(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
     yield "nadir_hz", found.nadir_hz, ""
     yield "zenith_hz", found.zenith_hz, ""
     for over_s, rate in found.rocof_hz_per_s.items():
-        yield f"rocof_{over_s:g}s_hz_per_s", rate, too_short(recording, over_s) or too_coarse(recording, over_s)
+        yield f"rocof_{over_s:g}s_hz_per_s", rate, _about_rate(recording, rate, over_s)
     for band_hz, time_s in found.outside_s.items():
         yield f"outside_{band_hz:g}hz_s", time_s, ""
 
@@ -197,14 +202,15 @@ def _tie(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
 
 
 def _shaft(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]:
-    torque_pu = _values(recording, "shaft torque", at)
-    yield "swing_pu", metrics.swing(recording.time_s, torque_pu), ""
-    yield "largest_pu", metrics.largest(recording.time_s, np.abs(torque_pu)), ""
+    torque_pu, hidden = _values(recording, "shaft torque", at), hidden_peak(recording, at)
+    yield "swing_pu", metrics.swing(recording.time_s, torque_pu), hidden
+    yield "largest_pu", metrics.largest(recording.time_s, np.abs(torque_pu)), hidden
     found = shaft_fatigue.of_torque(torque_pu, recording.span_s, wanted.strength)
     curve = wanted.strength
-    yield "cycles_beyond_endurance", found.cycles_beyond_endurance, f"amplitude of {curve.endurance_pu:g} pu"
+    amplitude = f"amplitude of {curve.endurance_pu:g} pu"
+    yield "cycles_beyond_endurance", found.cycles_beyond_endurance, "; ".join(filter(None, [amplitude, hidden]))
     knee = f"{curve.cycles:g} cycles of {curve.endurance_pu:g} pu, exponent {curve.exponent:g}"
-    yield "damage", found.damage, f"of {knee} ({curve.source})"
+    yield "damage", found.damage, "; ".join(filter(None, [f"of {knee} ({curve.source})", hidden]))
     yield "damage_per_year", found.damage_per_year, "if all of the year were like the record"
 
 
@@ -254,16 +260,18 @@ def _mitigation(recording: Recording, at: str, wanted: _Wanted) -> Iterator[Row]
     yield "wanted_energy_mwh", wanted_mwh, ""
     yield "added_energy_mwh", metrics.energy_mwh(time_s, np.maximum(added_mw, 0.0)), ""
     yield "withheld_energy_mwh", metrics.energy_mwh(time_s, np.maximum(-added_mw, 0.0)), ""
-    yield "energy_overhead_pct", 100.0 * net_mwh / wanted_mwh if wanted_mwh > 0.0 else np.nan, ""
+    overhead_pct = 100.0 * net_mwh / wanted_mwh if wanted_mwh > 0.0 else np.nan
+    yield "energy_overhead_pct", overhead_pct, "" if wanted_mwh > 0.0 else "the job wanted no energy"
     yield from _summed_up(recording, f"job.{at.replace('/', '.')}", ("lost_iteration_s",))
 
 
 def _summed_up(recording: Recording, at: str, names: Sequence[str]) -> Iterator[Row]:
     """What the run itself has added up, as it is in no channel; NaN as long as the run has not ended."""
-    remark = "" if recording.complete else "known at the end of a run"
+    unknown = "no ageing is given" if recording.complete else "known at the end of a run"
     for name in names:
-        if f"{at}.{name}" in recording.run_metrics:
-            yield name, recording.run_metrics[f"{at}.{name}"], remark
+        value = recording.run_metrics.get(f"{at}.{name}")
+        if value is not None:
+            yield name, value, unknown if np.isnan(value) else ""
 
 
 SECTIONS: tuple[tuple[str, Quantity, Callable[[Recording, str, _Wanted], Iterator[Row]]], ...] = (

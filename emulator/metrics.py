@@ -19,13 +19,9 @@ from emulator.trace import Event, Header
 from emulator.units import S_PER_H
 from emulator.wear import Wear
 
-# Counted events of jobs: bits of `cluster.pauses`, which NumPy code does not import.
-JOB_COUNTS = {"iterations": 1, "checkpoints": 2, "evaluations": 4, "data_stalls": 8, "faults": 16, "restarts": 32}
-JOB_TOTALS = (  # added up by the jobs themselves
-    "lost_iteration_s",
-    "requests_arrived",
-    "requests_completed",
-)
+# What is added up of a job, in the order of `frame.COUNTED`, which NumPy code does not import.
+JOB_COUNTS = ("iterations", "checkpoints", "evaluations", "data_stalls", "faults", "restarts")
+JOB_TOTALS = ("lost_iteration_s", "requests_arrived", "requests_completed")
 UNITS = {  # by the end of a key, the longer ends first
     "_mw_per_s": "MW/s",
     "_hz_per_s": "Hz/s",
@@ -55,7 +51,7 @@ def unit_of(key: str) -> str:
 
 def names(header: Header) -> tuple[str, ...]:
     """Keys of the metrics that a run with this header has, in order."""
-    return (*Summary(header).result(), *JobTally(header).result({}), *Wear(header, {}).result())
+    return (*Summary(header).result(), *JobTally(header).result(), *Wear(header, {}).result())
 
 
 class Summary:
@@ -176,38 +172,36 @@ def _job(label: str) -> str:
 
 
 class JobTally:
-    """Counts of what began in each job, fed with (rows, jobs) bits of `cluster.pauses`."""
+    """Sums of what was in each job, fed with (rows, jobs, JOB_COUNTS and JOB_TOTALS) of `frame.COUNTED`."""
 
-    CARRIED = ("_rows", "_counts", "_first", "_last")
+    CARRIED = ("_rows", "_sums", "_first", "_last")
 
     def __init__(self, header: Header) -> None:
         self._jobs = header.labels["job"]
         self._row_s = header.row_s
         self._rows = 0
-        self._counts = {key: np.zeros(len(self._jobs), np.int64) for key in JOB_COUNTS}
+        self._sums = {key: Sum(len(self._jobs)) for key in (*JOB_COUNTS, *JOB_TOTALS)}
         self._first, self._last = (np.full(len(self._jobs), np.nan) for _ in range(2))  # rows in which iterations begin
 
-    def add(self, bits: np.ndarray) -> None:
+    def add(self, counts: np.ndarray) -> None:
         """Take in further rows."""
-        for key, bit in JOB_COUNTS.items():
-            self._counts[key] += np.count_nonzero(bits & bit, axis=0)
-        rows, jobs = np.nonzero(bits & JOB_COUNTS["iterations"])
+        for i, total in enumerate(self._sums.values()):
+            total.add(counts[..., i])
+        rows, jobs = np.nonzero(counts[..., JOB_COUNTS.index("iterations")])
         rows = rows + self._rows
         np.fmin.at(self._first, jobs, rows)
         np.fmax.at(self._last, jobs, rows)
-        self._rows += len(bits)
+        self._rows += len(counts)
 
-    def result(self, totals: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
-        """Counts so far, the mean time between starts of iterations, pauses included (NaN below two of them), and
-        `totals` by the job's place, 0 where not given: by how much caps and dummy work have made iterations longer, an
-        estimate of what smoothing's ceilings would add if they slowed the job too, and requests since the run's start.
-        """
+    def result(self) -> dict[str, float]:
+        """Counts so far, by how much caps, ceilings and dummy work have made iterations longer, requests since the
+        run's start, and the mean time between starts of iterations, pauses included (NaN below two of them)."""
         found = {}
         for i, job in enumerate(self._jobs):
-            found |= {f"{_job(job)}.{key}": float(count[i]) for key, count in self._counts.items()}
-            between = self._counts["iterations"][i] - 1
+            sums = {key: float(total.total[i]) for key, total in self._sums.items()}
+            between = sums["iterations"] - 1.0
             lasted_s = (self._last[i] - self._first[i]) * self._row_s
-            found |= {f"{_job(job)}.{key}": totals.get(i, {}).get(key, 0.0) for key in JOB_TOTALS}
+            found |= {f"{_job(job)}.{key}": value for key, value in sums.items()}
             found[f"{_job(job)}.iteration_mean_s"] = lasted_s / between if between > 0 else np.nan
         return found
 

@@ -115,7 +115,7 @@ def _linear(scenario: schema.Scenario, where: Where) -> tuple[Layout, Linear, li
     records = records_of(scenario)
     layout, params = layout_of(scenario), params_of(scenario, records)
     inputs = inputs_of(scenario, records, 0, layout.chunk_ticks)
-    _, jobs, _, _ = jax.jit(job_power, static_argnums=0)(layout, params, initial_state(layout, params), inputs)
+    jobs = jax.jit(job_power, static_argnums=0)(layout, params, initial_state(layout, params), inputs).jobs
     first_mw = np.asarray(jobs.mw)[0]
     start = jax.eval_shape(partial(plant.equilibrium, layout), params, first_mw)
     names = state_names(start, _labels(scenario, layout))

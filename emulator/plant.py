@@ -19,7 +19,7 @@ from emulator.cluster.serving import InferenceLayout, InferenceParams
 from emulator.disturbance import StepLayout, Steps
 from emulator.facility import ride_through
 from emulator.facility.power_chain import FacilityParams, facility_power, reactive_power
-from emulator.frame import ExternalGrid, Frame, Jobs, of_sites
+from emulator.frame import OF_WINDOW, ExternalGrid, Frame, Jobs, of_sites
 from emulator.grid import frequency, voltage
 from emulator.grid.forming import FormingLimits
 from emulator.power_limit import PowerLimitParams, caps_w
@@ -226,7 +226,7 @@ def tick(
         job_wanted_mw=jobs.wanted_mw,
         job_bits=jobs.bits,
         hall_mw=jobs.hall_mw,
-        watched_w=None,
+        **dict.fromkeys(OF_WINDOW),
     )
     return PlantState(sites=tuple(sites), grid=grid), frame
 

@@ -13,7 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from emulator.grid_schema import Shaft
 from emulator.power_metrics import SAME_TIME
+from emulator.topology import section_names
+from emulator.torsional_modes import frequencies_hz
 from emulator.trace import Trace, TraceError
 
 Quantity = Literal[
@@ -77,6 +80,7 @@ class Recording:
     run_metrics: Mapping[str, float] = field(default_factory=dict)  # as the run itself summed them up
     held_s: float = 0.0  # interval at which a meter refreshed its values, where that is longer than a row; else 0
     caution: str = ""  # what to know about the recording, in words
+    shaft_hz: Mapping[str, float] = field(default_factory=dict)  # fastest mode of each section's shaft, where known
 
     @property
     def resolution_s(self) -> float:
@@ -89,12 +93,18 @@ class Recording:
         return float(self.time_s[-1] - self.time_s[0]) + self.row_s if len(self.time_s) else 0.0
 
 
+def is_at(place: str, site: str) -> bool:
+    """Whether a place is a site, or a battery of it."""
+    return place == site or place.startswith(f"{site}/")
+
+
 def channels_of(quantities: Iterable[Quantity]) -> set[str]:
     """Channels of a trace that `of_trace` needs for quantities: of batteries also those of the sites, as a site's only
-    battery has none of its own."""
+    battery has none of its own; of a site's charge also those of its batteries, as several are judged one by one."""
     wanted = set(quantities)
-    besides = {"bess_soc", "site_bess_power_mw"} if wanted & {"battery power", "battery soc"} else set()
-    return {CHANNELS[quantity][0] for quantity in wanted} | besides
+    alone = {"bess_soc", "site_bess_power_mw"} if wanted & {"battery power", "battery soc"} else set()
+    each = {"battery_soc"} if "soc" in wanted else set()
+    return {CHANNELS[quantity][0] for quantity in wanted} | alone | each
 
 
 def of_trace(trace: Trace, name: str) -> Recording:
@@ -121,6 +131,11 @@ def of_trace(trace: Trace, name: str) -> Recording:
     alone = [site for site in battery_mw if site in values["soc"] and site not in several]
     values["battery power"] |= {site: battery_mw[site] for site in alone}
     values["battery soc"] |= {site: values["soc"][site] for site in alone}
+    for site in [site for site in values["soc"] if site not in alone]:
+        each = {at: soc for at, soc in values["battery soc"].items() if is_at(at, site)}
+        if len(each) > 1:  # their mean, which the site has, may be well where they are not
+            del values["soc"][site]
+            values["soc"] |= each
     return Recording(
         name=name,
         time_s=trace.time_s,
@@ -131,6 +146,7 @@ def of_trace(trace: Trace, name: str) -> Recording:
         stop_reason=trace.stop_reason,
         values=values,
         ratings=_ratings(config, header.labels["battery"]),
+        shaft_hz=_shaft_hz(config, header.frequency_hz),
         run_metrics={} if part else trace.metrics,
     )
 
@@ -153,6 +169,16 @@ def _ratings(config: Mapping[str, Any], listed: tuple[str, ...]) -> Mapping[str,
                     auxiliary_mw=units * its.get("auxiliary_mw", 0.0),
                     open_circuit_v=tuple(its.get("cell", {}).get("open_circuit_v", (1.0, 1.0))),
                 )
+    return found
+
+
+def _shaft_hz(config: Mapping[str, Any], nominal_hz: float) -> Mapping[str, float]:
+    """Fastest mode of the shafts in a resolved configuration, by section. None of those of a foreign one."""
+    found = {}
+    for its in config.get("grid", {}).get("shaft", ()):
+        if its.keys() >= {"name", "inertia_s", "stiffness_pu"}:
+            shaft = Shaft.model_validate(its)
+            found |= dict.fromkeys(section_names(shaft), frequencies_hz(shaft, nominal_hz)[-1])
     return found
 
 

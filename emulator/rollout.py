@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from emulator import plant
 from emulator.cluster import demand, serving
 from emulator.cluster.iteration import Window
-from emulator.frame import AT_START, ExternalGrid, Frame, Jobs
+from emulator.frame import AT_START, COUNTED, OF_WINDOW, ExternalGrid, Frame, Jobs
 from emulator.plant import Inputs, Layout, Params, PlantState
 from emulator.struct import quantity, struct
 from emulator.units import W_PER_MW
@@ -45,6 +45,7 @@ class JobWork(NamedTuple):
     jobs: Jobs  # with a leading axis of ticks
     watched_w: jax.Array  # (rows, watched devices), in rows of their own
     overflow: jax.Array  # true where the window held more iterations than planned for
+    counts: jax.Array  # (rows, jobs, COUNTED) how much of each there was in a row
 
 
 def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> JobWork:
@@ -56,11 +57,13 @@ def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> J
     key = jax.random.key(inputs.seed)
     dtype = inputs.given_mw.dtype
     power = {job: inputs.given_mw[:, i] for i, job in enumerate(layout.given_job)}
-    serving_after = []
+    serving_after, counts = [], {}
     for i, job in enumerate(layout.inference_job):
         with jax.named_scope(f"job{job}"):
-            after, power_w = serving.advance(layout.inference[i], params.inference[i], state.inference[i], key, window)
+            its, numbers = layout.inference[i], params.inference[i]
+            after, power_w, requests = serving.advance(its, numbers, state.inference[i], key, window)
         serving_after.append(after)
+        counts[job] = jnp.pad(requests.astype(dtype), ((0, 0), (len(COUNTED) - 2, 0)))
         power[job] = power_w / W_PER_MW
     wanted, bits = dict(power), {job: jnp.zeros(window.ticks, jnp.int32) for job in power}
     halls = [jnp.zeros(window.ticks, dtype) for _ in range(layout.halls)]
@@ -77,6 +80,7 @@ def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> J
         power[job] = jnp.where(found.overflow, jnp.nan, jnp.sum(found.power_w, axis=1) / W_PER_MW)
         wanted[job] = jnp.sum(found.wanted_w, axis=1) / W_PER_MW
         bits[job] = found.bits
+        counts[job] = _counts(found)
         for group, hall in enumerate(layout.training_halls[i]):
             halls[hall] = halls[hall] + found.power_w[:, group] / W_PER_MW
         overflow = overflow | found.overflow
@@ -95,7 +99,19 @@ def job_power(layout: Layout, params: Params, state: State, inputs: Inputs) -> J
         hall_mw=columns(halls, dtype),
     )
     watched_w = jnp.concatenate(watched, axis=1) if watched else jnp.zeros((0, 0), dtype)
-    return JobWork((tuple(training_after), tuple(serving_after)), jobs, watched_w, overflow)
+    none = jnp.zeros((window.ticks, len(COUNTED)), dtype)
+    rows = jnp.zeros((window.ticks // layout.every_ticks, 0, len(COUNTED)), dtype)
+    for job in every_job:
+        counted = counts.get(job, none).reshape(rows.shape[0], layout.every_ticks, 1, len(COUNTED)).sum(axis=1)
+        rows = jnp.concatenate([rows, counted], axis=1)
+    return JobWork((tuple(training_after), tuple(serving_after)), jobs, watched_w, overflow, rows)
+
+
+def _counts(found: demand.Demand) -> jax.Array:
+    """(ticks, COUNTED) of a training job."""
+    begin = [(found.bits >> place) & 1 for place in range(COUNTED.index("lost_iteration_s"))]
+    none = jnp.zeros_like(found.lost_s)
+    return jnp.stack([*(its.astype(none.dtype) for its in begin), found.lost_s, none, none], axis=1)
 
 
 def initial_state(layout: Layout, params: Params) -> State:
@@ -136,12 +152,12 @@ def thinned(frames: Frame, every: int) -> Frame:
     def groups(x: jax.Array) -> jax.Array:
         return x.reshape(x.shape[0] // every, every, *x.shape[1:])
 
-    parts = {name: groups(getattr(frames, name)) for name in Frame.__dataclass_fields__ if name != "watched_w"}
+    parts = {name: groups(getattr(frames, name)) for name in Frame.__dataclass_fields__ if name not in OF_WINDOW}
     thin = {
         name: x[:, 0] if name in AT_START else jnp.mean(x, axis=1) for name, x in parts.items() if name not in FLAGS
     }
     flags = {name: jax.lax.reduce_or(parts[name], (1,)) for name in FLAGS}
-    return Frame(**thin, **flags, watched_w=frames.watched_w)
+    return Frame(**thin, **flags, watched_w=frames.watched_w, job_counts=frames.job_counts)
 
 
 def rollout(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
@@ -179,14 +195,14 @@ def slice_of(work: JobWork, begin: jax.Array, ticks: int) -> JobWork:
 
     The jobs' states stay those after the whole window: only its last slice may be followed by another window.
     """
-    states, jobs, watched_w, overflow = work
+    states, jobs, watched_w, overflow, counts = work
     whole = jobs.mw.shape[0]
 
     def cut(x: jax.Array) -> jax.Array:
         rows = x.shape[0] * ticks // whole
         return jax.lax.dynamic_slice_in_dim(x, begin * rows // ticks, rows)
 
-    return JobWork(states, jax.tree.map(cut, jobs), cut(watched_w), overflow)
+    return JobWork(states, jax.tree.map(cut, jobs), cut(watched_w), overflow, cut(counts))
 
 
 def _window(layout: Layout, params: Params, state: State, inputs: Inputs) -> tuple[State, Frame]:
@@ -198,7 +214,7 @@ def closed_loop(
     layout: Layout, params: Params, state: State, work: JobWork, external: ExternalGrid | None
 ) -> tuple[State, Frame]:
     """The plant under the power of its jobs in a window, and the power caps that its sites order from that."""
-    (training, inference), jobs, watched_w, overflow = work
+    (training, inference), jobs, watched_w, overflow, counts = work
     settled = plant.equilibrium(layout, params, jobs.mw[0], jax.tree.map(lambda x: x[0], external))
     start = jax.tree.map(lambda new, old: jnp.where(state.tick == 0, new, old), settled, state.plant)
     ticks = jobs.mw.shape[0]
@@ -209,7 +225,7 @@ def closed_loop(
         return advance(layout, params, carry, *xs)
 
     after, frames = jax.lax.scan(one, start, (firsts, *_in_chunks(layout, (jobs, external))))
-    frames = replace(_joined(frames), watched_w=watched_w)
+    frames = replace(_joined(frames), watched_w=watched_w, job_counts=counts)
     state = State(
         tick=state.tick + ticks,
         training=training,

@@ -167,7 +167,7 @@ def deliver(
     for first, frame, state in frames:
         check(scenario, params, first, state)
         rows = min(len(frame.status), (total - first) // every)
-        block, events = account.take(first, frame, state, rows)
+        block, events = account.take(first, frame, rows)
         rows = len(block["site_it_power_mw"])
         device_rows = rows * every // header.device_every_ticks
         watched = {name: values[:device_rows] for name, values in watch.of(frame).items()}

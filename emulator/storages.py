@@ -30,6 +30,13 @@ def listed(site: schema.Site) -> tuple[str, ...]:
     return ("bess", *(store.name for store in site.store)) if one_by_one else ()
 
 
+def soc_places(scenario: schema.Scenario) -> dict[str, bool]:
+    """Sites, then listed batteries, as a frame has them; true where a state of charge is judged: of a site's only
+    battery at the site, of several at each."""
+    sites = {site.name: site.bess is not None and not site.store for site in scenario.site}
+    return sites | {f"{site.name}/{name}": bool(site.store) for site in scenario.site for name in listed(site)}
+
+
 def storage_layout(site: schema.Site, dt_s: float) -> StorageLayout | None:
     """Switches and integer times; None without a battery."""
     if site.bess is None:

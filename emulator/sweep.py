@@ -163,7 +163,7 @@ def _run(
                     continue
                 frame, state = (jax.tree.map(itemgetter(taking), tree) for tree in (frames, states))
                 check(cases[taking].scenario, group.params[taking], first, state)
-                block, _ = account.take(first, frame, state, rows)
+                block, _ = account.take(first, frame, rows)
                 kept[taking].append(first, block, [])
             taking = -1
     except KeyboardInterrupt as interrupt:

@@ -111,7 +111,7 @@ def _jobs_of(layout: Layout) -> Any:
 
     def one(each: tuple[Params, State, Inputs]) -> tuple[State, Jobs]:
         params, state, inputs = each
-        (training, served), jobs, _, overflow = job_power(layout, params, state, inputs)
+        (training, served), jobs, _, overflow, _ = job_power(layout, params, state, inputs)
         after = replace(
             state,
             tick=state.tick + jobs.mw.shape[0],
@@ -202,13 +202,14 @@ def _frames(group: Group, params: Params, scenarios: Batch) -> Frame:
         known = jax.vmap(partial(_known, group.layout), in_axes=(None if alone else 0, 0, 0))
         frames = known(its, state, jobs)
     rows = run_ticks(group.variants[0])
-    return jax.tree.map(lambda x: x[:, :rows], replace(frames, watched_w=None))
+    return jax.tree.map(lambda x: x[:, :rows], replace(frames, watched_w=None, job_counts=None))
 
 
 def _known(layout: Layout, params: Params, state: State, jobs: Jobs) -> Frame:
     """Frames of the closed loop under what its jobs are known to do."""
     nobody = jnp.zeros((0, 0), jobs.mw.dtype)
-    work = JobWork((state.training, state.inference), jobs, nobody, state.overflow)
+    uncounted = jnp.zeros((0, 0, 0), jobs.mw.dtype)
+    work = JobWork((state.training, state.inference), jobs, nobody, state.overflow, uncounted)
     return closed_loop(layout, params, state, work, None)[1]
 
 
@@ -273,7 +274,7 @@ def _room_of(group: Group, clause: Clause, frames: Frame) -> jax.Array:
         case "voltage":
             values = frames.voltage_pu
         case "soc":
-            values = frames.soc
+            values = jnp.concatenate([frames.soc, frames.battery_soc], axis=1)
         case "frequency":
             values = group.variants[0].grid.frequency_hz * frames.speed_pu
         case "tie flow":

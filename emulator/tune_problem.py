@@ -17,8 +17,10 @@ from emulator import limit_terms, limits_schema, rules, schema, tunables
 from emulator.complaint import ConfigError, Path, Problem, dotted, nearest
 from emulator.limits import KINDS
 from emulator.plant import Layout, Params
+from emulator.recording import is_at
 from emulator.scenario import Records, layout_of, params_of, records_of
 from emulator.simulate import header_of, run_ticks, structure_of, whole_chunks
+from emulator.storages import soc_places
 from emulator.struct import as_array
 from emulator.tune_schema import COSTS, Tune
 
@@ -267,13 +269,13 @@ def _clause(limit: limits_schema.Limit, scenario: schema.Scenario) -> Clause:
     places = {
         "power": dict.fromkeys(labels["site"], True),
         "voltage": {site.name: site.pcc is not None for site in sites},
-        "soc": {site.name: bool(site.bess) for site in sites},
+        "soc": soc_places(scenario),
         "frequency": dict.fromkeys(labels["area"], True),
         "tie flow": dict.fromkeys(labels["tie"], True),
         "shaft torque": dict.fromkeys(labels["section"], True),
     }[kind.quantity]
     wanted = limits_schema.place_of(limit)
-    columns = [i for i, name in enumerate(places) if places[name] and wanted in (None, name)]
+    columns = [i for i, name in enumerate(places) if places[name] and (wanted is None or is_at(name, wanted))]
     if not columns:
         where = f" of {wanted!r}" if wanted else ""
         raise _refused("tune.limits", f"clause {limit.name!r}: the scenario has no {kind.quantity}{where}")

@@ -77,7 +77,7 @@ def nominal_iteration(scenario: schema.Scenario, site: schema.Site, job: Trainin
         layout = sampled(layout, MOST_DEVICES)
     inputs = inputs_of(its, {}, 0, ticks_nearest(its.run.duration_s, its.run.dt_s))
     state = initial_state(layout, params)
-    _, jobs, _, _ = emulated(layout, params, state, inputs)
+    jobs = emulated(layout, params, state, inputs).jobs
     starts = np.flatnonzero(np.asarray(jobs.bits)[:, 0] & ITERATION)
     period_s = (starts[-1] - starts[0]) / (len(starts) - 1) * layout.dt_s
     return float(period_s), np.asarray(jobs.mw)[starts[-2] : starts[-1], 0]

@@ -123,7 +123,7 @@ def emulated(seed: int, iterations: int = ITERATIONS) -> np.ndarray:
     scenario = em.load("campus_100mw", [f"run.seed={seed}", "run.dt_s=0.005", "run.duration_s=1000.0"])
     dt_s = scenario.run.dt_s
     layout, params, state, inputs = em.build(scenario, ticks=round(22.0 * (iterations + 2) / dt_s))
-    _, jobs, _, _ = jax.jit(job_power, static_argnums=0)(layout, params, state, inputs)
+    jobs = jax.jit(job_power, static_argnums=0)(layout, params, state, inputs).jobs
     power_mw = jobs.mw
     job = scenario.site[0].job[0]
     assert isinstance(job, TrainingJob)

@@ -20,7 +20,7 @@ from emulator.cluster import workload as wl
 from emulator.cluster.devices import Carry, Group, Setting
 from emulator.cluster.events import Overshoot, Part, accumulate
 from emulator.cluster.fluctuation import fluctuation
-from emulator.cluster.iteration import Job, JobLayout, JobParams, Progress, Window
+from emulator.cluster.iteration import Job, JobLayout, JobParams, Marks, Progress, Window
 from emulator.cluster.smoothing import DummyParams, LimitLayout, SmoothingParams, settings
 from emulator.draws import even, folds
 from emulator.kernels import device_tick as kernel
@@ -86,6 +86,7 @@ class Demand:
     power_w: jax.Array = quantity("W", "ticks, groups")
     wanted_w: jax.Array = quantity("W", "ticks, groups", "without floor, ceiling, dummy work and cap")
     bits: jax.Array = quantity("1", "ticks", "int32: what begins in the tick, bits of `pauses`")
+    lost_s: jax.Array = quantity("s", "ticks", "how much longer caps, ceilings and dummy work made what ends")
     watched_w: jax.Array = quantity("W", "ticks / watch_every, watched devices")
     overflow: jax.Array = quantity("1", "", "true where there were more iterations than planned for")
 
@@ -128,14 +129,15 @@ def advance(
     if layout.noisy:
         common, series = fluctuation(job.streams[wl.NOISE], params.job.workload.noise_correlation_s, common, window)
     path = _by_events if layout.path == "events" else _by_devices
-    after, power, wanted, bits, overflow = path(layout, params, state, job, ordered, series, window)
+    after, power, wanted, marks, overflow = path(layout, params, state, job, ordered, series, window)
     watched, watched_share = _watch(layout, params, state, job, ordered, series, window)
     counts = jnp.asarray(layout.groups, power.dtype)[None, :]
     after = TrainingState(**{**after, "common": common, "watched": watched})
     demand = Demand(
         power_w=counts * _server_w(params.device, power),
         wanted_w=counts * _server_w(params.device, wanted),
-        bits=bits,
+        bits=marks.bits,
+        lost_s=marks.lost_s,
         watched_w=_server_w(params.device, watched_share),
         overflow=overflow,
     )
@@ -156,15 +158,15 @@ def _by_events(
     ordered: jax.Array,
     common: jax.Array,
     window: Window,
-) -> tuple[dict, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Fields of the state after it, (ticks, groups) power and wanted power as shares of the range, bits, overflow.
+) -> tuple[dict, jax.Array, jax.Array, Marks, jax.Array]:
+    """Fields of the state after it, (ticks, groups) power and wanted power as shares of the range, marks, overflow.
 
     Power follows the level through 1/(1 + s T), exact for a level that is constant within the tick. The devices' own
     fluctuations sum to one whose variance is the sum of theirs.
     """
     workload, gains = params.job.workload, _gains(layout, params, job)
     parts = tuple(Part(rows, count * gains[rows]) for rows, count in _rows(layout))
-    increments, bits, progress, overflow = accumulate(
+    increments, marks, progress, overflow = accumulate(
         layout.job, params.job, state.progress, job, parts, _overshoot(layout, params), ordered, window
     )
     response = lag_gain(params.device.response_s, window.dt_s)
@@ -193,7 +195,7 @@ def _by_events(
     level = jnp.where(window.first == 0, increments.level[0], state.level)
     (*_, level), power = jax.lax.scan(one, (zero, zero, zero, level), (*increments, common, own_series))
     after = {"progress": progress, "level": level, "own": own, "devices": ()}
-    return after, power, power, bits, overflow
+    return after, power, power, marks, overflow
 
 
 def _root(square: jax.Array) -> jax.Array:
@@ -210,7 +212,7 @@ def _by_devices(
     ordered: jax.Array,
     common: jax.Array,
     window: Window,
-) -> tuple[dict, jax.Array, jax.Array, jax.Array, jax.Array]:
+) -> tuple[dict, jax.Array, jax.Array, Marks, jax.Array]:
     """As `_by_events`."""
     gains = _gains(layout, params, job)
     keys = _own_keys(layout, job)
@@ -218,7 +220,7 @@ def _by_devices(
         Group(rows, kernel.Devices(gains[rows], jnp.broadcast_to(count, gains[rows].shape), keys[rows]))
         for rows, count in _rows(layout)
     )
-    carry, sums, bits, overflow = devices.advance(
+    carry, sums, marks, overflow = devices.advance(
         layout.job,
         params.job,
         job,
@@ -231,7 +233,7 @@ def _by_devices(
         window,
     )
     after = {"progress": carry.progress, "level": state.level, "own": state.own, "devices": carry.devices}
-    return after, sums[..., 0], sums[..., 1], bits, overflow
+    return after, sums[..., 0], sums[..., 1], marks, overflow
 
 
 def _watch(

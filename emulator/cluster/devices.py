@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from emulator.cluster.events import Overshoot, cuts, steps_in, steps_of
-from emulator.cluster.iteration import Job, JobLayout, JobParams, Live, Progress, Window, most_iterations, walk
+from emulator.cluster.iteration import Job, JobLayout, JobParams, Live, Marks, Progress, Window, most_iterations, walk
 from emulator.cluster.schedule import JobTime, later
 from emulator.kernels import device_tick as kernel
 from emulator.kernels.device_power import device_power
@@ -58,7 +58,7 @@ def advance(
     cap: jax.Array,
     window: Window,
     keep: bool = False,
-) -> tuple[Carry, jax.Array, jax.Array, jax.Array]:
+) -> tuple[Carry, jax.Array, Marks, jax.Array]:
     """Pass devices through a window.
 
     Args:
@@ -69,7 +69,7 @@ def advance(
 
     Returns:
       the carry after it, (ticks, groups, 2) sums of power and demand or with `keep` (ticks, devices) powers, the
-      window's bits and the overflow flag.
+      window's marks and the overflow flag.
     """
     length = _span_ticks(window.ticks)
     spans = window.ticks // length
@@ -79,7 +79,7 @@ def advance(
         (progress, before), overflow = state
         first, *series = xs
         span = Window(first, length, window.dt_s)
-        events, bits, progress, over = _laid_out(
+        events, marks, progress, over = _laid_out(
             layout, params, job, setting.overshoot, groups, progress, ordered, span
         )
         at = first + jnp.arange(length, dtype=jnp.int32)
@@ -95,13 +95,14 @@ def advance(
             its, power = _spread(setting, group.devices, ready, drive, first, keep)
             after.append(its)
             out.append(power)
-        return (Carry(progress, tuple(after)), overflow | over), (out[0] if keep else jnp.stack(out, axis=1), bits)
+        return (Carry(progress, tuple(after)), overflow | over), (out[0] if keep else jnp.stack(out, axis=1), marks)
 
     firsts = window.first + length * jnp.arange(spans, dtype=jnp.int32)
-    (carry, overflow), (power, bits) = jax.lax.scan(
+    (carry, overflow), (power, marks) = jax.lax.scan(
         one, (carry, jnp.asarray(False)), (firsts, common.reshape(spans, length), cap.reshape(spans, length))
     )
-    return carry, power.reshape(window.ticks, *power.shape[2:]), bits.reshape(-1), overflow
+    marks = jax.tree.map(lambda x: x.reshape(-1), marks)
+    return carry, power.reshape(window.ticks, *power.shape[2:]), marks, overflow
 
 
 def _span_ticks(window_ticks: int) -> int:
@@ -157,8 +158,8 @@ def _laid_out(
     progress: Progress,
     ordered: jax.Array,
     span: Window,
-) -> tuple[tuple[_Events, ...], jax.Array, Progress, jax.Array]:
-    """All events of a span's iterations, for each group; then as `walk` has it: bits, progress, overflow."""
+) -> tuple[tuple[_Events, ...], Marks, Progress, jax.Array]:
+    """All events of a span's iterations, for each group; then as `walk` has it: marks, progress, overflow."""
     dtype = progress.level.dtype
 
     def of(group: Group, live: Live, start: JobTime) -> _Events:
@@ -186,8 +187,8 @@ def _laid_out(
         )
 
     start = tuple(nothing(group) for group in groups)
-    events, bits, progress, overflow = walk(layout, params, job, progress, ordered, span, write, start)
-    return jax.tree.map(lambda x: x.reshape(visits * count, *x.shape[2:]), events), bits, progress, overflow
+    events, marks, progress, overflow = walk(layout, params, job, progress, ordered, span, write, start)
+    return jax.tree.map(lambda x: x.reshape(visits * count, *x.shape[2:]), events), marks, progress, overflow
 
 
 def _overshooting(events: _Events, rise: jax.Array, overshoot: Overshoot) -> _Events:

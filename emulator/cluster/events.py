@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emulator.cluster.iteration import Job, JobLayout, JobParams, Live, Progress, Window, walk
+from emulator.cluster.iteration import Job, JobLayout, JobParams, Live, Marks, Progress, Window, walk
 from emulator.cluster.schedule import JobTime, later, waits
 from emulator.kernels.passed_share import passed_share_increments
 
@@ -47,8 +47,8 @@ def accumulate(
     overshoot: Overshoot | None,
     ordered: jax.Array,
     window: Window,
-) -> tuple[Increments, jax.Array, Progress, jax.Array]:
-    """Increments of a window, its bits, progress after it and the overflow flag as `iteration.walk` has them.
+) -> tuple[Increments, Marks, Progress, jax.Array]:
+    """Increments of a window, its marks, progress after it and the overflow flag as `iteration.walk` has them.
 
     Args:
       parts: one per power group.
@@ -62,14 +62,14 @@ def accumulate(
         start = JobTime(tick=start.tick + tail, fraction=start.fraction)
         return total + _written(layout, live, start, parts, overshoot is not None, wide)
 
-    total, bits, after, overflow = walk(layout, params, job, progress, ordered, window, add, nothing)
+    total, marks, after, overflow = walk(layout, params, job, progress, ordered, window, add, nothing)
     level, noise, square, rise = total
     if overshoot is not None:
         level = level + _overshooting(rise, overshoot)
     first = jnp.sum(jnp.stack([level, noise, square])[:, :, : tail + 1], axis=2, keepdims=True)
     rest = jnp.stack([level, noise, square])[:, :, tail + 1 :]
     narrow = jnp.concatenate([first, rest], axis=2)
-    return Increments(*(x.T for x in narrow)), bits, after, overflow
+    return Increments(*(x.T for x in narrow)), marks, after, overflow
 
 
 def _overshooting(rise: jax.Array, overshoot: Overshoot) -> jax.Array:

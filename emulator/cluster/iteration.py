@@ -60,7 +60,6 @@ class Progress:
     start: JobTime = quantity("tick", "", "when it started")
     level: jax.Array = quantity("1", "", "level at which the iteration before ended")
     standing: Standing = quantity("", "", "decides on the pauses to come")
-    lost_s: jax.Array = quantity("s", "", "sum of what caps, ceilings and dummy work have added to iterations")
     ordered: jax.Array = quantity("1", "iterations", "site's power caps at the latest iterations' starts, a ring")
     floor: Floor | None = quantity("", "", "smoothing floor of a nominal device; None without smoothing")
 
@@ -82,6 +81,13 @@ class Job(NamedTuple):
     smoothing: Settings | None  # None without power smoothing
 
 
+class Marks(NamedTuple):
+    """What happens in each tick, (ticks,)."""
+
+    bits: jax.Array  # of what begins, as `pauses` has them
+    lost_s: jax.Array  # how much longer caps, ceilings and dummy work have made the iteration that ends
+
+
 class Live(NamedTuple):
     """One iteration, drawn and laid out in time."""
 
@@ -90,6 +96,8 @@ class Live(NamedTuple):
     until_s: jax.Array  # when devices leave it: () at its end, or (devices,) where the job stops during it
     following: Progress  # of the next iteration
     marks: list[tuple[jax.Array, int]]  # (time, or negative where it does not occur; bit)
+    ends_s: jax.Array  # when it ends; negative where it is cut short
+    lost_s: jax.Array  # how much longer caps, ceilings and dummy work make it
 
 
 def initial(layout: JobLayout, smoothing: bool, dtype: jnp.dtype) -> Progress:
@@ -101,7 +109,6 @@ def initial(layout: JobLayout, smoothing: bool, dtype: jnp.dtype) -> Progress:
         start=start,
         level=zero,
         standing=pauses.initial(dtype),
-        lost_s=zero,
         ordered=jnp.full(layout.tail_ticks + 2, jnp.inf, dtype),  # no iteration is shorter than a tick
         floor=slowdown.at_rest(dtype) if smoothing else None,
     )
@@ -143,6 +150,7 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
 
     failed = jnp.asarray(False)
     if layout.pauses.fault:
+        marks.append((jnp.where(here.standing.failed, params.pauses.fault_rest_s, -1.0), pauses.RESTART))
         fault_s = pauses.time_to_fault(params.pauses, streams[wl.FAULTS])
         failed = fault_s < length_s
         length_s = jnp.minimum(length_s, fault_s)
@@ -158,12 +166,12 @@ def live_iteration(layout: JobLayout, params: JobParams, job: Job, here: Progres
         number=here.number + 1,
         start=start,
         level=jnp.where(over, 0.0, ended),
-        lost_s=here.lost_s + jnp.sum(drawn.duration_s - asked.duration_s),
         standing=pauses.after(here.standing, held_up, length_s, failed, over),
         ordered=here.ordered,
         floor=_floor_after(job, floor, rests, drawn, until_s, here.start, start, over, dt_s),
     )
-    return Live(here.level, events, until_s, following, marks)
+    ends_s, lost_s = jnp.where(failed | over, -1.0, length_s), jnp.sum(drawn.duration_s - asked.duration_s)
+    return Live(here.level, events, until_s, following, marks, ends_s, lost_s)
 
 
 def _rests(here: Progress, held_up: list[Pause], dt_s: float) -> list[Piece]:
@@ -239,7 +247,7 @@ def walk(
     window: Window,
     fold: Callable[[Any, jax.Array, Live, JobTime], Any],
     nothing: Any,
-) -> tuple[Any, jax.Array, Progress, jax.Array]:
+) -> tuple[Any, Marks, Progress, jax.Array]:
     """Visit all iterations that have an event, or the consequence of one, in the window, and fold over them.
 
     Args:
@@ -248,17 +256,17 @@ def walk(
       nothing: the result before the first visit.
 
     Returns:
-      the result; (ticks,) bits of what begins in each tick; the progress to go on from in the next window; and a flag,
+      the result; what begins in each tick; the progress to go on from in the next window; and a flag,
       true where the window held more iterations than `most_iterations`: the result is then wrong.
     """
     end = window.first + window.ticks
     bound = most_iterations(layout, window)
 
     def one(carry: tuple, visit: jax.Array) -> tuple[tuple, None]:
-        here, resume, settled, result, bits, more = carry
+        here, resume, settled, result, marks, more = carry
         runs = more & (here.start.tick < end)
 
-        def visited(result: Any, bits: jax.Array) -> tuple[Any, jax.Array, Progress]:
+        def visited(result: Any, marks: Marks) -> tuple[Any, Marks, Progress]:
             # An iteration that began in an earlier window keeps the order under which it began.
             place = here.number % here.ordered.shape[0]
             began = jnp.where(here.start.tick >= window.first, ordered, here.ordered[place])
@@ -266,23 +274,24 @@ def walk(
             live = live_iteration(layout, params, job, here, cap, window.dt_s)
             live = live._replace(following=replace(live.following, ordered=here.ordered.at[place].set(began)))
             start = JobTime(tick=here.start.tick - window.first, fraction=here.start.fraction)
-            return fold(result, visit, live, start), _marked(bits, live, start, window), live.following
+            return fold(result, visit, live, start), _marked(marks, live, start, window), live.following
 
-        def left(result: Any, bits: jax.Array) -> tuple[Any, jax.Array, Progress]:
-            return result, bits, here
+        def left(result: Any, marks: Marks) -> tuple[Any, Marks, Progress]:
+            return result, marks, here
 
-        result, bits, following = jax.lax.cond(runs, visited, left, result, bits)
+        result, marks, following = jax.lax.cond(runs, visited, left, result, marks)
         lasting = following.start.tick >= end - layout.tail_ticks
         resume = jax.tree.map(lambda old, new: jnp.where(settled, old, new), resume, here)
         settled = settled | ~runs | lasting
         more = runs & (following.start.tick < end)
         here = jax.tree.map(lambda new, old: jnp.where(more, new, old), following, here)
         here = replace(here, ordered=following.ordered)
-        return (here, resume, settled, result, bits, more), None
+        return (here, resume, settled, result, marks, more), None
 
-    start = (progress, progress, jnp.asarray(False), nothing, jnp.zeros(window.ticks, jnp.int32), jnp.asarray(True))
-    (last, resume, _, result, bits, overflow), _ = jax.lax.scan(one, start, jnp.arange(bound, dtype=jnp.int32))
-    return result, bits, replace(resume, ordered=last.ordered), overflow
+    none = Marks(jnp.zeros(window.ticks, jnp.int32), jnp.zeros(window.ticks, progress.level.dtype))
+    start = (progress, progress, jnp.asarray(False), nothing, none, jnp.asarray(True))
+    (last, resume, _, result, marks, overflow), _ = jax.lax.scan(one, start, jnp.arange(bound, dtype=jnp.int32))
+    return result, marks, replace(resume, ordered=last.ordered), overflow
 
 
 def most_iterations(layout: JobLayout, window: Window) -> int:
@@ -296,11 +305,16 @@ def most_iterations(layout: JobLayout, window: Window) -> int:
     return 2 * int(length_s / layout.shortest_s) + 1 + runs + faults
 
 
-def _marked(bits: jax.Array, live: Live, start: JobTime, window: Window) -> jax.Array:
+def _marked(marks: Marks, live: Live, start: JobTime, window: Window) -> Marks:
+    def placed(at_s: jax.Array) -> tuple[jax.Array, jax.Array]:
+        tick = later(start, at_s, window.dt_s).tick
+        outside = (at_s < 0.0) | (tick < 0) | (tick >= window.ticks)
+        return outside, jnp.where(outside, 0, tick)
+
+    bits, lost_s = marks
     for at_s, bit in live.marks:
         if bit:
-            tick = later(start, at_s, window.dt_s).tick
-            outside = (at_s < 0.0) | (tick < 0) | (tick >= window.ticks)
-            place = jnp.where(outside, 0, tick)
+            outside, place = placed(at_s)
             bits = bits.at[place].set(bits[place] | jnp.where(outside, 0, bit))
-    return bits
+    outside, place = placed(live.ends_s)
+    return Marks(bits, lost_s.at[place].add(jnp.where(outside, 0.0, live.lost_s)))

@@ -16,7 +16,7 @@ from emulator.struct import quantity, static, struct
 
 # Bits of a job's event channel: what begins in a tick.
 ITERATION, CHECKPOINT, EVALUATION, STALL, FAULT, RESTART = 1, 2, 4, 8, 16, 32
-REST = 0  # after a fault; marked by the fault itself
+UNMARKED = 0  # rest after a fault and coming in: the fault, its restart and the start are what is told
 
 
 @struct
@@ -84,12 +84,12 @@ def draw(
 
     pauses = []
     if layout.fault:
-        pauses.append(pause(standing.failed, params.fault_rest_s, params.fault_level, REST))
+        pauses.append(pause(standing.failed, params.fault_rest_s, params.fault_level, UNMARKED))
     if layout.ramp:
         ramp_s = jnp.where(standing.failed, params.fault_ramp_s, params.stage_in_s)
         level = jnp.where(standing.failed, params.fault_ramp_level, first)
         occurs = (standing.failed | standing.starts) & (ramp_s > 0.0)
-        pauses.append(pause(occurs, ramp_s, level, RESTART, staged=True))
+        pauses.append(pause(occurs, ramp_s, level, UNMARKED, staged=True))
     if layout.checkpoint:
         due = standing.unsaved_s >= params.checkpoint_period_s
         pauses.append(pause(due, params.checkpoint_s, params.checkpoint_level, CHECKPOINT))
@@ -118,7 +118,7 @@ def after(
     there is nothing to save before devices are back."""
     unsaved_s = standing.unsaved_s + length_s
     for pause in pauses:
-        if pause.bit in (REST, RESTART):
+        if pause.bit == UNMARKED:
             unsaved_s = unsaved_s - pause.duration_s
         if pause.bit == CHECKPOINT:
             unsaved_s = jnp.where(pause.occurs, length_s - pause.duration_s, unsaved_s)  # counts from its end

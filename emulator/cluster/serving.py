@@ -97,9 +97,9 @@ def initial(layout: InferenceLayout, dtype: jnp.dtype) -> InferenceState:
 
 def advance(
     layout: InferenceLayout, params: InferenceParams, state: InferenceState, seed_key: jax.Array, window: Window
-) -> tuple[InferenceState, jax.Array]:
-    """State after a window of ticks, and (ticks,) W of all replicas. Before the start and after the stop no request
-    arrives, and what is there is served to its end.
+) -> tuple[InferenceState, jax.Array, jax.Array]:
+    """State after a window of ticks, (ticks,) W of all replicas, and (ticks, 2) requests that arrive and that are
+    completed. Before the start and after the stop no request arrives, and what is there is served to its end.
 
     A tick's power is that of the state in which it begins, passed through the devices' response 1/(1 + s response_s);
     the filter starts settled. Neither windows nor other replicas change a replica's draws.
@@ -119,18 +119,27 @@ def advance(
     settled = jnp.where(first, _mean_level(layout, params, waiting, decoding), state.level)
     response = lag_gain(params.response_s, window.dt_s)
 
-    def one(carry: tuple, xs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
+    def one(carry: tuple, xs: tuple[jax.Array, jax.Array]) -> tuple[tuple, tuple]:
         replicas, level = carry
         tick, arrival = xs
+        so_far = _requests(replicas)  # of what is there: added up as it is drawn, each sum would hash anew
         level = level + response * (_mean_level(layout, params, *replicas[:2]) - level)
         replicas = _after_tick(layout.batch, replicas, hashed(keys, tick), arrival, prefill, decode)
-        return (replicas, level), level
+        return (replicas, level), (level, so_far)
 
     begin = (waiting, decoding, state.arrived, state.completed), settled
-    (replicas, level), levels = jax.lax.scan(one, begin, (at, arrival))
+    (replicas, level), (levels, so_far) = jax.lax.scan(one, begin, (at, arrival))
+    ends = zip(so_far, _requests(replicas), strict=True)
+    requests = jnp.stack([jnp.diff(each, append=last) for each, last in ends], axis=1)
     devices = layout.replicas * layout.devices_per_replica
     power_w = devices * (params.idle_w + (params.peak_w - params.idle_w) * levels)
-    return InferenceState(*replicas, bursting, level), power_w
+    return InferenceState(*replicas, bursting, level), power_w, requests
+
+
+def _requests(replicas: tuple) -> tuple[jax.Array, jax.Array]:
+    """Arrived and completed, of all replicas, in one pass. Beyond 2^31 they wrap around, which differences undo."""
+    none = jnp.zeros((), jnp.int32)
+    return jax.lax.reduce(replicas[2:], (none, none), lambda a, b: (a[0] + b[0], a[1] + b[1]), (0,))
 
 
 def _start(shares: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -321,3 +321,34 @@ def test_synchronous_devices_add_up_and_independent_jobs_do_not(emulate):
     assert swing[2] / swing[0] == pytest.approx(10.0, rel=1e-3)
     # Phases decorrelate within 1/(2 pi 0.1)^2 = 2.5 periods of jitter; 160 s hold some 60 looks: 10 % of a s.d.
     assert swing[1] / swing[0] == pytest.approx(np.sqrt(10), rel=0.3)
+
+
+@pytest.mark.parametrize("every", [1, 250])
+def test_rows_hold_as_many_iterations_as_there_are(emulate, every):
+    """30 of 1 s, in rows of 10 ms and of 2.5 s; each has a stall."""
+    rows = (f"record.every_ticks={every}", "run.chunk_ticks=250")
+    stalls = "stall = {probability = 1.0, duration_s = 1e-6}"
+    found = emulate(BASE.replace("MORE", stalls), *rows).metrics
+    assert found["job.campus.train.iterations"] == found["job.campus.train.data_stalls"] == 30.0
+    mean_s = found["job.campus.train.iteration_mean_s"]
+    assert mean_s == pytest.approx(1.0, abs=every * 0.01 / 29)  # starts are known to a row
+
+
+def test_what_comes_after_the_end_of_the_run_is_not_lost(emulate):
+    """Iterations of 1.1 s: 27 end in 30 s. The last window is computed up to 40 s."""
+    dummy = f"{JOB}.dummy_work={{floor_fraction=0.5, period_s=0.01, cost_fraction=0.1}}"
+    found = emulate(BASE.replace("MORE", ""), dummy, "run.chunk_ticks=2000").metrics
+    assert found["job.campus.train.iterations"] == 28.0
+    assert found["job.campus.train.lost_iteration_s"] == pytest.approx(2.7, rel=1e-6)
+
+
+@pytest.mark.parametrize("ramp_s", [0.0, 2.0])
+def test_every_restart_is_told_and_no_start(emulate, ramp_s):
+    """30 faults an hour and device make 0.83 a second; a restart follows each after 0.5 s, if no other fault does."""
+    fault = f"fault = {{rate_per_device_hour = 30.0, stall_s = 0.5, ramp_s = {ramp_s}}}"
+    trace = emulate(BASE.replace("MORE", fault), f"{JOB}.stage_in_s=1.5")
+    faults, restarts = times(trace, "fault"), times(trace, "restart")
+    assert len(faults) > 10
+    followed = np.diff(np.append(faults, 30.0)) > 0.5
+    np.testing.assert_allclose(restarts, faults[followed] + 0.5, atol=0.011)  # both in whole ticks
+    assert trace.metrics["job.campus.train.restarts"] == len(restarts)

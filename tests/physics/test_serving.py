@@ -50,7 +50,7 @@ RHO, REQUESTS = 0.4, 4.0  # share of time in prefill, mean requests in decode
 
 @functools.partial(jax.jit, static_argnums=(0, 5, 6))
 def advance(of, numbers, state, seed, first, ticks, dt_s):
-    return serving.advance(of, numbers, state, jax.random.key(seed), Window(first, ticks, dt_s))
+    return serving.advance(of, numbers, state, jax.random.key(seed), Window(first, ticks, dt_s))[:2]
 
 
 def layout(replicas: int, arrivals: Arrivals = "poisson", batch: int = 200, start=0, stop=NEVER, stream=11):
@@ -548,6 +548,14 @@ def test_requests_are_counted_in_metrics_and_summary(scenario):
     assert completed == pytest.approx(2400, abs=SE * np.sqrt(2400)) and completed != arrived
     text = render(trace.metrics, trace.header, 2.0, 1.0)
     assert f"{arrived:,.0f} arrived, {completed:,.0f} completed" in text
+
+
+def test_requests_after_the_end_of_the_run_are_not_counted(emulate):
+    """The last window is computed to the end of a chunk of 300 ticks: 600 ticks, of which the run has 400."""
+    whole, longer = (emulate(SERVED, f"run.chunk_ticks={ticks}").metrics for ticks in (400, 300))
+    names = [f"job.campus.chat.requests_{end}" for end in ("arrived", "completed")]
+    assert [longer[name] for name in names] == [whole[name] for name in names]
+    assert whole[names[0]] > 100
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,6 @@ def write(
             writer.append(start * header.every_ticks, part, events if start == 0 else ())
             summary.update(part, start * header.every_ticks)
             wear.add(part["battery_soc"])
-        found = summary.result() | JobTally(header).result({}) | wear.result()
+        found = summary.result() | JobTally(header).result() | wear.result()
         writer.finish(found, "end of run", complete=True)
     return path

@@ -86,6 +86,15 @@ def test_pst_is_linear_in_the_change():
     assert large / small == pytest.approx(2.0, rel=0.005)
 
 
+def test_a_dip_is_felt_less_than_a_swell():
+    """The meter squares the voltage: a step by d is felt as (1 + d)^2 - 1, of which P_inst is the square."""
+    peaks = [
+        flicker.instantaneous(1.0 + d * (np.arange(4000) >= 1000), 0.0025, 230, 50.0)[1].max() for d in (-0.1, 0.1)
+    ]
+    # The reference follows in 27 s, half a per cent of the step in the tenth of a second that the eye takes.
+    assert peaks[0] / peaks[1] == pytest.approx((1.9 / 2.1) ** 2, rel=0.01)
+
+
 @pytest.mark.parametrize("base", [0.9, 138.0])
 def test_base_of_the_voltage_does_not_matter(base):
     voltage = square(39, 1.0, 400.0, 600.0)

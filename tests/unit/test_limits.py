@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,21 @@ def test_soc_is_judged_at_the_nearer_end():
     assert (high.measured, high.allowed, high.passed) == (0.5, 0.501, True) and high.at_s == 0.0
 
 
+def test_each_of_several_batteries_is_judged(tmp_path):
+    """Their mean, 0.5, is well where one is empty and the other full."""
+    rows = block(TWO_SITES, 2000)
+    rows["bess_soc"][:, :] = [0.5, np.nan]
+    rows["battery_soc"][:, :] = [0.45, 0.95]
+    trace = hdf5.read(write(tmp_path / "t.h5", TWO_SITES, rows))
+    for site in ({}, {"site": "west"}, {"site": "west/fast"}):
+        (finding,) = em.assess(trace, clause("soc_window", low=0.1, high=0.9, **site)).limits
+        assert (finding.measured, finding.where, finding.passed) == (0.95, "west/fast", False)
+    (finding,) = em.assess(trace, clause("soc_window", low=0.1, high=0.9, site="west/bess")).limits
+    assert (finding.measured, finding.passed) == (0.45, True)
+    (finding,) = em.assess(trace, clause("soc_window", low=0.1, high=0.9, site="öst")).limits
+    assert finding.passed is None and "no soc of 'öst'" in finding.reason
+
+
 def test_voltage_is_judged_at_the_nearer_end():
     record = recording(voltage={"a": step(7.0, -0.08, 1.0)})
     low = judged(record, "voltage_range", low_pu=0.95, high_pu=1.1)
@@ -148,6 +164,72 @@ def test_load_counts_as_away_only_while_voltage_is_there():
     assert judged(recording(**values), "load_return", above_pu=0.9, share=0.4, max_s=1.0).measured == 0.0
     coarse = judged(recording(20.0, 0.2, **values), "load_return", above_pu=0.9, share=0.9, max_s=1.0, site="b")
     assert coarse.passed is None and "rows of 0.2 s hide" in coarse.reason
+
+
+def test_a_load_that_is_not_seen_to_return_never_passes():
+    """Voltage is back at 8.5 s, the load at 11 s: a record up to 9 s has seen half a second of waiting."""
+    keys = {"above_pu": 0.9, "share": 0.9, "max_s": 1.0}
+    parts = {"connected_share": {"a": away(4.0)}, "voltage": {"a": away(1.5)}}
+    ends = judged(recording(9.0, **parts), "load_return", **keys)
+    assert ends.measured == pytest.approx(0.5) and ends.passed is None
+    assert "ends before the load is back" in ends.reason
+    sagging = judged(recording(8.0, **parts), "load_return", **keys)
+    assert sagging.passed is None and "ends before the voltage is back" in sagging.reason
+    assert judged(recording(10.0, **parts), "load_return", **keys).passed is False
+    parts = {"connected_share": {"a": away(4.0)}, "voltage": {"a": lambda t: np.where(t < 8.0, 1.0, np.nan)}}
+    unseen = judged(recording(20.0, **parts), "load_return", **keys)
+    assert unseen.passed is None and "voltage that is not finite" in unseen.reason
+
+
+def test_rows_that_average_a_line_away_do_not_pass_it():
+    """Means over 10 ms keep sinc(0.29) of 29 Hz: 86.8 %."""
+    share, keys = np.sinc(0.29), {"low_hz": 5.0, "high_hz": 30.0, "max_mw": 1.0}
+    hidden = judged(recording(power={"a": sine(29.0, 2.0 * share * 1.05)}), "band_amplitude", **keys)
+    assert hidden.measured == pytest.approx(1.05 * share, abs=2.5e-3) and hidden.passed is None
+    assert "keep 87% of a swing at 29 Hz: it may have 1.05 MW" in hidden.reason
+    assert judged(recording(power={"a": sine(29.0, 2.0 * share * 0.95)}), "band_amplitude", **keys).passed
+
+
+def test_rows_that_hide_a_shafts_peaks_do_not_pass_it():
+    """A swing of 25 Hz seen each 10 ms is at most 1/cos(pi/4) larger than its largest value seen."""
+    record = recording(shaft_torque={"g 1-2": sine(25.0, 0.2 * 0.75, 0.0)})
+    known = replace(record, shaft_hz={"g 1-2": 25.0})
+    for allowed, passed in ((0.107, True), (0.105, None), (0.074, False)):
+        finding = judged(known, "shaft_torque", max_pu=allowed)
+        assert finding.passed is passed, allowed
+        assert ("rows of 0.01 s hide peaks of 25 Hz" in finding.reason) is (passed is None)
+    assert judged(record, "shaft_torque", max_pu=0.076).passed  # of a shaft of which nothing is known
+    fine = replace(recording(row_s=0.001, shaft_torque={"g 1-2": sine(25.0, 0.2, 0.0)}), shaft_hz={"g 1-2": 25.0})
+    assert judged(fine, "shaft_torque", max_pu=0.1).passed  # within 5 %, as all rows are allowed
+    blind = judged(replace(record, shaft_hz={"g 1-2": 60.0}), "shaft_torque", max_pu=1.0)
+    assert blind.passed is None
+
+
+def test_a_trace_tells_the_modes_of_its_shafts(scenario):
+    shaft = """
+        [run]
+        duration_s = 0.1
+        [grid]
+        [[grid.area]]
+        name = "w"
+        inertia_s = 4.0
+        [[grid.shaft]]
+        name = "g"
+        rated_mva = 100.0
+        inertia_s = [0.5, 0.5]
+        stiffness_pu = [20.0]
+        generator_mass = 1
+        coupling = 1.0
+    """
+    record = of_trace(em.run(scenario(shaft)), "made")
+    assert record.shaft_hz == {"g 1-2": pytest.approx(math.sqrt(2 * 20.0 * 2 * math.pi * 60.0) / (2 * math.pi))}
+
+
+def test_a_meter_for_another_grid_is_told():
+    record = recording(600.0, 0.0025, voltage={"a": lambda t: 1.0 + 0.0 * t})
+    ours, other = (judged(record, "flicker_pst", lamp_v=230, frequency_hz=hz, max_pst=1.0) for hz in (60.0, 50.0))
+    assert ours.passed and ours.reason == ""
+    assert other.passed and other.reason == "a meter for 50 Hz, the grid has 60 Hz"
 
 
 def test_flicker_needs_its_ten_minutes_and_fine_rows():
@@ -290,7 +372,7 @@ def test_a_trace_from_a_file(tmp_path):
     trace = hdf5.read(write(tmp_path / "t.h5", TWO_SITES, rows))
     record = of_trace(trace, "t.h5")
     assert list(record.values["power"]) == ["west", "öst"] and record.span_s == 2.0
-    assert list(record.values["voltage"]) == list(record.values["soc"]) == ["west"]
+    assert list(record.values["voltage"]) == ["west"] and list(record.values["soc"]) == ["west/bess", "west/fast"]
     assert list(record.values["shaft torque"]) == ["g 1-2", "g 2-3"]
     assessment = em.assess(trace, clause("dynamic_range", max_mw=1.0, site="öst"))
     assert assessment.verdict == "fail" and assessment.trace == "made"

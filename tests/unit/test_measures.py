@@ -201,6 +201,10 @@ def test_what_a_record_cannot_show_is_no_number():
         assert np.isnan(found["power", name].value) and says in found["power", name].remark
     assert found["power", "variance_0.1_to_2hz"].value == pytest.approx(1.0, abs=1e-9)
     assert "rows of 0.1 s hide" in found["frequency", "rocof_0.1s_hz_per_s"].remark
+    minute = found_in(everything(60.0))  # whose last row begins 10 ms before its end
+    assert np.isnan(minute["power", "ramp_60s_mw_per_s"].value)
+    assert "no two rows 60 s apart" in minute["power", "ramp_60s_mw_per_s"].remark
+    assert "0.5 s is too short: 1 s" in found_in(everything(0.5))["voltage", "rapid_change_pct"].remark
     short = found_in(everything(3.0))
     assert "3 s is too short: 5 s" in short["power", "change_5s_mw"].remark
     assert np.isnan(short["power", "variance_0.1_to_2hz"].value)  # a period of 0.1 Hz lasts 10 s
@@ -216,6 +220,14 @@ def test_a_battery_without_rating_and_a_tie_without_loads():
     assert bare["battery", "charged_mwh"].value == pytest.approx(0.5)
     ended = replace(recording, complete=False, run_metrics={"job.a.j.lost_iteration_s": np.nan})
     assert "end of a run" in found_in(ended)["mitigation", "lost_iteration_s"].remark
+    whole = replace(recording, run_metrics={"battery.a.capacity_fade": np.nan})
+    assert "no ageing" in found_in(whole)["battery", "capacity_fade"].remark
+    idle = replace(recording, values=recording.values | {"wanted job power": {"a/j": 0.0 * recording.time_s}})
+    assert "wanted no energy" in found_in(idle)["mitigation", "energy_overhead_pct"].remark
+    swinging = found_in(replace(recording, shaft_hz={"g 1-2": 25.0}))
+    for name in ("swing_pu", "largest_pu", "cycles_beyond_endurance", "damage"):
+        assert "rows of 0.01 s hide peaks of 25 Hz" in swinging["shaft", name].remark
+        assert "hide" not in found_in(recording)["shaft", name].remark
     still = recording.values | {"power": {"a": 50.0 + 0.0 * recording.time_s}}
     figure = found_in(replace(recording, values=still))["tie", "amplification"]
     assert np.isnan(figure.value) and "no load swings" in figure.remark

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator import power_metrics, simulate
-from emulator.metrics import JobTally, Summary, names, render, render_alarms, unit_of
+from emulator.cluster import pauses
+from emulator.frame import COUNTED
+from emulator.metrics import JOB_COUNTS, JOB_TOTALS, JobTally, Summary, names, render, render_alarms, unit_of
 from emulator.trace import AXES, Event, Header
 from emulator.wear import Wear
 
@@ -99,7 +101,7 @@ def test_blocks_do_not_matter(total, cuts, dt_s, seed):
     rows["site_bess_power_mw"] -= np.float32(50.0)
     rows["area_frequency_hz"] = 60.0 + 0.02 * (rows["area_frequency_hz"] - 50.0)
     expected, found = at_once(header, rows), streamed(header, rows, cuts)
-    others = [*JobTally(header).result({}), *Wear(header, {}).result()]
+    others = [*JobTally(header).result(), *Wear(header, {}).result()]
     assert [*found, *others] == [*expected, *others] == list(names(header))
     for key, value in expected.items():
         # Rates divide differences of some 10 by 0.1 s at least, of values near 50 that are read off lines to 1e-14.
@@ -113,16 +115,24 @@ def test_blocks_of_events_do_not_matter(bits, cuts):
         tally = JobTally(ONE_SITE)
         for part in parts:
             tally.add(part)
-        return tally.result({})
+        return tally.result()
 
-    rows = np.array(bits, int).reshape(-1, 1)
-    begun = np.flatnonzero(rows[:, 0] & 1)
+    rows = np.zeros((len(bits), 1, len(COUNTED)))
+    rows[:, 0, 0] = np.array(bits, int) & 1
+    begun = np.flatnonzero(rows[:, 0, 0])
     found = tallied(np.split(rows, sorted(cuts)))
     np.testing.assert_equal(found, tallied([rows]))
     assert found["job.campus.pretrain.iterations"] == len(begun)
     if len(begun) > 1:
         mean_s = (begun[-1] - begun[0]) * 0.001 / (len(begun) - 1)
         assert found["job.campus.pretrain.iteration_mean_s"] == pytest.approx(mean_s)
+
+
+def test_a_job_is_added_up_in_the_order_of_the_frame():
+    assert (*JOB_COUNTS, *JOB_TOTALS) == COUNTED
+    assert [1 << i for i in range(len(JOB_COUNTS))] == [
+        getattr(pauses, name) for name in ("ITERATION", "CHECKPOINT", "EVALUATION", "STALL", "FAULT", "RESTART")
+    ]
 
 
 def test_energy_is_exact_over_many_rows():

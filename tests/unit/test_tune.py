@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-import emulator as em
 from emulator import (
     config,
     limits,
@@ -32,6 +31,7 @@ from emulator import (
 from emulator.complaint import ConfigError
 from emulator.struct import as_array
 from emulator.sweep import judged
+from emulator.trace import TraceError
 from emulator.tune import TuningError, tune
 from emulator.tune_batch import batch_of, measures
 from emulator.tune_problem import task_of
@@ -176,12 +176,12 @@ def test_interrupted_and_resumed_to_the_same_bits(tuned, tmp_path):
         np.testing.assert_array_equal(resumed.history.columns[name], values, err_msg=name)
     for one, other in zip(resumed.history.state, whole.history.state, strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(em.tune.__globals__["TraceError"], match="another configuration"):
+    with pytest.raises(TraceError, match="another configuration"):
         tune(config.load(folder / "scenario.toml", ["tune.steps=15"]), tmp_path / "parts", resume=True)
-    with pytest.raises(em.tune.__globals__["TraceError"], match="nothing to resume"):
+    with pytest.raises(TraceError, match="nothing to resume"):
         tune(scenario, tmp_path / "nowhere", resume=True)
     (tmp_path / "file").touch()
-    with pytest.raises(em.tune.__globals__["TraceError"], match="cannot write .*file/history.h5: File exists"):
+    with pytest.raises(TraceError, match="cannot write .*file/history.h5: File exists"):
         tune(scenario, tmp_path / "file")
 
 
@@ -197,6 +197,20 @@ def test_rack_storage_is_tuned(x64, toy):
     slope, step = np.asarray(jax.grad(throughput)(at)), 1e-6 * float(at[0])
     difference = float(throughput(at.at[0].add(step)) - throughput(at.at[0].add(-step))) / (2 * step)
     assert slope[0] == pytest.approx(difference, rel=1e-5) and abs(slope[0]) > 1e-6
+
+
+def test_each_of_several_batteries_has_its_window(x64, toy, tmp_path):
+    """The rack empties with the step, whose mean with the large battery hardly moves: searched, checked and judged."""
+    store = "site.0.store=[{name='rack', power_mw=9.0, energy_mwh=0.005, crossover_hz=0.5}]"
+    scenario = toy(store)
+    (tmp_path / "limits.toml").write_text(table(("soc_window", "low = 0.45\nhigh = 0.9")))
+    task, clauses = task_of(scenario), limits_schema.load(tmp_path / "limits.toml")
+    room = measures(task, as_array(task.start), batch_of(task, task.tune.train_seeds)).room
+    (finding,) = limits.assess(simulate.run(scenario), clauses).limits
+    (checked,) = judged([scenario], clauses)[0].limits
+    assert finding.where == checked.where == "campus/rack" and finding.passed is False
+    assert float(room[0, 0]) == pytest.approx(finding.margin, abs=1e-9)
+    assert checked.margin == pytest.approx(finding.margin, abs=1e-9)
 
 
 def test_bounds_are_never_left(toy):
