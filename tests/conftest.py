@@ -14,7 +14,7 @@ import pytest
 # Two workers are enough for two cores: threads of NumPy's that wait for work, spinning, took nine tenths of the fits'.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from emulator.xla import compile_loops_whole  # noqa: E402
+from emulator.xla import compile_loops_whole
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 compile_loops_whole()
