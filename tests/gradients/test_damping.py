@@ -11,6 +11,7 @@ from emulator.struct import as_array
 from emulator.tune import tune
 from emulator.tune_batch import batch_of, measures
 from emulator.tune_problem import task_of
+from tests.compiling import QUICKLY
 
 # Kundur-like areas, a site in the west whose battery answers to frequency.
 TWO_AREAS = """
@@ -55,7 +56,7 @@ def test_damping_is_that_of_the_modes_and_has_a_slope(scenario, x64):
     table = scenario(TWO_AREAS)
     task = task_of(table)
     scenarios, place = batch_of(task, (0,)), task.costs.index("damping")
-    term = jax.jit(jax.value_and_grad(lambda x: measures(task, x, scenarios).cost[0, place]))
+    term = jax.jit(jax.value_and_grad(lambda x: measures(task, x, scenarios).cost[0, place]), compiler_options=QUICKLY)
     at = as_array(task.start)
     lack, slope = (float(x.squeeze()) for x in term(at))
     assert 1.0 - lack == pytest.approx(ratio_of(table), rel=1e-9)

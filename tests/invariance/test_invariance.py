@@ -287,7 +287,7 @@ def test_one_trace_per_layout(scenario):
         traces.append(1)
         return rollout.rollout(layout, params, state, inputs)
 
-    step = jax.jit(counted, static_argnums=0)
+    step = jax.jit(counted, static_argnums=0, compiler_options=QUICKLY)
     step(layout, params, state, inputs)
     step(layout, jax.tree.map(lambda leaf: 1.01 * leaf, params), state, inputs)
     again = simulate.build(

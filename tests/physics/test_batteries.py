@@ -16,6 +16,7 @@ from emulator.bess_schema import Bess
 from emulator.complaint import ConfigError
 from emulator.storages import _battery_params
 from emulator.tune_batch import lost_mw as lost_mw_of
+from tests.compiling import QUICKLY
 
 LFP = (2.9, 3.2, 3.25, 3.28, 3.3, 3.32, 3.33, 3.34, 3.36, 3.4, 3.6)  # V, the shape of a textbook's, assumed
 CELL = {"open_circuit_v": LFP, "lowest_v": 2.85, "highest_v": 3.65, "resistance_pu": 0.02}
@@ -100,7 +101,7 @@ def test_losses_are_those_of_converter_and_resistance(x64, scenario):
     near = 1e-7 * power.mean()
     assert found["losses_mwh"] * 3600.0 / 19.99 == pytest.approx(lost_mw, abs=near)
     layout, its, state, inputs = em.build(loaded)
-    _, frames = em.rollout(layout, its, state, inputs)
+    _, frames = jax.jit(em.rollout, static_argnums=0, compiler_options=QUICKLY)(layout, its, state, inputs)
     assert float(lost_mw_of(layout, its, frames)) == pytest.approx(lost_mw, abs=near)
 
 

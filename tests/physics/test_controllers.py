@@ -62,6 +62,7 @@ KINDS |= {
     "lqr": "{kind='lqr', cutoff_hz=0.1, grid_mw=5.0, order_mw=20.0, soc_gain=0.2}",
     "mpc": "{kind='mpc', period_s=4.0, step_s=0.2, change_mw=2.0, energy_mwh=0.1, soc_gain=0.2}",
 }
+rollout = jax.jit(em.rollout, static_argnums=0, compiler_options=QUICKLY)
 KINDS["composite"] = "{kind='composite', stage=[" + ", ".join(KINDS[k] for k in ("low_pass", "droop", "neural")) + "]}"
 
 
@@ -170,7 +171,7 @@ def test_a_composite_is_the_sum_of_its_stages(swing, x64, scenario):
         stores = params.sites[0].storage
         idle = replace(stores.batteries[0], ramp_mw_per_s=jnp.asarray(0.0))
         params = replace(params, sites=(replace(params.sites[0], storage=replace(stores, batteries=(idle,))),))
-        first.append(np.asarray(em.rollout(layout, params, state, inputs)[1].command_mw[:, 0]))
+        first.append(np.asarray(rollout(layout, params, state, inputs)[1].command_mw[:, 0]))
     assert np.abs(first[0]).max() > 1.0
     np.testing.assert_allclose(first[0], sum(first[1:]), atol=1e-9)
 
@@ -365,15 +366,14 @@ def test_state_feedback_is_optimal(x64, scenario, grid, delay_s):
     loaded = scenario(SITE, job, table, grid, *more, *filter(None, [step]))
     layout, params, state, _ = simulate.build(loaded, ticks=20000)
     site = params.sites[0]
-    state = em.rollout(layout, params, state, inputs_of(loaded, {}, 0, 500))[0]
+    state = rollout(layout, params, state, inputs_of(loaded, {}, 0, 500))[0]
     inputs = inputs_of(loaded, {}, 500, 20000)
     if layout.grid.areas:
         motion = state.plant.grid.motion
         moved = replace(motion, value=replace(motion.value, speed_pu=jnp.array([-0.002])))
         state = replace(state, plant=replace(state.plant, grid=replace(state.plant.grid, motion=moved)))
 
-    @jax.jit
-    def cost(gain):
+    def total(gain):
         storage = replace(site.storage, controller=replace(site.storage.controller, gain=gain))
         frames = em.rollout(layout, replace(params, sites=(replace(site, storage=storage),)), state, inputs)[1]
         swing = 0.0 if layout.grid.areas else 10.0 * jnp.exp(-2 * jnp.pi * 0.1 * 0.002 * jnp.arange(20000.0))
@@ -383,7 +383,7 @@ def test_state_feedback_is_optimal(x64, scenario, grid, delay_s):
 
     gain = site.storage.controller.gain
     assert gain.shape[0] == (3 if grid == "grid={}" else 5) + round(delay_s / 0.002)
-    slope = jax.jit(jax.grad(cost), compiler_options=QUICKLY)
+    cost, slope = (jax.jit(each, compiler_options=QUICKLY) for each in (total, jax.grad(total)))
     at_design, off_design = slope(gain), slope(0.9 * gain)
     # The run ends after 40 s, the design never does: what is left of the state of charge by then.
     assert np.abs(at_design * gain).max() < 0.02 * np.abs(off_design * gain).max()

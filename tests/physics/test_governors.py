@@ -243,11 +243,11 @@ def test_gradients(x64, model):
         update={k: v for k, v in WIDE.items() if hasattr(table, k)} | {"deadband_pu": 2.1e-4}
     )  # reached between two ticks
 
-    @jax.jit
-    def last(params):
+    def power(params):
         return response(params, lambda t: -0.004 * jnp.minimum(t, 1.0), 3.0, dt_s=0.005)[-1]
 
-    params, slopes_at = params_of(open_table), jax.jit(jax.grad(last), compiler_options=QUICKLY)
+    params = params_of(open_table)
+    last, slopes_at = (jax.jit(each, compiler_options=QUICKLY) for each in (power, jax.grad(power)))
     slopes = slopes_at(params)
     for name in type(params).__dataclass_fields__:
         value, slope = getattr(params, name), float(getattr(slopes, name)[0])

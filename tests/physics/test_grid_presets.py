@@ -54,12 +54,12 @@ def test_gradient_of_the_nadir(x64, scenario):
     text = CALM.format(name="five_area") + "    " + trip
     layout, params, state, inputs = simulate.build(scenario(text, "run.duration_s=8.0", "record.every_ticks=1"))
 
-    @jax.jit
-    def nadir(grid):
+    def lowest(grid):
         _, frames = em.rollout(layout, replace(params, grid=grid), state, inputs)
         return jnp.min(frames.speed_pu)
 
-    slopes = jax.jit(jax.grad(nadir), compiler_options=QUICKLY)(params.grid)
+    nadir, slopes_of = (jax.jit(each, compiler_options=QUICKLY) for each in (lowest, jax.grad(lowest)))
+    slopes = slopes_of(params.grid)
     leaves, tree = jax.tree.flatten(params.grid)
     checked = 0
     for i, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(slopes), strict=True)):
