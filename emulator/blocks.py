@@ -54,6 +54,19 @@ def lag_mean_gain(time_constant_s: jax.Array, dt_s: float) -> jax.Array:
     return jnp.where(instantaneous, 1.0, jnp.where(x < 0.1, short, exact))
 
 
+@jax.custom_jvp
+def largest(values: jax.Array) -> jax.Array:
+    """(...) of (n, ...), with the slope of the largest, of the first of equal ones. JAX's own counts those that equal
+    the largest: none where XLA computes them twice, in two fusions that round differently, and 0/0 is no number."""
+    return jnp.max(values, axis=0)
+
+
+@largest.defjvp
+def _largest_jvp(values: tuple[jax.Array], change: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    at = jnp.argmax(values[0], axis=0, keepdims=True)
+    return largest(*values), jnp.take_along_axis(change[0], at, axis=0)[0]
+
+
 def deadband(value: jax.Array, half_width: jax.Array) -> jax.Array:
     """The part of a value that lies beyond a dead-band, without a step at its edges. Without width, the value itself.
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from emulator import flicker, spectrum
 from emulator import limits_schema as schema
+from emulator.blocks import largest
 from emulator.power_metrics import RAPID_S, SAME_TIME
 from emulator.units import S_PER_MIN
 
@@ -32,7 +33,7 @@ def room(limit: schema.Limit, values: jax.Array, row_s: float) -> jax.Array:
       row_s: length of a row.
     """
     skipped = ceil(limit.skip_s / row_s - SAME_TIME)
-    return jnp.min(_room(limit, values[skipped:], row_s))
+    return -largest(-_room(limit, values[skipped:], row_s))
 
 
 def shortest_s(limit: schema.Limit) -> float:
@@ -123,7 +124,7 @@ def _(limit: schema.VoltageRange, values: jax.Array, row_s: float) -> jax.Array:
 
 @_room.register
 def _(limit: schema.FrequencyDeviation, values: jax.Array, row_s: float) -> jax.Array:
-    return limit.max_hz - jnp.max(jnp.abs(values), axis=0)
+    return limit.max_hz - largest(jnp.abs(values))
 
 
 @_room.register
@@ -133,7 +134,7 @@ def _(limit: schema.Rocof, values: jax.Array, row_s: float) -> jax.Array:
 
 @_room.register
 def _(limit: schema.ShaftTorque, values: jax.Array, row_s: float) -> jax.Array:
-    return limit.max_pu - jnp.max(jnp.abs(values), axis=0)
+    return limit.max_pu - largest(jnp.abs(values))
 
 
 @_room.register
@@ -142,7 +143,7 @@ def _(limit: schema.SocWindow, values: jax.Array, row_s: float) -> jax.Array:
 
 
 def _between_ends(values: jax.Array, low: float, high: float) -> jax.Array:
-    return jnp.minimum(jnp.min(values, axis=0) - low, high - jnp.max(values, axis=0))
+    return -jnp.maximum(low + largest(-values), largest(values) - high)
 
 
 def change_within(values: jax.Array, window_s: float, row_s: float) -> jax.Array:
@@ -153,12 +154,12 @@ def change_within(values: jax.Array, window_s: float, row_s: float) -> jax.Array
     whole, part = _rows_within(window_s, row_s, values.shape[0])
     high, low = _largest_over(values, whole + 1), _largest_over(-values, whole + 1)
     if part == 0.0:
-        return jnp.max(high + low, axis=0)
+        return largest(high + low)
     after, before = _between(values[whole:], part), _between(values[: values.shape[0] - whole], 1.0 - part)
     ends = []  # windows that start at a row, and those that end at one; the end between rows belongs to them
     for end, at in ((after, slice(None, -1)), (before, slice(1, None))):
         ends.append(jnp.maximum(high[at], end) + jnp.maximum(low[at], -end))
-    return jnp.max(jnp.concatenate(ends), axis=0)
+    return largest(jnp.concatenate(ends))
 
 
 def largest_rate(values: jax.Array, over_s: float, row_s: float) -> jax.Array:
@@ -166,10 +167,10 @@ def largest_rate(values: jax.Array, over_s: float, row_s: float) -> jax.Array:
     whole, part = _rows_within(over_s, row_s, values.shape[0])
     rows = values.shape[0]
     if part == 0.0:
-        return jnp.max(jnp.abs(values[whole:] - values[: rows - whole]), axis=0) / over_s
+        return largest(jnp.abs(values[whole:] - values[: rows - whole])) / over_s
     after = _between(values[whole:], part) - values[: rows - whole - 1]
     before = values[whole + 1 :] - _between(values[: rows - whole], 1.0 - part)
-    return jnp.max(jnp.abs(jnp.concatenate([after, before])), axis=0) / over_s
+    return largest(jnp.abs(jnp.concatenate([after, before]))) / over_s
 
 
 def band_share(values: jax.Array, row_s: float, low_hz: float, high_hz: float, reading: str) -> jax.Array:
@@ -192,7 +193,8 @@ def band_amplitude(values: jax.Array, row_s: float, low_hz: float, high_hz: floa
     window = jnp.asarray(spectrum.flat_top(rows)[:, None], values.dtype)
     square = _squares((values - jnp.mean(values, axis=0, keepdims=True)) * window)
     band = spectrum.bins(_lines_hz(rows, row_s), low_hz, high_hz)
-    return jnp.max(2.0 / rows * _root(square[band]), axis=0, initial=0.0)
+    lines = 2.0 / rows * _root(square[band])
+    return largest(lines) if len(lines) else jnp.zeros_like(values[0])
 
 
 def _lines_hz(rows: int, row_s: float) -> np.ndarray:
@@ -253,7 +255,7 @@ def _largest_over(values: jax.Array, count: int) -> jax.Array:
 
 
 def _swing(values: jax.Array) -> jax.Array:
-    return jnp.max(values, axis=0) - jnp.min(values, axis=0)
+    return largest(values) + largest(-values)
 
 
 def _felt(modulation_hz: np.ndarray, lamp_v: int, frequency_hz: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from emulator.blocks import largest
 from emulator.cluster.pauses import Pause
 from emulator.cluster.workload import Iteration, WorkloadParams, normal_of
 from emulator.draws import even
@@ -128,20 +129,8 @@ def passages(
         clock_s = clock_s + (length_s if fleet.pace is None else length_s * fleet.pace)
         if phase.barrier and clock_s.ndim:
             events.append(Event(clock_s, iteration.wait_level[p], jnp.zeros_like(params.noise[p])))
-            clock_s = slowest(clock_s)
+            clock_s = largest(clock_s)
     return events, clock_s
-
-
-@jax.custom_jvp
-def slowest(clock_s: jax.Array) -> jax.Array:
-    """() when the last of (devices,) is done. Its slope is that of the last: JAX's own counts those that equal the
-    largest, none where XLA computes times twice, in two fusions that round differently, and 0/0 is no number."""
-    return jnp.max(clock_s)
-
-
-@slowest.defjvp
-def _slowest_jvp(clock_s: tuple[jax.Array], change_s: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    return slowest(*clock_s), change_s[0][jnp.argmax(clock_s[0])]
 
 
 def waits(phases: tuple[PhaseLayout, ...], slow: bool) -> int:

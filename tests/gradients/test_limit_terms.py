@@ -10,6 +10,7 @@ import pytest
 from emulator import limit_terms, limits
 from emulator import limits_schema as schema
 from emulator.recording import Recording
+from tests.compiling import QUICKLY
 
 SAID = {"name": "clause", "source": "test", "status": "example"}
 ROW_S, ROWS, NOMINAL_HZ = 0.02, 700, 60.0
@@ -81,7 +82,7 @@ def test_terms_equal_the_judge_and_their_slopes_the_differences(x64, rows):
         margins = [limit_terms.room(one.limit[0], x, ROW_S) for one, x in zip(tables, each, strict=True)]
         return sum(margins), jnp.stack(margins)
 
-    both = jax.jit(jax.grad(total, has_aux=True))
+    both = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)
     slopes, margins = both(values)
     drawn = [np.random.default_rng(2).standard_normal(x.shape) for x in values]
     along = [x * SIZE[quantity] for x, quantity in zip(drawn, quantities, strict=True)]
@@ -131,6 +132,6 @@ def test_still_rows_have_finite_slopes():
         margins = [limit_terms.room(clause(table).limit[0], x, 0.005) for table, x in zip(tables, each, strict=True)]
         return sum(margins), margins
 
-    slopes, margins = jax.jit(jax.grad(total, has_aux=True))([jnp.ones((ROWS, 1))] * len(tables))
+    slopes, margins = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)([jnp.ones((ROWS, 1))] * len(tables))
     for table, margin, slope in zip(tables, margins, slopes, strict=True):
         assert np.isfinite(margin) and np.isfinite(slope).all(), table
