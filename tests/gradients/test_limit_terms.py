@@ -132,6 +132,7 @@ def test_still_rows_have_finite_slopes():
         margins = [limit_terms.room(clause(table).limit[0], x, 0.005) for table, x in zip(tables, each, strict=True)]
         return sum(margins), margins
 
-    slopes, margins = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)([jnp.ones((ROWS, 1))] * len(tables))
+    both = jax.jit(jax.grad(total, has_aux=True), compiler_options=QUICKLY)
+    slopes, margins = both([jnp.ones((ROWS, 1))] * len(tables))
     for table, margin, slope in zip(tables, margins, slopes, strict=True):
         assert np.isfinite(margin) and np.isfinite(slope).all(), table
