@@ -65,7 +65,7 @@ def compiled(target: str, function: Callable[..., object], *args: object) -> jax
     backend, name, options, extra = TARGETS[target]
     try:
         its = topologies.get_topology_desc(name, **options)
-    except (NotImplementedError, RuntimeError) as error:
+    except (NotImplementedError, RuntimeError) as error:  # JAX's own, of CUDA and of TPUs
         sys.exit(f"compile_for.py: no compiler for {target} here, pip install 'wattswing[{extra}]': {error}")
     mesh = jax.sharding.Mesh(np.array(its.devices), ("there",))
     there = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

@@ -8,6 +8,7 @@ while the battery is at a limit. Restoring the state of charge is the same for a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -34,7 +35,7 @@ class Measured(NamedTuple):
     grid_states: jax.Array  # (grid states,) for a controller that feeds them back
 
 
-class Controller:
+class Controller(ABC):
     """Base of a controller of one's own, in JAX: a pytree of its numbers, such as the weights of a network.
 
     `docs/python.md` has an example. Its state is any pytree of arrays, of the same shapes and types in every tick.
@@ -42,14 +43,14 @@ class Controller:
 
     soc_gain: jax.Array | float = 0.0  # share of rated power per unit of SOC error that restoration adds to its order
 
+    @abstractmethod
     def initial(self, load_mw: jax.Array, rated_mw: jax.Array) -> Any:
         """State before the first tick, settled under the load of that tick, of all batteries' rated power."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self, state: Any, measured: Measured, tick: jax.Array, dt_s: float) -> tuple[Any, jax.Array]:
         """State after the tick and the order in it, MW, discharge positive; tick: int32, of dt_s each, in which the
         controller acts."""
-        raise NotImplementedError
 
 
 @struct

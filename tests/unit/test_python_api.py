@@ -293,7 +293,21 @@ def test_a_controller_of_ones_own_does_what_the_same_one_of_the_program_does(sce
 
 
 class Unregistered(em.Controller):
-    pass
+    def initial(self, load_mw, rated_mw):
+        return ()
+
+    def command(self, state, measured, tick, dt_s):
+        return state, measured.load_mw
+
+
+class Unfinished(em.Controller):
+    def initial(self, load_mw, rated_mw):
+        return ()
+
+
+def test_a_controller_that_orders_nothing_cannot_be_made():
+    with pytest.raises(TypeError, match="abstract .*'?command'?"):
+        Unfinished()
 
 
 @pytest.mark.parametrize(
