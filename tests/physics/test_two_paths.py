@@ -140,13 +140,22 @@ def test_the_two_paths_are_one_job(name, seed):
     assert np.ptp(events) > 0.05 * peak_w
 
 
-def test_in_float32_to_its_rounding():
-    """Times within an iteration carry 2^-24 of some 100 ticks, 6e-6 of a tick: that share of a step of one device, and
-    70 additions of 6e-8."""
-    layout, params, _ = built("everything")
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
-    (events, _), (devices, _) = (run(layout, params, way, compiled(way), 5) for way in ("events", "devices"))
-    assert np.abs(events - devices).max() < 1e-5 * layout.job.devices * float(params.device.tdp_w)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_in_float32_to_its_rounding(name):
+    """60 random jobs. Times within an iteration carry 2^-24 of some 100 ticks, 6e-6 of a tick: that share of a step of
+    one device, and 70 additions of 6e-8."""
+    layout, params, _ = built(name)
+    calls, rng = {way: compiled(way) for way in ("events", "devices")}, np.random.default_rng(1)
+    leaves, tree = jax.tree.flatten(params)
+    for seed in range(20):
+        drawn = [jnp.asarray(np.asarray(leaf, np.float32) * np.float32(rng.uniform(0.6, 1.4))) for leaf in leaves]
+        its = jax.tree.unflatten(tree, drawn)
+        one = jnp.ones((), jnp.float32)
+        workload = replace(its.job.workload, noise_coherence=one, rate_spread=jnp.zeros((), jnp.float32))
+        its = replace(its, job=replace(its.job, workload=workload, stretch=one))
+        (events, _), (devices, _) = (run(layout, its, way, call, seed) for way, call in calls.items())
+        peak_w = layout.job.devices * float(its.device.tdp_w)
+        assert np.abs(events - devices).max() < 1e-5 * peak_w and np.ptp(events) > 0.05 * peak_w
 
 
 MANY, SPREAD_S = 20_000, 0.02
